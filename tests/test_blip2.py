@@ -1,0 +1,172 @@
+"""The visual expert on a tiny random BLIP-2 that went through disk, as a checkpoint of the Hub would."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from dim.experts.blip2 import DEFAULT_PROMPT, PAPER_PROMPT, Blip2Expert
+
+PROMPTS = [
+    "Who?",
+    PAPER_PROMPT,
+    "Question: What do you see, from the left to the right, in this picture of a town by the sea? Answer:",
+    "A",
+    DEFAULT_PROMPT,
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_blip2_dir(tmp_path_factory) -> Path:
+    """A BLIP-2 with an OPT language model (hidden size 32, 2 layers each, 4 query tokens, 32 px, bytes as tokens)."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import (
+        Blip2Config,
+        Blip2ForConditionalGeneration,
+        Blip2Processor,
+        BlipImageProcessorPil,
+        GPT2Tokenizer,
+    )
+
+    pieces = ["<pad>", "</s>", *sorted(ByteLevel.alphabet())]
+    tokenizer = GPT2Tokenizer(
+        vocab={piece: index for index, piece in enumerate(pieces)},
+        merges=[],
+        bos_token="</s>",
+        eos_token="</s>",
+        unk_token="</s>",
+        pad_token="<pad>",
+        add_bos_token=True,
+    )
+    processor = Blip2Processor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer, num_query_tokens=4)
+    tower = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    tokens = {"vocab_size": len(tokenizer), "bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
+    # Wide initial weights: with the default ones, a random model gives every picture the same answer.
+    config = Blip2Config(
+        vision_config={**tower, "intermediate_size": 64, "image_size": 32, "patch_size": 8, "initializer_range": 0.5},
+        qformer_config={**tower, "intermediate_size": 64, "vocab_size": 8, "initializer_range": 0.5},
+        text_config={**tower, **tokens, "model_type": "opt", "ffn_dim": 64, "word_embed_proj_dim": 32, "init_std": 0.5},
+        num_query_tokens=4,
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny_blip2")
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def expert(tiny_blip2_dir) -> Blip2Expert:
+    """The tiny expert on the CPU, in float32."""
+    return Blip2Expert.from_pretrained(str(tiny_blip2_dir), device="cpu")
+
+
+@pytest.fixture(scope="session")
+def pictures() -> list[Image.Image]:
+    """Five pictures of different colours and sizes."""
+    generator = torch.Generator().manual_seed(1)
+    sizes = [(40, 30), (32, 32), (20, 64), (100, 10), (33, 47)]
+    noise = [torch.randint(256, (h, w, 3), generator=generator, dtype=torch.uint8).numpy() for w, h in sizes]
+    return [Image.fromarray(values) for values in noise]
+
+
+def test_batched_answers_equal_single_ones_with_prompts_of_very_different_lengths(expert, pictures):
+    single = [expert.answer([image], prompt)[0] for image, prompt in zip(pictures, PROMPTS, strict=True)]
+    assert len(set(single)) > 1, "the tiny model should tell the inputs apart"
+    for batch_size in (2, 3, 5, 8):
+        assert expert.answer(pictures, PROMPTS, batch_size=batch_size) == single
+
+
+def test_answers_depend_on_the_picture_and_on_the_prompt(expert, pictures):
+    assert len(set(expert.answer(pictures, PAPER_PROMPT))) > 1
+    assert len(set(expert.answer(pictures[:1] * 5, PROMPTS))) > 1
+
+
+def test_the_prompt_is_cut_off_and_the_length_bounded(expert, pictures):
+    for prompt, answer in zip(PROMPTS, expert.answer(pictures, PROMPTS, max_new_tokens=5), strict=True):
+        assert prompt not in answer
+        assert "<image>" not in answer
+        assert len(answer) <= 5  # a token is a byte
+
+
+def test_the_answer_is_the_greedy_continuation(expert, pictures):
+    """Append the likeliest token step by step, without `generate` and without padding."""
+    inputs = expert.processor(images=pictures[:1], text=[PAPER_PROMPT], return_tensors="pt")
+    ids, new = inputs["input_ids"], []
+    with torch.no_grad():
+        for _ in range(6):
+            new.append(expert.model(pixel_values=inputs["pixel_values"], input_ids=ids).logits[0, -1].argmax())
+            if new[-1] == expert.processor.tokenizer.eos_token_id:
+                break
+            ids = torch.cat([ids, new[-1].view(1, 1)], dim=1)
+    expected = expert.processor.tokenizer.decode(new, skip_special_tokens=True).strip()
+    assert expected
+    assert expert.answer(pictures[:1], PAPER_PROMPT, max_new_tokens=6) == [expected]
+
+
+def test_one_prompt_serves_all_and_the_default_is_neutral(expert, pictures):
+    assert expert.answer(pictures) == expert.answer(pictures, [DEFAULT_PROMPT] * 5)
+    assert PAPER_PROMPT == "Question: Who are the characters in the picture? Answer:"
+    assert inspect.signature(expert.answer).parameters["max_new_tokens"].default == 20
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_gets_pixels_of_its_own_dtype(tiny_blip2_dir, pictures, dtype):
+    half = Blip2Expert.from_pretrained(str(tiny_blip2_dir), device="cpu", dtype=dtype)
+    seen = []
+    half.model.vision_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append((args[0] if args else kwargs["pixel_values"]).dtype), with_kwargs=True
+    )
+    answers = half.answer(pictures, PROMPTS, batch_size=2)
+    assert seen == [dtype] * 3
+    assert len(answers) == 5
+    assert any(answers)
+
+
+def test_the_checkpoint_decides_the_dtype(tiny_blip2_dir, tmp_path):
+    Blip2Expert.from_pretrained(str(tiny_blip2_dir), dtype=torch.bfloat16).model.save_pretrained(tmp_path)
+    Blip2Expert.from_pretrained(str(tiny_blip2_dir)).processor.save_pretrained(tmp_path)
+    assert Blip2Expert.from_pretrained(str(tmp_path)).model.vision_model.dtype == torch.bfloat16
+
+
+def test_it_evaluates_without_gradients_and_leaves_the_processor_alone(expert, pictures):
+    expert.answer(pictures[:1])
+    assert not expert.model.training
+    assert expert.processor.tokenizer.padding_side == "right"
+    outputs = []
+    handle = expert.model.language_projection.register_forward_hook(lambda module, args, out: outputs.append(out))
+    expert.answer(pictures[:1])
+    handle.remove()
+    assert not outputs[0].requires_grad
+
+
+def test_no_pictures_no_answers(expert):
+    assert expert.answer([]) == []
+    assert expert.answer([], []) == []
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"prompts": ["Who?"]}, "5 images but 1 prompts"),
+        ({"prompts": []}, "5 images but 0 prompts"),
+        ({"prompts": ["a", "b", "c <image>", "d", "e"]}, r"prompts\[2\] holds <image>"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+    ],
+)
+def test_what_it_refuses(expert, pictures, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        expert.answer(pictures, **arguments)
+
+
+def test_models_it_refuses(expert, monkeypatch):
+    monkeypatch.setattr(expert.processor, "num_query_tokens", None)
+    with pytest.raises(ValueError, match="num_query_tokens=None, the model 4"):
+        Blip2Expert(expert.model, expert.processor)
+    monkeypatch.setattr(expert.model.config, "use_decoder_only_language_model", False)
+    with pytest.raises(ValueError, match="decoder-only"):
+        Blip2Expert(expert.model, expert.processor)

@@ -1,0 +1,420 @@
+"""DIMModel: shapes, masks, gradients, round trips, towers, and the libraries that people put around it."""
+
+import copy
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
+
+from dim import DIMConfig, DIMModel, DIMProcessor
+from dim.modeling_dim import DIMAttention
+
+WIDTH, BATCH, POOL = 32, 3, 4
+TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+
+
+def tiny_config(**fields):
+    text = {"model_type": "clip_text_model", "vocab_size": 40, "max_position_embeddings": 16, "eos_token_id": 39,
+            "bos_token_id": 38, "pad_token_id": 0, **TOWER}  # fmt: skip
+    vision = {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8, **TOWER}
+    defaults = {"text_config": text, "vision_config": vision, "projection_dim": WIDTH, "num_attention_heads": 4}
+    return DIMConfig(**(defaults | fields))
+
+
+def tiny_inputs(**changes):
+    generator = torch.Generator().manual_seed(1)
+
+    def ids(rows):
+        return torch.randint(1, 38, (rows, 5), generator=generator).index_fill_(1, torch.tensor([4]), 39)
+
+    inputs = {
+        "mention_input_ids": ids(BATCH),
+        "sentence_input_ids": ids(BATCH),
+        "expert_input_ids": ids(BATCH),
+        "expert_mask": torch.tensor([True, False, True]),
+        "pixel_values": torch.randn(BATCH, 3, 16, 16, generator=generator),
+        "pixel_mask": torch.tensor([True, True, False]),
+        "entity_input_ids": ids(POOL),
+        "entity_pixel_values": torch.randn(POOL, 2, 3, 16, 16, generator=generator),
+        "entity_pixel_mask": torch.tensor([[True, True], [True, False], [False, False], [True, False]]),
+        "labels": torch.tensor([0, 1, 2]),
+    }
+    return {name: value for name, value in (inputs | changes).items() if value is not None}
+
+
+def mention_part(inputs):
+    return {k: v for k, v in inputs.items() if not k.startswith("entity_") and k != "labels"}
+
+
+def entity_part(inputs):
+    return {k: v for k, v in inputs.items() if k.startswith("entity_")}
+
+
+@pytest.fixture(scope="module")
+def built():
+    torch.manual_seed(0)
+    return DIMModel(tiny_config()).eval()
+
+
+@pytest.fixture
+def model(built):
+    return copy.deepcopy(built)
+
+
+def test_output_shapes(model):
+    output = model(**tiny_inputs())
+    assert output.loss.shape == ()
+    assert output.logits.shape == (BATCH, POOL)
+    assert output.mention_embeds.shape == (BATCH, WIDTH)
+    assert output.entity_embeds.shape == (POOL, WIDTH)
+    assert output.modality_attentions.shape == (BATCH, 4, 3)
+    assert output.text_model_output.last_hidden_state.shape == (POOL, 5, 32)
+    assert output.vision_model_output.pooler_output.shape == (2, 32)  # two mentions have a picture
+    torch.testing.assert_close(output.mention_embeds.norm(dim=1), torch.ones(BATCH))
+
+
+def test_tuple_equals_dict(model):
+    inputs = tiny_inputs()
+    as_dict, as_tuple = model(**inputs), model(**inputs, return_dict=False)
+    assert isinstance(as_tuple, tuple)
+    assert torch.equal(as_tuple[0], as_dict.loss)
+    assert torch.equal(as_tuple[1], as_dict.logits)
+
+
+def test_features_are_what_is_scored(model):
+    inputs = tiny_inputs()
+    mentions = model.get_mention_features(**mention_part(inputs))
+    entities = model.get_entity_features(**entity_part(inputs))
+    output = model(**inputs)
+    assert torch.equal(mentions, output.mention_embeds)
+    torch.testing.assert_close(model.score(mentions, entities), output.logits)
+    torch.testing.assert_close(mentions @ entities.T * model.score_scale, output.logits)
+
+
+def test_raw_dot_product_of_the_paper():
+    torch.manual_seed(0)
+    model = DIMModel(tiny_config(normalize=False)).eval()
+    output = model(**tiny_inputs())
+    assert torch.equal(output.logits, output.mention_embeds @ output.entity_embeds.T)
+    assert model.score_scale == 1.0
+    assert not hasattr(model, "logit_scale")
+
+
+def test_attention_ignores_what_is_absent(model):
+    """A masked picture or answer may hold anything: the mention's vector stays the same, to the last bit."""
+    inputs = mention_part(tiny_inputs())
+    clean = model.get_mention_features(**inputs)
+    inputs["pixel_values"][2] = 1e4
+    inputs["expert_input_ids"][1] = 7
+    assert torch.equal(model.get_mention_features(**inputs), clean)
+    weights = model(**tiny_inputs()).modality_attentions
+    assert weights[2, :, 1].abs().max() == 0  # picture of mention 2
+    assert weights[1, :, 2].abs().max() == 0  # answer of mention 1
+    torch.testing.assert_close(weights.sum(-1), torch.ones(BATCH, 4))
+
+
+def test_missing_picture_is_not_a_black_one(model):
+    inputs = mention_part(tiny_inputs())
+    black = inputs | {"pixel_values": torch.zeros_like(inputs["pixel_values"]), "pixel_mask": torch.ones(3).bool()}
+    without = inputs | {"pixel_mask": torch.zeros(3).bool()}
+    assert not torch.allclose(model.get_mention_features(**black), model.get_mention_features(**without), atol=1e-3)
+
+
+def test_no_picture_in_the_batch_equals_no_pictures_given(model):
+    inputs = mention_part(tiny_inputs())
+    masked = model.get_mention_features(**(inputs | {"pixel_mask": torch.zeros(3).bool()}))
+    del inputs["pixel_values"], inputs["pixel_mask"]
+    assert torch.equal(model.get_mention_features(**inputs), masked)
+
+
+def test_mention_alone_has_a_vector(model):
+    vectors = model.get_mention_features(mention_input_ids=tiny_inputs()["mention_input_ids"])
+    assert torch.isfinite(vectors).all()
+    output = model(
+        **tiny_inputs(sentence_input_ids=None, pixel_mask=torch.zeros(3).bool(), expert_mask=torch.zeros(3).bool())
+    )
+    assert output.modality_attentions.abs().sum() == 0
+
+
+def test_rows_do_not_see_each_other(model):
+    inputs = mention_part(tiny_inputs())
+    together = model.get_mention_features(**inputs)
+    alone = torch.cat(
+        [model.get_mention_features(**{k: v[i : i + 1] for k, v in inputs.items()}) for i in range(BATCH)]
+    )
+    torch.testing.assert_close(together, alone)
+
+
+def test_entity_pictures_are_averaged_over_those_present(model):
+    inputs = entity_part(tiny_inputs())
+    clean = model.get_entity_features(**inputs)
+    inputs["entity_pixel_values"][1, 1] = 9.0  # masked
+    assert torch.equal(model.get_entity_features(**inputs), clean)
+    doubled = inputs | {"entity_pixel_values": inputs["entity_pixel_values"][:, :1].repeat(1, 2, 1, 1, 1),
+                        "entity_pixel_mask": torch.ones(POOL, 2).bool()}  # fmt: skip
+    single = inputs | {"entity_pixel_values": inputs["entity_pixel_values"][:, :1],
+                       "entity_pixel_mask": torch.ones(POOL, 1).bool()}  # fmt: skip
+    torch.testing.assert_close(model.get_entity_features(**doubled), model.get_entity_features(**single))
+
+
+def test_attention_equals_torch():
+    """The explicit attention against torch's own, with a mask."""
+    torch.manual_seed(0)
+    ours = DIMAttention(tiny_config(dropout=0.0))
+    for linear in (ours.q_proj, ours.k_proj, ours.v_proj, ours.out_proj):
+        torch.nn.init.normal_(linear.weight, std=0.3)
+    theirs = torch.nn.MultiheadAttention(WIDTH, 4, batch_first=True)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.q_proj.weight, ours.k_proj.weight, ours.v_proj.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.q_proj.bias, torch.zeros(WIDTH), ours.v_proj.bias]))
+        theirs.out_proj.load_state_dict(ours.out_proj.state_dict())
+    mention, others = torch.randn(BATCH, WIDTH), torch.randn(BATCH, 3, WIDTH)
+    presence = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
+    expected, weights = theirs(mention[:, None], others, others, key_padding_mask=~presence, average_attn_weights=False)
+    context, ours_weights = ours(mention, others, presence)
+    torch.testing.assert_close(context, expected[:, 0])
+    torch.testing.assert_close(ours_weights, weights[:, :, 0])
+
+
+def test_sum_is_the_unprojected_sum():
+    torch.manual_seed(0)
+    model = DIMModel(tiny_config(fusion="sum", normalize=False)).eval()
+    inputs = tiny_inputs()
+    m = model.text_projection(model.pool_texts(inputs["mention_input_ids"]))
+    t = model.text_projection(model.pool_texts(inputs["sentence_input_ids"]))
+    c = model.text_projection(model.pool_texts(inputs["expert_input_ids"])) * inputs["expert_mask"][:, None]
+    v = model.visual_projection(model.pool_pictures(inputs["pixel_values"])) * inputs["pixel_mask"][:, None]
+    torch.testing.assert_close(model.get_mention_features(**mention_part(inputs)), m + t + v + c)
+    assert model(**inputs).modality_attentions is None
+    assert not hasattr(model, "attention")
+
+
+@pytest.mark.parametrize("fields", [{}, {"fusion": "sum"}, {"normalize": False}, {"text_pooling": "mean"}])
+def test_gradients_reach_every_parameter(fields):
+    torch.manual_seed(0)
+    model = DIMModel(tiny_config(dropout=0.0, **fields)).train()
+    model(**tiny_inputs()).loss.backward()
+    dead = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # A CLIP tower sees every position and token only of long texts: its tables get gradients where they are used.
+    assert dead == []
+
+
+def test_loss_is_n_pair_plus_length_before_normalisation(model):
+    inputs = tiny_inputs()
+    output = model(**inputs)
+    mentions, _, _ = model._mention_vectors(mention_part(inputs))
+    entities, _ = model._entity_vectors(entity_part(inputs))
+    n_pair = torch.nn.functional.cross_entropy(output.logits, inputs["labels"])
+    penalty = mentions.square().sum(1).mean() + entities.square().sum(1).mean()
+    torch.testing.assert_close(output.loss, n_pair + 0.02 * penalty)
+    assert penalty > 2.1  # unit vectors would have exactly 2
+
+
+def test_pooled_vectors_stand_in_for_towers(model):
+    inputs = tiny_inputs()
+    pooled = {f"{side}_pooled": model.pool_texts(inputs[f"{side}_input_ids"]) for side in
+              ("mention", "sentence", "expert", "entity")}  # fmt: skip
+    pooled["image_pooled"] = model.pool_pictures(inputs["pixel_values"])
+    flat = model.pool_pictures(inputs["entity_pixel_values"].flatten(0, 1))
+    pooled["entity_image_pooled"] = flat.view(POOL, 2, -1)
+    masks = {name: inputs[name] for name in ("expert_mask", "pixel_mask", "entity_pixel_mask")}
+    torch.testing.assert_close(model(**pooled, **masks).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("fields", [{}, {"fusion": "sum"}, {"normalize": False}, {"entity_pictures": False}])
+def test_round_trip_is_exact(fields, tmp_path):
+    torch.manual_seed(0)
+    model = DIMModel(tiny_config(**fields)).eval()
+    model.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    assert type(loaded) is DIMModel
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    assert torch.equal(loaded(**tiny_inputs()).logits, model(**tiny_inputs()).logits)
+
+
+def test_config_tells_no_path(tiny_clip_dir, tmp_path):
+    DIMModel.from_towers(str(tiny_clip_dir)).save_pretrained(tmp_path)
+    assert str(tiny_clip_dir.parent) not in (tmp_path / "config.json").read_text()
+
+
+def test_clip_towers_come_with_their_projections(tiny_clip_dir):
+    """Before training, DIM on CLIP texts and pictures gives CLIP's own features."""
+    clip = CLIPModel.from_pretrained(tiny_clip_dir).eval()
+    model = DIMModel.from_towers(str(tiny_clip_dir), num_attention_heads=4)
+    assert model.config.projection_dim == clip.config.projection_dim
+    ids, pixels = torch.tensor([[5, 6, clip.config.text_config.eos_token_id]]), torch.randn(2, 3, 32, 32)
+    text = model.text_projection(model.pool_texts(ids))
+    torch.testing.assert_close(text, clip.get_text_features(input_ids=ids).pooler_output)
+    picture = model.visual_projection(model.pool_pictures(pixels))
+    torch.testing.assert_close(picture, clip.get_image_features(pixel_values=pixels).pooler_output)
+    expected = torch.nn.functional.normalize(text, dim=-1)
+    torch.testing.assert_close(model.get_entity_features(entity_input_ids=ids), expected)
+
+
+def test_untrained_attention_adds_the_mean_of_the_modalities(model):
+    inputs = mention_part(tiny_inputs())
+    unit = torch.nn.functional.normalize
+    m, t, c = (unit(model.text_projection(model.pool_texts(inputs[f"{s}_input_ids"])), dim=-1)
+               for s in ("mention", "sentence", "expert"))  # fmt: skip
+    v = unit(model.visual_projection(model.pool_pictures(inputs["pixel_values"])), dim=-1)
+    for linear in (model.attention.q_proj, model.attention.k_proj):
+        torch.nn.init.zeros_(linear.weight)
+    expected = unit(m[0] + (t[0] + v[0] + c[0]) / 3, dim=-1)
+    torch.testing.assert_close(model.get_mention_features(**inputs)[0], expected)
+
+
+def test_bert_and_resnet_towers(tiny_bert_dir):
+    vision = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
+    model = DIMModel.from_towers(str(tiny_bert_dir), vision, projection_dim=16, num_attention_heads=2)
+    assert model.config.text_pooling == "mean"
+    inputs = tiny_inputs(pixel_mask=torch.zeros(3).bool())  # batch norm has nothing to see: no error
+    model.train()(**inputs).loss.backward()
+    assert not any("pooler" in name for name, _ in model.text_model.named_parameters())
+
+
+def test_two_checkpoints(tiny_bert_dir, tiny_clip_dir):
+    model = DIMModel.from_towers(str(tiny_bert_dir), str(tiny_clip_dir), projection_dim=32, num_attention_heads=4)
+    clip = CLIPModel.from_pretrained(tiny_clip_dir)
+    assert torch.equal(model.visual_projection.weight, clip.visual_projection.weight)
+    assert model.config.text_config.model_type == "bert"
+
+
+def test_text_tower_alone_makes_a_model_of_texts(tiny_bert_dir):
+    model = DIMModel.from_towers(str(tiny_bert_dir), projection_dim=16, num_attention_heads=2)
+    assert model.config.vision_config is None
+    assert not hasattr(model, "vision_model")
+
+
+@pytest.mark.parametrize("model_type", ["xlm-roberta", "siglip_text_model"])
+def test_other_text_towers(model_type):
+    text = {"model_type": model_type, "vocab_size": 40, "max_position_embeddings": 20,
+            "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 39, **TOWER}  # fmt: skip
+    if "siglip" in model_type:
+        text["projection_size"] = 24
+    pooling = "pooler" if "siglip" in model_type else "mean"
+    model = DIMModel(tiny_config(text_config=text, text_pooling=pooling)).eval()
+    assert torch.isfinite(model(**tiny_inputs()).loss)
+
+
+@pytest.mark.parametrize("model_type", ["siglip_vision_model", "dinov2", "vit"])
+def test_other_vision_towers(model_type):
+    vision = {"model_type": model_type, "image_size": 16, "patch_size": 8, **TOWER}
+    model = DIMModel(tiny_config(vision_config=vision)).eval()
+    assert torch.isfinite(model(**tiny_inputs()).loss)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_attention_implementation_reaches_the_towers(model, implementation):
+    expected = model(**tiny_inputs()).logits
+    model.set_attn_implementation(implementation)
+    assert model.text_model.config._attn_implementation == implementation
+    assert model.vision_model.config._attn_implementation == implementation
+    torch.testing.assert_close(model(**tiny_inputs()).logits, expected)
+
+
+def test_activation_checkpointing_changes_no_gradient(model):
+    model = DIMModel(tiny_config(dropout=0.0)).train()
+    model(**tiny_inputs()).loss.backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters()}
+    model.zero_grad()
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    assert model.text_model.encoder.layers[0].gradient_checkpointing
+    model(**tiny_inputs()).loss.backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, expected[name])
+
+
+def test_bfloat16(model):
+    output = model.to(torch.bfloat16)(**tiny_inputs())
+    assert output.mention_embeds.dtype == torch.bfloat16
+    assert output.loss.dtype == torch.float32
+    assert torch.isfinite(output.loss)
+
+
+def test_temperature_is_bounded(model):
+    with torch.no_grad():
+        model.logit_scale.log_scale.fill_(50.0)
+    assert model.score_scale == 100.0
+
+
+def test_unknown_argument_is_refused(model):
+    with pytest.raises(TypeError, match="pixels"):
+        model(**tiny_inputs(), pixels=torch.zeros(1))
+
+
+def test_mention_and_entity_need_text(model):
+    with pytest.raises(ValueError, match="mention_input_ids or mention_pooled"):
+        model(**tiny_inputs(mention_input_ids=None))
+    with pytest.raises(ValueError, match="entity_input_ids or entity_pooled"):
+        model(**tiny_inputs(entity_input_ids=None))
+
+
+def test_unknown_tower_is_refused(tmp_path):
+    with pytest.raises((OSError, ValueError), match="no-such-tower"):
+        DIMModel.from_towers(str(tmp_path / "no-such-tower"))
+
+
+def test_lora(model, tmp_path):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(
+        task_type="FEATURE_EXTRACTION",
+        target_modules=r".*(text_model|vision_model).*\.(q_proj|v_proj)",
+        modules_to_save=["attention", "logit_scale"],
+    )
+    wrapped = peft.get_peft_model(copy.deepcopy(model), config)
+    trainable = [name for name, p in wrapped.named_parameters() if p.requires_grad]
+    assert any("logit_scale" in name for name in trainable)
+    wrapped.train()
+    optimizer = torch.optim.SGD([p for p in wrapped.parameters() if p.requires_grad], lr=0.5)
+    wrapped(**tiny_inputs()).loss.backward()
+    optimizer.step()
+    wrapped.eval()
+    expected = wrapped(**tiny_inputs()).logits
+    assert not torch.allclose(expected, model(**tiny_inputs()).logits)
+    wrapped.save_pretrained(tmp_path)
+    loaded = peft.PeftModel.from_pretrained(copy.deepcopy(model), tmp_path).eval()
+    torch.testing.assert_close(loaded(**tiny_inputs()).logits, expected)
+    torch.testing.assert_close(wrapped.merge_and_unload()(**tiny_inputs()).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_trainer_averages_over_accumulation_steps(tmp_path):
+    """Two steps of accumulation over equal halves give the gradient of their mean, not of their sum."""
+    rows = [{k: v[i] for k, v in tiny_inputs().items() if k != "labels" and len(v) > i} for i in range(3)]
+
+    def collate(features):
+        batch = {k: torch.stack([f[k] for f in features]) for k in features[0]}
+        return batch | {"labels": torch.arange(len(features))}
+
+    norms = []
+    for accumulation in (1, 2):
+        torch.manual_seed(0)
+        model = DIMModel(tiny_config(dropout=0.0))
+        arguments = TrainingArguments(
+            str(tmp_path), per_device_train_batch_size=2, gradient_accumulation_steps=accumulation, max_steps=1,
+            report_to="none", use_cpu=True, logging_steps=1, max_grad_norm=1e9, save_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        same = [rows[0], rows[1]] * accumulation
+        trainer = Trainer(model, arguments, train_dataset=same, data_collator=collate)
+        trainer._get_train_sampler = lambda *a, same=same: torch.utils.data.SequentialSampler(same)
+        trainer.train()
+        norms.append(trainer.state.log_history[0]["grad_norm"])
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+
+
+def test_end_to_end_from_raw_input(tiny_clip_dir):
+    model = DIMModel.from_towers(str(tiny_clip_dir), num_attention_heads=4)
+    processor = DIMProcessor.from_towers(str(tiny_clip_dir))
+    inputs = processor(
+        mentions=["Turkey", "Turkey"],
+        sentences=["Turkey is in the news.", "We ate Turkey."],
+        images=[Image.new("RGB", (40, 30), "red"), None],
+        expert_answers=["a red flag", None],
+        names=["Turkey", "turkey"],
+        descriptions=["a country", "a bird"],
+        entity_images=[[Image.new("RGB", (8, 8))], []],
+    )
+    output = model(**inputs, labels=torch.tensor([0, 1]))
+    assert output.logits.shape == (2, 2)
+    assert torch.isfinite(output.loss)

@@ -1,0 +1,187 @@
+"""`train.py` as its users start it: it learns, it resumes exactly, it publishes a model, it refuses bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoProcessor
+
+from dim.train import main
+from dim.training.checkpoints import MANIFEST, checkpoints
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = ["--per_device_train_batch_size", "12", "--warmup_steps", "2", "--learning_rate", "3e-3"]
+
+
+@pytest.fixture
+def options(tiny_mel_dir, tiny_dim_dir, tmp_path):
+    return [*BASE, "--dataset", str(tiny_mel_dir), "--model_name_or_path", str(tiny_dim_dir),
+            "--output_dir", str(tmp_path / "run")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
+    """A short whole run, and what it left."""
+    folder = tmp_path_factory.mktemp("trained")
+    paths = ["--dataset", str(tiny_mel_dir), "--model_name_or_path", str(tiny_dim_dir), "--output_dir", str(folder)]
+    code = main([*BASE, *paths, "--num_train_epochs", "12", "--eval_epochs", "3", "--negatives", "candidates"])
+    assert code == 0
+    return folder
+
+
+def test_learns_to_look_at_the_picture(trained):
+    """Six gems of one name: without the picture H@1 is 17 %."""
+    metrics = json.loads((trained / "metrics.json").read_text())
+    assert metrics["best"]["H@1"] > 80
+    assert [row["epoch"] for row in metrics["history"]] == [3, 6, 9, 12]
+    assert metrics["best"]["H@1"] == max(row["H@1"] for row in metrics["history"])
+
+
+def test_publishes_model_processor_and_card(trained):
+    model, processor = AutoModel.from_pretrained(trained), AutoProcessor.from_pretrained(trained)
+    assert type(model).__name__ == "DIMModel"
+    assert type(processor).__name__ == "DIMProcessor"
+    card = (trained / "README.md").read_text()
+    assert "| `learning_rate` | 0.003 |" in card
+    assert str(trained.parent) not in card
+    for name in ("configuration_dim.py", "modeling_dim.py", "processing_dim.py", "losses_dim.py"):
+        assert (trained / name).is_file(), name
+    assert [path.name for path in checkpoints(trained)] == ["checkpoint-24"]
+
+
+def test_published_model_ranks_as_reported(trained, tiny_mel_dir):
+    """The metrics of the run are those of the saved model, encoded anew from raw rows."""
+    import torch
+
+    from dim.corpora.hub import load_entities, load_mentions
+    from dim.evaluation.ranking import gold_ranks_from_embeddings, ranking_metrics
+    from dim.linking.encoding import encode_entities, encode_mentions
+
+    model, processor = AutoModel.from_pretrained(trained), AutoProcessor.from_pretrained(trained)
+    mentions = load_mentions(str(tiny_mel_dir), "validation").filter(lambda row: row["entity_id"] != "")
+    entities = load_entities(str(tiny_mel_dir))
+    rows = {name: row for row, name in enumerate(entities["id"])}
+    gold = torch.tensor([rows[name] for name in mentions["entity_id"]])
+    ranks = gold_ranks_from_embeddings(
+        encode_mentions(model, processor, mentions), encode_entities(model, processor, entities), gold
+    )
+    best = json.loads((trained / "metrics.json").read_text())["best"]
+    assert ranking_metrics(ranks)["H@1"] == pytest.approx(best["H@1"])
+    assert ranking_metrics(ranks)["MRR"] == pytest.approx(best["MRR"])
+
+
+def weights(folder):
+    return load_file(Path(folder) / "model.safetensors")
+
+
+def same_weights(one, other):
+    one, other = weights(one), weights(other)
+    return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
+
+
+def test_seed_decides_everything(options, tmp_path):
+    for seed, name in (("1", "a"), ("1", "b"), ("2", "c")):
+        assert main([*options, "--num_train_epochs", "1", "--seed", seed, "--output_dir", str(tmp_path / name)]) == 0
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
+
+
+def test_killed_run_goes_on_to_the_same_weights(options, tmp_path):
+    """kill -9 after the first checkpoint, dropout and augmentation on; the end is that of a run never stopped."""
+    options = [*options, "--num_train_epochs", "8", "--augment", "true", "--picture_dropout", "0.3"]
+    options += ["--mention_masking", "0.3", "--save_total_limit", "2"]
+    assert main([*options, "--output_dir", str(tmp_path / "whole")]) == 0
+    cut = tmp_path / "cut"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "train.py"), *options, "--output_dir", str(cut)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not checkpoints(cut) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert checkpoints(cut), "the run ended before its first checkpoint"
+    assert process.returncode == -signal.SIGKILL
+    assert main([*options, "--output_dir", str(cut), "--resume_from_checkpoint", "auto"]) == 0
+    last = [checkpoints(tmp_path / name)[-1] for name in ("whole", "cut")]
+    assert same_weights(*last)
+    assert (tmp_path / "whole" / "metrics.json").read_text() == (cut / "metrics.json").read_text()
+
+
+def test_half_written_checkpoint_is_not_picked_up(options, tmp_path):
+    run = tmp_path / "run"
+    assert main([*options, "--num_train_epochs", "1"]) == 0
+    whole = checkpoints(run)[-1]
+    broken = run / "checkpoint-999"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"half")
+    assert checkpoints(run)[-1] == whole
+    (whole / MANIFEST).unlink()
+    assert main([*options, "--resume_from_checkpoint", str(whole)]) == 2
+
+
+def test_frozen_towers_stay_and_equal_live_ones(options, tiny_dim_dir, tmp_path):
+    frozen = [*options, "--freeze_text", "true", "--freeze_vision", "true", "--output_dir", str(tmp_path / "frozen")]
+    assert main([*frozen, "--num_train_epochs", "2"]) == 0
+    before, after = weights(tiny_dim_dir), weights(tmp_path / "frozen")
+    towers = [name for name in before if name.startswith(("text_model.", "vision_model."))]
+    assert all((before[name] == after[name]).all() for name in towers)
+    assert not (before["mention_projection.weight"] == after["mention_projection.weight"]).all()
+
+
+def test_max_steps_stops_early_and_still_publishes(options, tmp_path):
+    assert main([*options, "--max_steps", "3"]) == 0
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best"]["step"] == 3
+
+
+def test_two_processes_share_a_run(options, tmp_path):
+    """Two real processes over gloo; both end with one published model."""
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", str(ROOT / "train.py"), *options,
+         "--num_train_epochs", "2"],
+        capture_output=True, text=True, env=environment, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "processes: 2" in done.stdout
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert [path.name for path in checkpoints(tmp_path / "run")] == ["checkpoint-2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--dataset", "./no-such-folder"], "There is no dataset folder ./no-such-folder."),
+        (["--model_name_or_path", "./no-such-model"], "Cannot load './no-such-model'"),
+        (["--metric_for_best_model", "F1"], "--metric_for_best_model must be one of"),
+        (["--learning_rte", "1"], "Unknown option '--learning_rte'; did you mean 'learning_rate'?"),
+        (["--picture_dropout", "1.5"], "--picture_dropout must lie between 0 and 1, got 1.5"),
+        (["--text_tower", "x"], "Give either --model_name_or_path"),
+        (["--max_steps", "0"], "--max_steps must be positive"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(options, change, message, capsys):
+    assert main([*options, *change]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py:")]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_non_finite_loss_names_the_mentions(options, tiny_dim_dir, tmp_path, capsys):
+    import torch
+
+    model, processor = AutoModel.from_pretrained(tiny_dim_dir), AutoProcessor.from_pretrained(tiny_dim_dir)
+    with torch.no_grad():
+        model.text_projection.weight.fill_(float("nan"))
+    model.save_pretrained(tmp_path / "nan")
+    processor.save_pretrained(tmp_path / "nan")
+    assert main([*options, "--model_name_or_path", str(tmp_path / "nan")]) == 1
+    assert "The loss is nan at epoch 1, step 1; the batch's mentions are m24-" in capsys.readouterr().err

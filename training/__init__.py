@@ -1,0 +1,1 @@
+"""Training: arguments, data banks, the Accelerate loop, checkpoints."""

@@ -1,0 +1,185 @@
+"""The arguments of `train.py`: one set of dataclasses, read from YAML and from flags; flags win."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import yaml
+from transformers import HfArgumentParser
+
+
+@dataclass
+class ModelArguments:
+    """Where the model comes from: a DIM to go on with, or towers to build a new one on."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Folder or Hub name of a DIM, trained or not, with its processor."}
+    )
+    text_tower: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub name of a text encoder, or of a checkpoint with both towers such as CLIP."},
+    )
+    vision_tower: str | None = field(
+        default=None, metadata={"help": "Folder or Hub name of a vision encoder, where text_tower has none."}
+    )
+    max_length: int | None = field(
+        default=None, metadata={"help": "Token limit of a text. Default: the tokenizer's own."}
+    )
+    freeze_text: bool = field(
+        default=False, metadata={"help": "Keep the text tower as it is; every text is then encoded only once."}
+    )
+    freeze_vision: bool = field(
+        default=False, metadata={"help": "Keep the vision tower as it is; every picture is then encoded only once."}
+    )
+
+
+@dataclass
+class DataArguments:
+    """What is trained on, and how a batch is drawn."""
+
+    dataset: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub name of a dataset with the configs `mentions` and `entities`."},
+    )
+    negatives: str = field(
+        default="in_batch",
+        metadata={
+            "help": "`in_batch`: the golds of the batch's other mentions. `candidates`: also each mention's own "
+            "candidates, from the dataset's config `candidates`.",
+            "choices": ["in_batch", "candidates"],
+        },
+    )
+    num_candidates: int = field(default=4, metadata={"help": "Candidates that a mention adds to the pool at most."})
+    picture_dropout: float = field(
+        default=0.0, metadata={"help": "Part of the training mentions that go without their picture, anew each epoch."}
+    )
+    mention_masking: float = field(
+        default=0.0,
+        metadata={"help": "Part of the training mentions with a picture whose name is hidden, anew each epoch."},
+    )
+    mask_text: str = field(default="it", metadata={"help": "What stands in place of a hidden name."})
+    augment: bool = field(
+        default=False, metadata={"help": "Shift, scale, turn and recolour the training pictures, anew each epoch."}
+    )
+
+
+@dataclass
+class TrainArguments:
+    """How long, how fast, and where to."""
+
+    output_dir: str | None = field(default=None, metadata={"help": "Folder of the model and the checkpoints."})
+    num_train_epochs: int = field(default=10, metadata={"help": "Epochs over the training mentions."})
+    max_steps: int = field(default=-1, metadata={"help": "Stop after this many steps. -1: by num_train_epochs."})
+    per_device_train_batch_size: int = field(default=64, metadata={"help": "Mentions of a step, for each process."})
+    per_device_eval_batch_size: int = field(default=256, metadata={"help": "Texts or pictures encoded at a time."})
+    learning_rate: float = field(default=5e-5, metadata={"help": "Highest learning rate of the towers."})
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "The same for the fusion and the projections. Default: learning_rate."}
+    )
+    weight_decay: float = field(default=1e-3, metadata={"help": "AdamW's, on matrices; not on biases, norms, scales."})
+    warmup_steps: int = field(default=100, metadata={"help": "Steps in which the learning rate rises."})
+    lr_scheduler_type: str = field(default="linear", metadata={"help": "linear, cosine, constant_with_warmup ..."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Longer gradients are shortened to this."})
+    mixed_precision: str = field(
+        default="no", metadata={"help": "bf16, fp16 or no.", "choices": ["no", "bf16", "fp16"]}
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of weights, batches and dropout."})
+    eval_epochs: int = field(default=1, metadata={"help": "Rank the validation split after every so many epochs."})
+    metric_for_best_model: str = field(default="H@1", metadata={"help": "H@1, H@3, H@5, H@10, H@20 or MRR."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "`auto` for the newest checkpoint in output_dir, or a checkpoint's folder."}
+    )
+    save_total_limit: int = field(default=1, metadata={"help": "How many checkpoints to keep."})
+
+
+ARGUMENT_GROUPS = (ModelArguments, DataArguments, TrainArguments)
+
+
+def parse_arguments(argv: Sequence[str] | None = None) -> tuple[ModelArguments, DataArguments, TrainArguments]:
+    """Reads an optional YAML file (first argument) and flags; a flag beats the file.
+
+    Args:
+        argv: Arguments as on the command line, `sys.argv[1:]` by default.
+
+    Returns:
+        The three groups of arguments, checked against each other.
+
+    Raises:
+        ValueError: For a file that is not there, an unknown key (its nearest known key is named) or values that
+            contradict each other.
+
+    Example:
+
+        >>> flags = "--text_tower x --dataset y --output_dir z --seed 7"
+        >>> _, data, train = parse_arguments(flags.split())
+        >>> train.seed, data.negatives
+        (7, 'in_batch')
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = HfArgumentParser(
+        ARGUMENT_GROUPS, prog="train.py", description="Train DIM.", usage="%(prog)s [CONFIG.yaml] [--OPTION VALUE ...]"
+    )
+    known = {name.name for group in ARGUMENT_GROUPS for name in fields(group)}
+    defaults = {}
+    if argv and not argv[0].startswith("-"):
+        defaults = _read_yaml(Path(argv.pop(0)))
+    for key in defaults:
+        if key not in known:
+            raise ValueError(_unknown("key", key, known))
+    parser.set_defaults(**defaults)
+    *groups, rest = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True, look_for_args_file=False)
+    if rest:
+        raise ValueError(_unknown("option", rest[0], known))
+    model, data, train = groups
+    _check(model, data, train)
+    return model, data, train
+
+
+def _read_yaml(path: Path) -> dict:
+    if not path.is_file():
+        raise ValueError(f"There is no config file {path}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must hold `key: value` lines, got a {type(values).__name__}.")
+    floats = {name.name for group in ARGUMENT_GROUPS for name in fields(group) if name.type in (float, float | None)}
+    for key in floats & values.keys():  # YAML 1.1 reads 1e-4 as a text
+        if isinstance(values[key], str | int):
+            try:
+                values[key] = float(values[key])
+            except ValueError as error:
+                raise ValueError(f"{path}: {key} must be a number, got {values[key]!r}.") from error
+    return values
+
+
+def _unknown(what: str, key: str, known: set[str]) -> str:
+    near = difflib.get_close_matches(key.lstrip("-"), known, n=1)
+    return f"Unknown {what} {key!r}" + (f"; did you mean {near[0]!r}?" if near else "; `--help` lists what there is.")
+
+
+def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:
+    for name, value in (("dataset", data.dataset), ("output_dir", train.output_dir)):
+        if not value:
+            raise ValueError(f"--{name} is missing.")
+    if (model.model_name_or_path is None) == (model.text_tower is None):
+        raise ValueError("Give either --model_name_or_path (a DIM to go on with) or --text_tower (to build a new one).")
+    if model.model_name_or_path and (model.vision_tower or model.max_length):
+        raise ValueError("--vision_tower and --max_length belong to --text_tower; a saved DIM has its own.")
+    for name in ("picture_dropout", "mention_masking"):
+        if not 0 <= getattr(data, name) <= 1:
+            raise ValueError(f"--{name} must lie between 0 and 1, got {getattr(data, name)}.")
+    for name in ("num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size", "eval_epochs",
+                 "save_total_limit"):  # fmt: skip
+        if getattr(train, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(train, name)}.")
+    if train.max_steps == 0 or train.max_steps < -1:
+        raise ValueError(f"--max_steps must be positive, or -1 for no limit, got {train.max_steps}.")
+    if data.num_candidates < 1:
+        raise ValueError(f"--num_candidates must be at least 1, got {data.num_candidates}.")
+
+
+__all__ = ["DataArguments", "ModelArguments", "TrainArguments", "parse_arguments"]

@@ -1,0 +1,57 @@
+"""Random changes to a batch of training pictures."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
+    """Shifts, scales, turns and recolours each picture by its own random amount; pictures are never mirrored.
+
+    Mirroring is left out since flags, logos and writing change their meaning with it.
+
+    Args:
+        pictures (`torch.Tensor` of shape `(P, 3, h, w)`): Values in `[0, 1]`.
+        generator: Source of randomness; the same generator state gives the same pictures.
+
+    Returns:
+        Changed pictures of the same shape, values in `[0, 1]`. The border is repeated where a picture was moved away.
+
+    Example:
+
+        >>> white = torch.ones(1, 3, 8, 8)
+        >>> augment_pictures(white, torch.Generator().manual_seed(0)).shape
+        torch.Size([1, 3, 8, 8])
+    """
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.empty(len(pictures)).uniform_(low, high, generator=generator)
+
+    angle, zoom, stretch = draw(-0.25, 0.25), draw(0.8, 1.35), draw(0.85, 1.15)  # radians, factors
+    cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    affine = torch.stack([cos * stretch, -sin, draw(-0.15, 0.15), sin, cos / stretch, draw(-0.15, 0.15)], dim=1).view(
+        -1, 2, 3
+    )
+    grid = F.affine_grid(affine.to(pictures), list(pictures.shape), align_corners=False)
+    pictures = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def each(values: Tensor) -> Tensor:
+        return values.to(pictures).view(-1, 1, 1, 1)
+
+    # Turning the colour circle, in the plane that grey is perpendicular to (Rodrigues' formula around (1, 1, 1)).
+    hue = draw(-0.35, 0.35)
+    a = torch.cos(hue) + (1 - torch.cos(hue)) / 3
+    b = (1 - torch.cos(hue)) / 3 - torch.sin(hue) / math.sqrt(3)
+    c = (1 - torch.cos(hue)) / 3 + torch.sin(hue) / math.sqrt(3)
+    turn = torch.stack([a, b, c, c, a, b, b, c, a], dim=1).view(-1, 3, 3).to(pictures)
+    pictures = torch.einsum("pij,pjhw->pihw", turn, pictures)
+
+    grey = pictures.mean(1, keepdim=True)
+    pictures = grey + (pictures - grey) * each(draw(0.5, 1.5))  # saturation
+    pictures = (pictures - 0.5) * each(draw(0.7, 1.3)) + 0.5 + each(draw(-0.15, 0.15))  # contrast, brightness
+    return pictures.clamp(0, 1)
+
+
+__all__ = ["augment_pictures"]

@@ -1,0 +1,149 @@
+"""What a run reads again and again, prepared once: tokenised (or encoded) texts, decoded (or encoded) pictures.
+
+A bank answers a batch of row numbers with the tensors of those rows by indexing alone: no loop over rows, no decoding
+inside an epoch.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dim.corpora.pictures import PictureError, load_picture
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+
+class TextBank:
+    """Tokenised texts, equal ones stored once; with `encode` the text tower's pooled vectors instead.
+
+    Args:
+        ids: Token ids of each text, without padding.
+        pad_token_id: What shorter texts of a batch are filled with.
+        pad_to: Length to which every batch is padded; its longest text by default.
+    """
+
+    def __init__(self, ids: Sequence[Sequence[int]], pad_token_id: int, pad_to: int | None = None):
+        unique: dict[tuple[int, ...], int] = {}
+        self.rows = torch.tensor([unique.setdefault(tuple(row), len(unique)) for row in ids], dtype=torch.long)
+        self.lengths = torch.tensor([len(row) for row in unique], dtype=torch.long)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.flat = torch.tensor([token for row in unique for token in row], dtype=torch.long)
+        self.pad_token_id = pad_token_id
+        self.pad_to = pad_to
+        self.pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def tokens(self, unique_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded ids and mask `(B, T)` of stored texts, by their place among the unique ones."""
+        lengths = self.lengths[unique_rows]
+        columns = torch.arange(self.pad_to or int(lengths.max()))
+        mask = columns < lengths[:, None]
+        ids = self.flat[(self.starts[unique_rows][:, None] + columns).clamp(max=len(self.flat) - 1)]
+        return ids.masked_fill(~mask, self.pad_token_id), mask.long()
+
+    def fetch(self, rows: Tensor, prefix: str) -> dict[str, Tensor]:
+        """The model's inputs for texts `rows` `(B,)`, their names beginning with `prefix`."""
+        unique_rows = self.rows[rows]
+        if self.pooled is not None:
+            return {f"{prefix}_pooled": self.pooled[unique_rows]}
+        ids, mask = self.tokens(unique_rows)
+        return {f"{prefix}_input_ids": ids, f"{prefix}_attention_mask": mask}
+
+    @torch.inference_mode()
+    def encode(self, model: DIMModel, batch_size: int, device: torch.device) -> None:
+        """Runs the text tower once over every text, the longest first, so that batches hold texts of one length."""
+        order = self.lengths.argsort(descending=True, stable=True)
+        pooled: Tensor | None = None
+        for rows in tqdm(order.split(batch_size), desc="encoding texts", leave=False):
+            ids, mask = self.tokens(rows)
+            vectors = model.pool_texts(ids.to(device), mask.to(device)).float().cpu()
+            pooled = vectors.new_empty(len(order), vectors.shape[1]) if pooled is None else pooled
+            pooled[rows] = vectors
+        self.pooled = pooled
+
+
+class PictureBank:
+    """Decoded pictures as 8-bit pixels at the tower's size; with `encode` the vision tower's pooled vectors instead.
+
+    Args:
+        pixels: `(P, 3, h, w)`, 8 bits, after the image processor's resizing and cropping.
+        image_processor: Gives the rescaling and normalisation that turn pixels into the tower's inputs.
+    """
+
+    def __init__(self, pixels: Tensor, image_processor: object):
+        self.pixels = pixels
+        self.factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0  # type: ignore[attr-defined]
+        normalise = image_processor.do_normalize  # type: ignore[attr-defined]
+        mean = image_processor.image_mean if normalise else [0.0] * 3  # type: ignore[attr-defined]
+        std = image_processor.image_std if normalise else [1.0] * 3  # type: ignore[attr-defined]
+        self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        self.pooled: Tensor | None = None
+
+    @classmethod
+    def build(cls, load: Sequence[Callable[[], object]], processor: DIMProcessor, path: Path) -> "PictureBank":
+        """Decodes pictures in threads into a memory-mapped file.
+
+        Args:
+            load: Gives each picture's source, in any form that `load_picture` takes, when called.
+            processor: Its image processor resizes and crops.
+            path: The file, made anew.
+
+        Returns:
+            The bank.
+
+        Raises:
+            PictureError: If a picture cannot be read; the message names it.
+        """
+
+        def decode(row: int) -> np.ndarray:
+            image = load_picture(load[row]())
+            pixels = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+            return np.asarray(pixels["pixel_values"][0]).astype(np.uint8)  # (3, h, w)
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels: np.memmap | None = None
+        with ThreadPoolExecutor() as pool:
+            for row, picture in enumerate(tqdm(pool.map(decode, range(len(load))), total=len(load), desc="pictures")):
+                if pixels is None:
+                    pixels = np.memmap(path, np.uint8, "w+", shape=(len(load), *picture.shape))
+                pixels[row] = picture
+        return cls(torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if pixels is None else torch.from_numpy(pixels),
+                   processor.image_processor)  # fmt: skip
+
+    def fetch(self, rows: Tensor, prefix: str, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
+        """The model's inputs for pictures `rows` of shape `(B,)` or `(E, N)`; -1 where there is none.
+
+        `change` sees the pictures that are there, `(P, 3, h, w)` in `[0, 1]`, before normalisation.
+        """
+        mask = rows >= 0
+        if self.pooled is not None:
+            pooled = self.pooled[rows.clamp(min=0)]
+            return {"image_pooled" if not prefix else f"{prefix}image_pooled": pooled, f"{prefix}pixel_mask": mask}
+        if not mask.any():
+            return {}
+        present = self.pixels[rows[mask]].float() * self.factor
+        if change is not None:
+            present = change(present)
+        pixels = torch.zeros(*rows.shape, *present.shape[1:])
+        pixels[mask] = (present - self.mean) / self.std
+        return {f"{prefix}pixel_values": pixels, f"{prefix}pixel_mask": mask}
+
+    @torch.inference_mode()
+    def encode(self, model: DIMModel, batch_size: int, device: torch.device) -> None:
+        """Runs the vision tower once over every picture."""
+        rows = torch.arange(len(self.pixels))
+        batches = tqdm(rows.split(batch_size), desc="encoding pictures", leave=False)
+        pooled = [
+            model.pool_pictures(self.fetch(part, "")["pixel_values"].to(device)).float().cpu() for part in batches
+        ]
+        self.pooled = torch.cat(pooled) if pooled else None
+
+
+__all__ = ["PictureBank", "PictureError", "TextBank"]

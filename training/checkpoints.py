@@ -1,0 +1,108 @@
+"""Checkpoints that are whole or not there, and the published model folder."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+MANIFEST = "trainer_state.json"  # written last: a checkpoint without it was cut short
+
+
+def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], state: dict, keep: int) -> Path:
+    """Writes `output_dir/checkpoint-STEP`: elsewhere, synced, manifest last, renamed; the oldest go.
+
+    Args:
+        output_dir: Folder of the run.
+        step: Number of steps done.
+        save: Writes the weights and the optimizer's state into the folder it is given.
+        state: What else the run needs to go on; JSON.
+        keep: How many checkpoints to keep.
+
+    Returns:
+        The checkpoint's folder.
+    """
+    final, temporary = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}"
+    for folder in (temporary, final):
+        shutil.rmtree(folder, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save(temporary)
+    write_json(temporary / MANIFEST, state)
+    for path in temporary.rglob("*"):
+        _sync(path)
+    temporary.rename(final)
+    _sync(output_dir)
+    for old in checkpoints(output_dir)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(output_dir: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    found = [path for path in output_dir.glob("checkpoint-*") if (path / MANIFEST).is_file()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
+    """The checkpoint to go on from.
+
+    Args:
+        output_dir: Folder of the run.
+        name: `None` for a new run, `"auto"` for the newest whole checkpoint if there is one, or a folder.
+
+    Returns:
+        Its folder, or `None` to start from the beginning.
+
+    Raises:
+        ValueError: If `name` is a folder that is no whole checkpoint.
+    """
+    if name is None:
+        return None
+    if name == "auto":
+        found = checkpoints(output_dir)
+        return found[-1] if found else None
+    if not (Path(name) / MANIFEST).is_file():
+        raise ValueError(f"{name} is not a whole checkpoint: it has no {MANIFEST}.")
+    return Path(name)
+
+
+def read_state(checkpoint: Path) -> dict:
+    """What [`write_checkpoint`] was given as `state`."""
+    return json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+
+
+def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
+    """Replaces the model in `output_dir`: each file is written elsewhere, synced, and renamed over the old one.
+
+    Args:
+        output_dir: Folder of the run.
+        save: Writes the model, its processor and its card into the folder it is given.
+    """
+    temporary = output_dir / ".model"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save(temporary)
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # config.json last
+        _sync(path)
+        path.replace(output_dir / path.name)
+    temporary.rmdir()
+    _sync(output_dir)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes JSON to a temporary name, syncs it and renames it."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+__all__ = ["checkpoints", "find_checkpoint", "publish", "read_state", "write_checkpoint", "write_json"]

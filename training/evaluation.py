@@ -1,0 +1,48 @@
+"""Ranking a split against the whole knowledge base, from prepared data."""
+
+import torch
+from torch import Tensor
+
+from dim.evaluation.ranking import gold_ranks_from_embeddings, ranking_metrics
+from dim.modeling_dim import DIMModel
+from dim.training.batches import entity_inputs, mention_inputs
+from dim.training.data import MELData
+
+
+@torch.inference_mode()
+def rank_validation(model: DIMModel, data: MELData, batch_size: int) -> dict[str, float]:
+    """Ranks the validation mentions that have an entity against every entity.
+
+    Args:
+        model: The model; left in the mode it was in.
+        data: The prepared dataset.
+        batch_size: Rows encoded at a time.
+
+    Returns:
+        `H@k` and `MRR` in percent.
+
+    Raises:
+        ValueError: If a score is not finite.
+    """
+    training, device = model.training, model.device
+    model.eval()
+    side = data.validation
+    rows = (side.gold >= 0).nonzero().flatten()
+    mentions = [
+        model.get_mention_features(**_to(mention_inputs(data, side, part, side.pictures[part]), device)).float().cpu()
+        for part in rows.split(batch_size)
+    ]
+    everyone = torch.arange(len(data.entities.ids))
+    entities = [
+        model.get_entity_features(**_to(entity_inputs(data, data.entities, part), device)).float().cpu()
+        for part in everyone.split(batch_size)
+    ]
+    model.train(training)
+    return ranking_metrics(gold_ranks_from_embeddings(torch.cat(mentions), torch.cat(entities), side.gold[rows]))
+
+
+def _to(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
+__all__ = ["rank_validation"]
