@@ -21,6 +21,8 @@ for _variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # silences the warning of forked DataLoader workers
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The commands of this environment (dim, accelerate, torchrun) are found without activating it.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 import pytest  # noqa: E402
 

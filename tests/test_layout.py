@@ -88,7 +88,7 @@ def test_tests_is_no_package():
 
 
 def test_no_root_name_shadows_a_library():
-    """The root is first on `sys.path` of every script that is run from it."""
+    """The folder of a script, and the root under `python -m`, is first on `sys.path`."""
     pinned = {Requirement(line).name for line in constraint_lines()}
     normal = {re.sub(r"[-_.]+", "-", name).lower() for name in pinned}
     libraries = {
@@ -97,9 +97,12 @@ def test_no_root_name_shadows_a_library():
         if any(re.sub(r"[-_.]+", "-", name).lower() in normal for name in distributions)
     }
     assert {"torch", "transformers", "datasets", "evaluate"} <= libraries
-    names = {name.split("/")[0] for name in FILES if name.endswith(".py")}
-    names = {name.removesuffix(".py") for name in names}
-    assert names & (set(sys.stdlib_module_names) | libraries) <= {"datasets"}
+    taken = set(sys.stdlib_module_names) | libraries - {"build"}  # a tool, which no library imports
+    python_files = [name for name in FILES if name.endswith(".py")]
+    in_root = {name.split("/")[0].removesuffix(".py") for name in python_files}
+    assert in_root & taken <= {"datasets"}
+    scripts = [name for name in python_files if name not in PACKAGE_FILES]
+    assert [name for name in scripts if Path(name).stem in taken] == []
 
 
 def test_datasets_folder_does_not_hide_the_library():
@@ -277,10 +280,11 @@ def test_wheel_equals_the_tree(wheel):
 def test_wheel_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name.split(".dist-info/")[1]: name for name in archive.namelist() if ".dist-info/" in name}
-        assert "licenses/LICENSE" in names
+        assert {"licenses/LICENSE", "licenses/NOTICE"} <= set(names)
         assert "dim = dim.cli:main" in archive.read(names["entry_points.txt"]).decode()
         text = archive.read(names["METADATA"]).decode()
     assert "Name: dim-mel\n" in text
+    assert "Description-Content-Type: text/markdown\n" in text
     assert not re.search(r"^Requires-Dist: .*(torchvision|minilm)", text, flags=re.MULTILINE)
 
 

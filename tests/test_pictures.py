@@ -269,10 +269,17 @@ class TestErrors:
         with pytest.raises(PictureError, match=r"a\.png': is truncated or damaged"):
             load_picture(image)
 
-    def test_a_name_with_a_line_break_stays_on_one_line(self):
-        with pytest.raises(PictureError) as caught:
+    def test_the_message_is_one_line_whatever_the_name_or_pillow_holds(self, stripes, monkeypatch):
+        with pytest.raises(PictureError, match="there is no such file") as caught:
             load_picture("a\nb.jpg")
         assert "\n" not in str(caught.value)
+
+        def load(self):
+            raise OSError("broken\ndata")
+
+        monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+        with pytest.raises(PictureError, match="is truncated or damaged: broken data"):
+            load_picture(encode(stripes))
 
 
 class TestSize:

@@ -1,0 +1,181 @@
+"""Trains DIM on the sample dataset, ranks its test split, links a few pictures, and writes what a person looks at.
+
+    python examples/demo.py --out demo
+
+Everything lands in `--out`: `model` (with pictures), `model_text` (the same without), `kb`, `metrics.json`,
+`report.html` and `report.png`.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import report
+import torch
+from dim.corpora.hub import load_candidates, load_entities, load_mentions
+from dim.evaluation.baselines import NameMatch
+from dim.evaluation.intervals import ranking_metrics_with_intervals
+from dim.evaluation.ranking import gold_ranks
+from dim.linking.encoding import encode_mentions
+from dim.linking.index import EntityIndex
+from dim.linking.linker import DIMLinker, load_dim
+from dim.train import main as train
+from torch import Tensor
+from towers import build
+
+DATASET = "datasets/namesakes"
+CONFIG = "configs/sample.yaml"
+KEPT_STYLE = "twemoji"  # the drawing style that is in the test split alone
+SYSTEMS = {
+    "name_match": "name match alone",
+    "dim_text": "DIM without pictures",
+    "dim": "DIM with pictures",
+    "dim_blind": "the same DIM, picture taken away",
+}
+# Mentions to show: surface form and a word of the gold entity's description.
+SHOWN = [("Turkey", "country"), ("Turkey", "bird"), ("Georgia", "state"), ("Georgia", "Caucasus")]
+
+
+def scores_of(model_folder: Path, kb_folder: Path | None, entities: object, mentions: object) -> Tensor:
+    """Scores of mentions against the whole KB; the encoded KB is kept in `kb_folder`."""
+    model, processor = load_dim(model_folder)
+    index = EntityIndex.build(model, processor, entities, batch_size=128)
+    if kb_folder is not None:
+        index.save(kb_folder)
+    return model.score_scale * encode_mentions(model, processor, mentions, batch_size=128) @ index.vectors.T
+
+
+def measure(scores: dict[str, Tensor], gold: Tensor, senses: list[list[int]], columns: dict) -> dict:
+    """H@1 and MRR with 95 % intervals (surface forms drawn anew) of each system on each part of the test split."""
+    namesake = torch.tensor([topic == "namesake" for topic in columns["topic"]])
+    neutral = torch.tensor([kind == "neutral" for kind in columns["sentence_kind"]])
+    kept = torch.tensor([style == KEPT_STYLE for style in columns["image_style"]])
+    parts = {
+        "namesakes/test": namesake,
+        "namesakes/test/neutral": namesake & neutral,
+        "namesakes/test/hint": namesake & ~neutral,
+        "namesakes/test/known_styles": namesake & ~kept,
+        "namesakes/test/new_style": namesake & kept,
+        "namesakes/test/background": ~namesake,
+    }
+    among = torch.ones(next(iter(scores.values())).shape, dtype=torch.bool)  # True where an entity is no sense
+    for row, entities in enumerate(senses):
+        among[row, entities] = False
+    metrics: dict = {}
+    for part, rows in parts.items():
+        if not rows.any():
+            continue
+        groups = [mention for mention, inside in zip(columns["mention"], rows.tolist(), strict=True) if inside]
+        metrics[part] = {
+            name: summary(gold_ranks(matrix[rows], gold[rows]), groups) | {"mentions": int(rows.sum())}
+            for name, matrix in scores.items()
+        }
+        if part != "namesakes/test/background":
+            metrics[f"{part}/senses"] = {
+                name: summary(gold_ranks(matrix.masked_fill(among, -1e9)[rows], gold[rows]), groups)
+                for name, matrix in scores.items()
+            }
+    return metrics
+
+
+def summary(ranks: Tensor, groups: list[str]) -> dict:
+    """The two numbers of the table with their intervals, in percent."""
+    found = ranking_metrics_with_intervals(ranks, groups=groups)
+    return {
+        key: value
+        for name in ("H@1", "MRR")
+        for key, value in (
+            (name, round(found[name]["value"], 2)),
+            (f"{name} 95%", [round(found[name]["low"], 2), round(found[name]["high"], 2)]),
+        )
+    }
+
+
+def table(metrics: dict, part: str) -> str:
+    """A part's numbers as a table for the terminal."""
+    lines = [f"{'':<34}{'H@1':>8}  {'95 %':<14}{'MRR':>8}  {'95 %':<14}"]
+    for name, title in SYSTEMS.items():
+        row = metrics[part][name]
+        cells = [f"{row[key]:>8.1f}  {'{:.1f} - {:.1f}'.format(*row[key + ' 95%']):<14}" for key in ("H@1", "MRR")]
+        lines.append(f"{title:<34}{''.join(cells)}")
+    return "\n".join(lines)
+
+
+def choose(mentions: object, entities: object, row_of: dict[str, int]) -> list[dict]:
+    """Test mentions to show: the named ones first, then two senses each of other forms with neutral sentences."""
+    light = mentions.remove_columns("image")
+    wanted, forms = [], {}
+    for row, mention in enumerate(light):
+        if mention["sentence_kind"] == "neutral" and mention["topic"] == "namesake":
+            forms.setdefault(mention["mention"], {}).setdefault(mention["entity_id"], row)
+    for form, word in SHOWN:
+        for entity, row in forms.get(form, {}).items():
+            if word in entities[row_of[entity]]["description"]:
+                wanted.append(row)
+    several = [list(golds.values()) for golds in forms.values() if len(golds) > 1]
+    for rows in several[:: max(1, len(several) // 4)]:
+        wanted += rows[:2]
+    return [mentions[row] for row in dict.fromkeys(wanted)][:10]
+
+
+def main() -> None:
+    """Runs the demo."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="folder of the results (%(default)s)")
+    parser.add_argument("--max_steps", type=int, help="stop both trainings early, to try the demo itself")
+    arguments = parser.parse_args()
+    out, began = arguments.out, time.monotonic()
+    early = [] if arguments.max_steps is None else ["--max_steps", str(arguments.max_steps)]
+    for name, pictures in (("", True), ("_text", False)):
+        print(f"\n== training DIM {'with' if pictures else 'without'} pictures", flush=True)
+        build(out / f"start{name}", pictures)
+        where = ["--model_name_or_path", str(out / f"start{name}"), "--output_dir", str(out / f"model{name}")]
+        if train([CONFIG, *where, *early]):
+            raise SystemExit(1)
+
+    print("\n== ranking the test split against the whole knowledge base", flush=True)
+    entities, mentions = load_entities(DATASET), load_mentions(DATASET, "test")
+    row_of = {name: row for row, name in enumerate(entities["id"][:])}
+    gold = torch.tensor([row_of[name] for name in mentions["entity_id"]])
+    candidates = load_candidates(DATASET, "test")
+    senses = [[row_of[name] for name in candidates.get(mention, [])] or [row_of[entity]]
+              for mention, entity in zip(mentions["id"], mentions["entity_id"], strict=True)]  # fmt: skip
+    blind = [row | {"image": None} for row in mentions.remove_columns("image")]
+    scores = {
+        "name_match": NameMatch(entities["name"][:], entities["aliases"][:]).scores(mentions["mention"][:]),
+        "dim_text": scores_of(out / "model_text", None, entities, mentions),
+        "dim": scores_of(out / "model", out / "kb", entities, mentions),
+        "dim_blind": scores_of(out / "model", None, entities, blind),
+    }
+    columns = {name: mentions[name][:] for name in ("topic", "sentence_kind", "image_style", "mention")}
+    metrics = measure(scores, gold, senses, columns)
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    for part, title in (
+        ("namesakes/test", "all sentences"),
+        ("namesakes/test/neutral", "sentences that say nothing"),
+        ("namesakes/test/new_style", f"pictures in a style never trained on ({KEPT_STYLE})"),
+    ):
+        print(f"\n{title}: {metrics[part]['dim']['mentions']} mentions, {len(entities)} entities\n")
+        print(table(metrics, part))
+    print("\namong the senses of the surface form, all sentences\n")
+    print(table(metrics, "namesakes/test/senses"))
+
+    linker = DIMLinker.from_pretrained(out / "model", out / "kb")
+    shown = choose(mentions, entities, row_of)
+    links = linker.link(shown, k=3)
+    print("\n== links\n")
+    for mention, found in zip(shown, links, strict=True):
+        mark = "right" if found[0].id == mention["entity_id"] else "WRONG"
+        print(f"{mark}  {mention['sentence']:<52} + {entities[row_of[mention['entity_id']]]['type']:<10} picture -> "
+              f"{found[0].name} ({found[0].description})")  # fmt: skip
+    rows = report.rows(shown, links, entities, row_of)
+    report.write_html(out / "report.html", metrics, SYSTEMS, rows)
+    report.write_png(out / "report.png", metrics, SYSTEMS, rows)
+    report.write_example(out / "example.png", shown[0])
+    print(f"\n{out / 'metrics.json'}, {out / 'report.html'} and {out / 'report.png'} are written "
+          f"({time.monotonic() - began:.0f} s)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

