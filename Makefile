@@ -15,7 +15,7 @@ help: ## list these targets
 
 install: $(STAMP) ## create .venv with the tested versions of everything
 
-demo: $(STAMP) ## train and evaluate on a small made-up corpus and write demo/report.html
+demo: $(STAMP) ## train DIM on the sample, rank, link, and write demo/report.html
 	$(BIN)/python examples/demo.py --out demo
 
 test: $(STAMP) ## run every test that this machine can, but for the slow ones

@@ -92,11 +92,10 @@ class DIMConfig(PreTrainedConfig):
         >>> config = DIMConfig(projection_dim=256, num_attention_heads=4)
         >>> config.text_config.model_type, config.projection_dim
         ('clip_text_model', 256)
-        >>> DIMConfig(projection_dim=100)
+        >>> DIMConfig(projection_dim=100)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
             ...
-        huggingface_hub.errors.StrictDataclassClassValidationError: Class validation error for validator \
-'validate_architecture':
+        huggingface_hub.errors.StrictDataclassClassValidationError: Class validation error for validator ...:
             ValueError: projection_dim (100) is not a multiple of num_attention_heads (8).
     """
 
@@ -122,7 +121,7 @@ class DIMConfig(PreTrainedConfig):
     l2_weight: int | float = 0.02
     initializer_range: int | float = 0.02
 
-    def __post_init__(self, **kwargs):
+    def __post_init__(self, **kwargs: Any) -> None:
         self.mention_modalities = list(self.mention_modalities)
         super().__post_init__(**kwargs)
 
@@ -131,7 +130,7 @@ class DIMConfig(PreTrainedConfig):
         """Whether any side of the model looks at pictures."""
         return self.entity_pictures or "picture" in self.mention_modalities
 
-    def validate_architecture(self):
+    def validate_architecture(self) -> None:
         """Checks the fields against each other; run by `@strict` when a config is built and when it is saved."""
         if self.projection_dim < 1 or self.num_attention_heads < 1:
             raise ValueError(

@@ -7,6 +7,7 @@
 """DIM: a mention with sentence, picture and expert's answer, and an entity with text and pictures, as vectors."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ from .configuration_dim import DIMConfig, tower_width
 from .losses_dim import n_pair_loss, squared_length
 from .towers_dim import build_tower, copy_projection, copy_tower, load_source, plain, pool, suggest_pooling
 
-Inputs = dict[str, Tensor | None]
+Inputs = Mapping[str, Tensor | None]
 MENTION_INPUTS = (
     *(
         f"{side}_{kind}"
@@ -130,8 +131,8 @@ class DIMModel(PreTrainedModel):
               e = W_e \, (d + W_p \, \bar{v}_e)
 
     where `d` is the entity's name and description and :math:`\bar{v}_e` the mean of its pictures. The score of a pair
-    is the dot product of `q` and `e`, or with `config.normalize` their cosine times a learned scale; training and ranking
-    use one and the same. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's
+    is the dot product of `q` and `e`, or with `config.normalize` their cosine times a learned scale; training and
+    ranking use one and the same. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's
     pictures are an addition.) A modality that a mention lacks is masked, never replaced by zeros.
 
     Wherever token ids or pixels go in, a tower's pooled vectors (`*_pooled`) may go in instead: a frozen tower then
@@ -188,7 +189,7 @@ class DIMModel(PreTrainedModel):
         self.post_init()
 
     @torch.no_grad()
-    def _init_weights(self, module: nn.Module):
+    def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
         if isinstance(module, DIMLogitScale):
             init.constant_(module.log_scale, self.config.logit_scale_init_value)
@@ -319,22 +320,22 @@ class DIMModel(PreTrainedModel):
         everyone = torch.ones(len(mention), dtype=torch.bool, device=mention.device)
         vectors, presences, vision_output = [], [], None
         for modality in self.config.mention_modalities:
-            presence = everyone
+            presence: Tensor | None = everyone
             if modality == "picture":
                 vector, presence, vision_output = self._encode_pictures(inputs, "")
             else:
                 vector, _ = self._encode_text(inputs, modality)
-                if modality == "expert" and inputs.get("expert_mask") is not None:
-                    presence = inputs["expert_mask"].to(mention.device, torch.bool)
+                mask = inputs.get(f"{modality}_mask")
+                presence = everyone if mask is None else mask.to(mention.device, torch.bool)
             vectors.append(torch.zeros_like(mention) if vector is None else vector)
-            presences.append(~everyone if vector is None else presence)
+            presences.append(~everyone if vector is None or presence is None else presence)
         weights = None
         if vectors:
-            modalities, presence = torch.stack(vectors, 1), torch.stack(presences, 1)  # (B, K, D), (B, K)
+            modalities, there = torch.stack(vectors, 1), torch.stack(presences, 1)  # (B, K, D), (B, K)
             if self.config.fusion == "attention":
-                context, weights = self.attention(mention, modalities, presence)
+                context, weights = self.attention(mention, modalities, there)
             else:
-                context = (modalities * presence.unsqueeze(-1).to(modalities.dtype)).sum(1)
+                context = (modalities * there.unsqueeze(-1).to(modalities.dtype)).sum(1)
             mention = mention + context
         mention = self.dropout(mention)
         if self.config.fusion == "attention":
@@ -348,7 +349,7 @@ class DIMModel(PreTrainedModel):
             raise ValueError("An entity's text is needed: give entity_input_ids or entity_pooled.")
         if self.config.entity_pictures:
             pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
-            if pictures is not None:
+            if pictures is not None and presence is not None:
                 count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
                 picture = pictures.sum(1) / count.clamp(min=1)  # (E, D), mean over the pictures that are there
                 if self.config.fusion == "attention":
@@ -456,8 +457,9 @@ class DIMModel(PreTrainedModel):
             ValueError: If the mention or the entity has no text, or `labels` name no row of the pool.
             TypeError: If an argument is unknown.
         """
-        inputs = {name: value for name, value in locals().items() if name in MENTION_INPUTS + ENTITY_INPUTS}
-        _known({name: value for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
+        given = locals()
+        inputs: Inputs = {name: given[name] for name in MENTION_INPUTS + ENTITY_INPUTS}
+        _known({name: None for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
         mentions, attentions, vision_output = self._mention_vectors(inputs)
         entities, text_output = self._entity_vectors(inputs)
         mention_embeds, entity_embeds = self._unit(mentions), self._unit(entities)

@@ -8,6 +8,8 @@
 
 import re
 from collections.abc import Sequence
+from os import PathLike
+from typing import Any
 
 import torch
 from PIL.Image import Image
@@ -17,7 +19,7 @@ from transformers import (
     AutoTokenizer,
     BaseImageProcessor,
     BatchFeature,
-    CLIPImageProcessor,
+    CLIPImageProcessorPil,
     ProcessorMixin,
 )
 from transformers.utils import logging
@@ -80,14 +82,14 @@ class DIMProcessor(ProcessorMixin):
 
     def __init__(
         self,
-        image_processor=None,
-        tokenizer=None,
+        image_processor: Any = None,
+        tokenizer: Any = None,
         max_length: int | None = None,
         padding: str = "longest",
         mention_marks: list[str] | None = None,
         entity_template: str = "{name}: {description}",
         expert_prompts: dict[str, str] | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(image_processor, tokenizer, **kwargs)
         if not tokenizer.is_fast:
@@ -101,12 +103,12 @@ class DIMProcessor(ProcessorMixin):
             raise ValueError(f"max_length ({self.max_length}) leaves no room for text beside the special tokens.")
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs):
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "DIMProcessor":
         """Loads a saved processor, with the PIL backend: the same pixels with and without torchvision."""
         return super().from_pretrained(pretrained_model_name_or_path, **({"backend": "pil"} | kwargs))
 
     @classmethod
-    def from_towers(cls, text: str, vision: str | BaseImageProcessor | None = None, **kwargs: object) -> "DIMProcessor":
+    def from_towers(cls, text: str, vision: str | BaseImageProcessor | None = None, **kwargs: Any) -> "DIMProcessor":
         """Builds the processor that belongs to `DIMModel.from_towers`.
 
         Args:
@@ -129,7 +131,7 @@ class DIMProcessor(ProcessorMixin):
                 vision = AutoImageProcessor.from_pretrained(text, backend="pil")
             except OSError:
                 logger.info(f"{text} has no image processor; CLIP's defaults are used.")
-                vision = CLIPImageProcessor()
+                vision = CLIPImageProcessorPil()
         if "siglip" in type(vision).__name__.lower():
             kwargs = {"padding": "max_length"} | kwargs
         return cls(vision, tokenizer, **kwargs)

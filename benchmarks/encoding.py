@@ -15,8 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from dim import DIMConfig, DIMModel
 from transformers import CLIPConfig, CLIPModel
+
+from dim import DIMConfig, DIMModel
 
 LENGTHS = {"mention": 6, "sentence": 40, "expert": 24, "entity": 48}  # tokens, special ones included
 

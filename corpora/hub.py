@@ -1,5 +1,6 @@
 """Datasets of mentions, entities and candidates, from a folder or the Hub, checked before anything long starts."""
 
+import hashlib
 from pathlib import Path
 
 import datasets
@@ -66,9 +67,12 @@ def load_candidates(dataset: str, split: str) -> dict[str, list[str]]:
 def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictures: str | None) -> datasets.Dataset:
     if dataset.startswith((".", "/", "~")) and not Path(dataset).expanduser().is_dir():
         raise ValueError(f"There is no dataset folder {dataset}.")
+    folder = Path(dataset).expanduser()
     try:
-        rows = datasets.load_dataset(str(Path(dataset).expanduser()) if Path(dataset).is_dir() else dataset, config,
-                                     split=split)  # fmt: skip
+        if folder.is_dir():
+            rows = datasets.load_dataset(str(folder), config, split=split, cache_dir=_cache_of(folder))
+        else:
+            rows = datasets.load_dataset(dataset, config, split=split)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise ValueError(f"There is no dataset {dataset!r}, neither as a folder nor on the Hub.") from error
     except ValueError as error:  # unknown config, unknown split, or files that are no data
@@ -86,6 +90,15 @@ def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictu
         raise ValueError(f"{dataset}, config {config!r}: the column {pictures!r} must hold images, got {feature}.")
     undecoded = datasets.Image(decode=False)
     return rows.cast_column(pictures, datasets.List(undecoded) if is_list else undecoded)
+
+
+def _cache_of(folder: Path) -> str:
+    """A cache folder that changes with the files: that of `datasets` looks at a local folder's README alone, and so
+    gives the old rows of a rewritten file, or those of another folder with the same README."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    digest = hashlib.blake2b(repr(states).encode(), digest_size=12).hexdigest()
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / digest)
 
 
 __all__ = ["load_candidates", "load_entities", "load_mentions"]

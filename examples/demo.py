@@ -13,6 +13,9 @@ from pathlib import Path
 
 import report
 import torch
+from torch import Tensor
+from towers import build
+
 from dim.corpora.hub import load_candidates, load_entities, load_mentions
 from dim.evaluation.baselines import NameMatch
 from dim.evaluation.intervals import ranking_metrics_with_intervals
@@ -21,8 +24,6 @@ from dim.linking.encoding import encode_mentions
 from dim.linking.index import EntityIndex
 from dim.linking.linker import DIMLinker, load_dim
 from dim.train import main as train
-from torch import Tensor
-from towers import build
 
 DATASET = "datasets/namesakes"
 CONFIG = "configs/sample.yaml"

@@ -5,9 +5,10 @@ import html
 import io
 from pathlib import Path
 
+from PIL import Image
+
 from dim.corpora.pictures import load_picture
 from dim.linking.linker import LinkedEntity
-from PIL import Image
 
 PAGE = Path(__file__).with_name("report.html")
 PARTS = {
@@ -83,8 +84,8 @@ def write_html(path: Path, metrics: dict, systems: dict[str, str], shown: list[d
             f"<tr><th>{html.escape(name)}</th>{_cell(metrics[part][key], 'H@1')}{_cell(metrics[part][key], 'MRR')}</tr>"
             for key, name in systems.items()
         )
-        tables.append(f"<table><caption>{html.escape(title)}</caption>"
-                      f"<thead><tr><td></td><th>H@1</th><th>MRR</th></tr></thead><tbody>{body}</tbody></table>")  # fmt: skip
+        head = "<thead><tr><td></td><th>H@1</th><th>MRR</th></tr></thead>"
+        tables.append(f"<table><caption>{html.escape(title)}</caption>{head}<tbody>{body}</tbody></table>")
     links = "".join(_link(row) for row in shown)
     page = PAGE.read_text(encoding="utf-8").replace("{{tables}}", "".join(tables)).replace("{{links}}", links)
     path.write_text(page, encoding="utf-8")
@@ -110,7 +111,8 @@ def _link(row: dict) -> str:
     text = row["sentence"]
     sentence = f"{html.escape(text[:start])}<mark>{html.escape(text[start:end])}</mark>{html.escape(text[end:])}"
     found = "".join(
-        f'<li class="{"gold" if one["right"] else ""}">{_img(one["image"], one["name"])}<div><b>{html.escape(one["name"])}</b>'
+        f'<li class="{"gold" if one["right"] else ""}">{_img(one["image"], one["name"])}'
+        f"<div><b>{html.escape(one['name'])}</b>"
         f"<span>{one['score']:.1f}</span><p>{html.escape(one['description'])}</p></div></li>"
         for one in row["found"]
     )

@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 import torch
-from dim import DIMModel, DIMProcessor
 from transformers import ResNetConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from dim import DIMModel, DIMProcessor
+
 PICTURE_SIZE = 64  # pixels
+WIDTH = 576  # of the shared space: 384 dimensions for MiniLM's vectors, 192 for the pictures
 VISION = {"embedding_size": 24, "hidden_sizes": [24, 48, 96, 192], "depths": [1, 1, 1, 1], "layer_type": "basic"}
 
 
@@ -31,11 +33,24 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
     """
     torch.manual_seed(seed)
     vision = ResNetConfig(**VISION) if pictures else None
-    fields = {"mention_modalities": ["sentence", "picture"] if pictures else ["sentence"], "dropout": 0.1}
-    DIMModel.from_towers(minilm(), vision, **fields).save_pretrained(folder)
+    fields = {
+        "mention_modalities": ["sentence", "picture"] if pictures else ["sentence"],
+        "dropout": 0.1,
+        "logit_scale_init_value": 3.7,
+    }
+    model = DIMModel.from_towers(minilm(), vision, projection_dim=WIDTH, **fields)
+    if pictures:
+        # Texts and pictures start in dimensions of their own, where they cannot disturb each other. The attention
+        # gives the picture half of its weight, so the entity's picture starts with twice its own: a picture that
+        # agrees then weighs as much as a name that agrees.
+        with torch.no_grad():
+            torch.nn.init.zeros_(model.visual_projection.weight)
+            torch.nn.init.normal_(model.visual_projection.weight[-VISION["hidden_sizes"][-1] :], std=0.1)
+            model.entity_picture_projection.weight.mul_(2)
+    model.save_pretrained(folder)
     square = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
-    pictures_in = CLIPImageProcessorPil(size={"shortest_edge": PICTURE_SIZE}, crop_size=square)
-    DIMProcessor.from_towers(minilm(), pictures_in, max_length=48).save_pretrained(folder)
+    image_processor = CLIPImageProcessorPil(size={"shortest_edge": PICTURE_SIZE}, crop_size=square)
+    DIMProcessor.from_towers(minilm(), image_processor, max_length=48).save_pretrained(folder)
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def _column(rows: Sequence[dict], name: str) -> Sequence[str]:
         if missing is not None:
             raise ValueError(f"Row {missing} has no {name!r}.")
         return [row[name] for row in rows]
-    return rows[name][:]  # a datasets.Dataset: no picture is decoded
+    return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded
 
 
 __all__ = ["encode_entities", "encode_mentions"]

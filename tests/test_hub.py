@@ -67,3 +67,17 @@ def test_duplicate_ids(tmp_path):
 def test_folder_without_data(tmp_path):
     with pytest.raises(ValueError, match="cannot give the split|There is no dataset"):
         load_mentions(str(tmp_path), "train")
+
+
+def test_rewritten_files_are_noticed(tmp_path):
+    """The cache of `datasets` goes by the README alone; ours must not."""
+    for text in ("first", "other"):
+        columns = {name: ["x"] for name in ("id", "sentence", "mention", "entity_id")} | {"start": [0], "end": [1]}
+        (tmp_path / "mentions").mkdir(exist_ok=True)
+        rows = datasets.Dataset.from_dict(columns | {"sentence": [text], "image": [None]})
+        rows.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "mentions" / "train.parquet"))
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- config_name: mentions\n  data_files:\n  - split: train\n"
+            "    path: mentions/train.parquet\n---\n"
+        )
+        assert load_mentions(str(tmp_path), "train")["sentence"][:] == [text]

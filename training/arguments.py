@@ -28,10 +28,14 @@ class ModelArguments:
         default=None, metadata={"help": "Token limit of a text. Default: the tokenizer's own."}
     )
     freeze_text: bool = field(
-        default=False, metadata={"help": "Keep the text tower as it is; every text is then encoded only once."}
+        default=False,
+        metadata={"help": "Keep the text tower and its projection as they are; every text is then encoded only once."},
     )
     freeze_vision: bool = field(
-        default=False, metadata={"help": "Keep the vision tower as it is; every picture is then encoded only once."}
+        default=False,
+        metadata={
+            "help": "Keep the vision tower and its projection as they are; every picture is then encoded only once."
+        },
     )
 
 
@@ -74,9 +78,11 @@ class TrainArguments:
     max_steps: int = field(default=-1, metadata={"help": "Stop after this many steps. -1: by num_train_epochs."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Mentions of a step, for each process."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Texts or pictures encoded at a time."})
-    learning_rate: float = field(default=5e-5, metadata={"help": "Highest learning rate of the towers."})
+    learning_rate: float = field(
+        default=5e-5, metadata={"help": "Highest learning rate of the towers and their projections."}
+    )
     head_learning_rate: float | None = field(
-        default=None, metadata={"help": "The same for the fusion and the projections. Default: learning_rate."}
+        default=None, metadata={"help": "The same for the fusion. Default: learning_rate."}
     )
     weight_decay: float = field(default=1e-3, metadata={"help": "AdamW's, on matrices; not on biases, norms, scales."})
     warmup_steps: int = field(default=100, metadata={"help": "Steps in which the learning rate rises."})

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.corpora.pictures import PictureError, load_picture
+from dim.corpora.pictures import PictureError, PictureSource, load_picture
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -87,7 +87,7 @@ class PictureBank:
         self.pooled: Tensor | None = None
 
     @classmethod
-    def build(cls, load: Sequence[Callable[[], object]], processor: DIMProcessor, path: Path) -> "PictureBank":
+    def build(cls, load: Sequence[Callable[[], PictureSource]], processor: DIMProcessor, path: Path) -> "PictureBank":
         """Decodes pictures in threads into a memory-mapped file.
 
         Args:

@@ -58,22 +58,24 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
     except OSError as error:
         names = " or ".join(repr(name) for name in (source, arguments.vision_tower) if name)
         raise ValueError(f"Cannot load {names}: neither a model folder nor reachable on the Hub ({error}).") from error
-    model.text_model.requires_grad_(not arguments.freeze_text)
+    frozen = ["text_model", "text_projection"] if arguments.freeze_text else []
     if model.config.uses_pictures:
-        model.vision_model.requires_grad_(not arguments.freeze_vision)
+        frozen += ["vision_model", "visual_projection"] if arguments.freeze_vision else []
     elif arguments.freeze_vision:
         raise ValueError("--freeze_vision is set, but the model has no vision tower.")
+    for name in frozen:
+        getattr(model, name).requires_grad_(False)
     return model, processor
 
 
 def parameter_groups(
     model: DIMModel, learning_rate: float, head_learning_rate: float, weight_decay: float
 ) -> list[dict]:
-    """Parameters to train, by learning rate (towers, head) and weight decay (none on biases, norms and scales).
+    """Parameters to train, by learning rate (towers with their projections, head) and weight decay (none on biases, norms and scales).
 
     Args:
         model: The model.
-        learning_rate: Of the towers.
+        learning_rate: Of the towers and their projections into the shared space.
         head_learning_rate: Of everything else.
         weight_decay: Of matrices.
 
@@ -83,7 +85,7 @@ def parameter_groups(
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            tower = name.startswith(("text_model.", "vision_model."))
+            tower = name.startswith(("text_", "vision_", "visual_"))
             groups.setdefault((tower, parameter.ndim > 1), []).append(parameter)
     return [
         {
