@@ -71,7 +71,7 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
 def parameter_groups(
     model: DIMModel, learning_rate: float, head_learning_rate: float, weight_decay: float
 ) -> list[dict]:
-    """Parameters to train, by learning rate (towers with their projections, head) and weight decay (none on biases, norms and scales).
+    """Parameters to train, by learning rate (towers, head) and weight decay (none on biases, norms and scales).
 
     Args:
         model: The model.
