@@ -36,7 +36,7 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
     fields = {
         "mention_modalities": ["sentence", "picture"] if pictures else ["sentence"],
         "dropout": 0.1,
-        "logit_scale_init_value": 3.0,
+        "logit_scale_init_value": 3.7,
     }
     model = DIMModel.from_towers(minilm(), vision, projection_dim=WIDTH, **fields)
     if pictures:
@@ -46,7 +46,7 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
         with torch.no_grad():
             torch.nn.init.zeros_(model.visual_projection.weight)
             torch.nn.init.normal_(model.visual_projection.weight[-VISION["hidden_sizes"][-1] :], std=0.1)
-            model.entity_picture_projection.weight.mul_(3)
+            model.entity_picture_projection.weight.mul_(2)
     model.save_pretrained(folder)
     square = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": PICTURE_SIZE}, crop_size=square)

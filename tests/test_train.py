@@ -30,7 +30,8 @@ def trained(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
     """A short whole run, and what it left."""
     folder = tmp_path_factory.mktemp("trained")
     paths = ["--dataset", str(tiny_mel_dir), "--model_name_or_path", str(tiny_dim_dir), "--output_dir", str(folder)]
-    code = main([*BASE, *paths, "--num_train_epochs", "12", "--eval_epochs", "3", "--negatives", "candidates"])
+    code = main([*BASE, *paths, "--num_train_epochs", "12", "--eval_epochs", "3", "--negatives", "candidates",
+                 "--picture_weights", "0.01", "1", "2"])  # fmt: skip
     assert code == 0
     return folder
 
@@ -41,6 +42,7 @@ def test_learns_to_look_at_the_picture(trained):
     assert metrics["best"]["H@1"] > 80
     assert [row["epoch"] for row in metrics["history"]] == [3, 6, 9, 12]
     assert metrics["best"]["H@1"] == max(row["H@1"] for row in metrics["history"])
+    assert metrics["best"]["picture_weight"] >= 1  # with next to no weight on the pictures the gems look alike
 
 
 def test_publishes_model_processor_and_card(trained):

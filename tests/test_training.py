@@ -13,6 +13,7 @@ from dim.training.banks import TextBank
 from dim.training.batches import BatchSampler, mention_inputs
 from dim.training.checkpoints import checkpoints, find_checkpoint, publish, write_checkpoint
 from dim.training.data import MELData
+from dim.training.evaluation import picture_weight
 from dim.training.loop import parameter_groups
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -234,3 +235,21 @@ def test_parameter_groups(tiny_dim_dir):
             assert group["lr"] == (1e-3 if name.startswith("vis") else 1e-2)
             assert group["weight_decay"] == (0.1 if parameter.ndim > 1 else 0.0)
     assert seen == {name for name, _ in model.named_parameters() if not name.startswith("text_")}
+
+
+class TestPictureWeight:
+    def test_taken_back_to_the_last_bit(self, tiny_dim_dir):
+        model = load_dim(tiny_dim_dir)[0]
+        before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        with picture_weight(model, 1.7):
+            changed = model.entity_picture_projection.weight
+            torch.testing.assert_close(changed, before["entity_picture_projection.weight"] * 1.7)
+        assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+    def test_weight_multiplies_the_pictures_part(self, tiny_dim_dir):
+        model = load_dim(tiny_dim_dir)[0]
+        inputs = {"entity_pooled": torch.randn(3, 32), "entity_image_pooled": torch.randn(3, 1, 32)}
+        text = model._entity_vectors({"entity_pooled": inputs["entity_pooled"]})[0]
+        plain = model._entity_vectors(inputs)[0]
+        with picture_weight(model, 3.0):
+            torch.testing.assert_close(model._entity_vectors(inputs)[0], text + 3 * (plain - text))

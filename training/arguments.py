@@ -93,6 +93,14 @@ class TrainArguments:
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, batches and dropout."})
     eval_epochs: int = field(default=1, metadata={"help": "Rank the validation split after every so many epochs."})
+    picture_weights: list[float] = field(
+        default_factory=lambda: [1.0],
+        metadata={
+            "help": "Weights that the entities' pictures are tried with at each ranking of the validation split; the "
+            "best stays in the saved model. Training pictures are better known than new ones, which misleads the "
+            "weight that training finds."
+        },
+    )
     metric_for_best_model: str = field(default="H@1", metadata={"help": "H@1, H@3, H@5, H@10, H@20 or MRR."})
     resume_from_checkpoint: str | None = field(
         default=None, metadata={"help": "`auto` for the newest checkpoint in output_dir, or a checkpoint's folder."}
@@ -184,6 +192,8 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
             raise ValueError(f"--{name} must be at least 1, got {getattr(train, name)}.")
     if train.max_steps == 0 or train.max_steps < -1:
         raise ValueError(f"--max_steps must be positive, or -1 for no limit, got {train.max_steps}.")
+    if not train.picture_weights or min(train.picture_weights) <= 0:
+        raise ValueError(f"--picture_weights must be positive, got {train.picture_weights}.")
     if data.num_candidates < 1:
         raise ValueError(f"--num_candidates must be at least 1, got {data.num_candidates}.")
 

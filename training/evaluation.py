@@ -1,5 +1,8 @@
 """Ranking a split against the whole knowledge base, from prepared data."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
@@ -41,8 +44,28 @@ def rank_validation(model: DIMModel, data: MELData, batch_size: int) -> dict[str
     return ranking_metrics(gold_ranks_from_embeddings(torch.cat(mentions), torch.cat(entities), side.gold[rows]))
 
 
+@contextmanager
+def picture_weight(model: DIMModel, weight: float) -> Iterator[None]:
+    """Multiplies what an entity's pictures add to its vector, and takes it back at the end, to the last bit.
+
+    Args:
+        model: A model whose entities have pictures; another one is left as it is.
+        weight: The factor.
+    """
+    layer = getattr(model, "entity_picture_projection", None)
+    if layer is None:
+        yield
+        return
+    kept = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    layer.load_state_dict({name: tensor * weight for name, tensor in kept.items()})
+    try:
+        yield
+    finally:
+        layer.load_state_dict(kept)
+
+
 def _to(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
-__all__ = ["rank_validation"]
+__all__ = ["picture_weight", "rank_validation"]

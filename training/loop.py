@@ -21,7 +21,7 @@ from dim.training.batches import BatchSampler
 from dim.training.card import model_card
 from dim.training.checkpoints import find_checkpoint, publish, read_state, write_checkpoint, write_json
 from dim.training.data import MELData
-from dim.training.evaluation import rank_validation
+from dim.training.evaluation import picture_weight, rank_validation
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +157,17 @@ def train(model_arguments: ModelArguments, data_arguments: DataArguments, argume
         if done or (step + 1 == sampler.steps_per_epoch and (epoch + 1) % arguments.eval_epochs == 0):
             _check_finite(loss, sampler, epoch, step)
             began = time.perf_counter()
-            ranked = rank_validation(model, data, arguments.per_device_eval_batch_size)
-            history.append({"step": state.step, "epoch": epoch + 1, "loss": loss.item()} | ranked)
+            ranked, weight = _rank(model, data, arguments)
+            row = {"step": state.step, "epoch": epoch + 1, "loss": loss.item(), "picture_weight": weight}
+            history.append(row | ranked)
             _tell(history[-1], time.perf_counter() - began, accelerator)
             if ranked[arguments.metric_for_best_model] > state.best:
                 state.best, state.best_step = ranked[arguments.metric_for_best_model], state.step
                 if accelerator.is_main_process:
-                    _publish(output_dir, model, processor, history[-1], (model_arguments, data_arguments, arguments))
+                    with picture_weight(model, weight):
+                        _publish(
+                            output_dir, model, processor, history[-1], (model_arguments, data_arguments, arguments)
+                        )
             _checkpoint(accelerator, output_dir, state, history, arguments.save_total_limit)
     progress.close()
     result = {"best": max(history, key=lambda row: row["step"] == state.best_step), "history": history}
@@ -195,6 +199,17 @@ def _step(
     scheduler.step()
     optimizer.zero_grad()
     return loss.detach()
+
+
+def _rank(model: DIMModel, data: MELData, arguments: TrainArguments) -> tuple[dict[str, float], float]:
+    """Metrics of the validation split with the best of the picture weights, and that weight; the first of equals."""
+    weights = arguments.picture_weights if model.config.entity_pictures else [1.0]
+    found = []
+    for weight in weights:
+        with picture_weight(model, weight):
+            found.append(rank_validation(model, data, arguments.per_device_eval_batch_size))
+    best = max(range(len(weights)), key=lambda place: found[place][arguments.metric_for_best_model])
+    return found[best], weights[best]
 
 
 def _check_finite(loss: Tensor, sampler: BatchSampler, epoch: int, step: int) -> None:
