@@ -141,7 +141,9 @@ def write_png(path: Path, metrics: dict, systems: dict[str, str], shown: list[di
     figure = plt.figure(figsize=(12, 3.2 + 1.15 * len(shown)), dpi=100, layout="constrained")
     top, bottom = figure.subfigures(2, 1, height_ratios=[3.2, 1.15 * len(shown)])
     colours = ["#b0b7c3", "#7aa6d8", "#1f5fa8", "#d9a066"]
-    for axes, (part, title) in zip(top.subplots(1, len(parts), sharey=True), parts.items(), strict=True):
+    charts = top.subplots(1, len(parts), sharey=True)
+    charts[0].invert_yaxis()  # the first system on top; the axis is shared
+    for axes, (part, title) in zip(charts, parts.items(), strict=True):
         values = [metrics[part][key]["H@1"] for key in systems]
         low = [value - metrics[part][key]["H@1 95%"][0] for key, value in zip(systems, values, strict=True)]
         high = [metrics[part][key]["H@1 95%"][1] - value for key, value in zip(systems, values, strict=True)]
@@ -150,7 +152,6 @@ def write_png(path: Path, metrics: dict, systems: dict[str, str], shown: list[di
         axes.set(xlim=(0, 125), yticks=range(len(values)), yticklabels=list(systems.values()), xlabel="H@1, %")
         axes.set_xticks([0, 50, 100])
         axes.set_title(title.replace(", ", ",\n").replace(" of ", "\nof ").replace(" in a ", "\nin a "), fontsize=9)
-        axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
     grid = bottom.subplots(len(shown), 8, width_ratios=[1, 3.4, 1, 2.2, 1, 2.2, 1, 2.2], squeeze=False)
     for line, row in zip(grid, shown, strict=True):
