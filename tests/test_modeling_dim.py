@@ -5,10 +5,11 @@ import copy
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
+from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.modeling_dim import DIMAttention
+from dim.towers_dim import suggest_pooling
 
 WIDTH, BATCH, POOL = 32, 3, 4
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -418,3 +419,11 @@ def test_end_to_end_from_raw_input(tiny_clip_dir):
     output = model(**inputs, labels=torch.tensor([0, 1]))
     assert output.logits.shape == (2, 2)
     assert torch.isfinite(output.loss)
+
+
+@pytest.mark.parametrize(
+    ("model_type", "pooling"),
+    [("clip_text_model", "pooler"), ("siglip_text_model", "pooler"), ("bert", "mean"), ("xlm-roberta", "mean")],
+)
+def test_pooling_follows_how_the_tower_was_trained(model_type, pooling):
+    assert suggest_pooling(AutoConfig.for_model(model_type)) == pooling
