@@ -28,7 +28,7 @@ logger = logging.get_logger(__name__)
 
 # "paper" is the question of the DIM paper's code; "default" asks about any type of entity, not about people alone.
 EXPERT_PROMPTS = {
-    "default": "Question: Who or what is in the picture? Answer:",
+    "default": "Question: Who or what is shown in the picture? Answer:",
     "paper": "Question: Who are the characters in the picture? Answer:",
 }
 

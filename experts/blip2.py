@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from transformers import Blip2ForConditionalGeneration, Blip2Processor
 
-PAPER_PROMPT = "Question: Who are the characters in the picture? Answer:"
-DEFAULT_PROMPT = "Question: Who or what is shown in the picture? Answer:"  # a mention need not name a person
+from dim.processing_dim import EXPERT_PROMPTS
+
+PAPER_PROMPT = EXPERT_PROMPTS["paper"]
+DEFAULT_PROMPT = EXPERT_PROMPTS["default"]  # a mention need not name a person
 
 
 class Blip2Expert:

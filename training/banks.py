@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.corpora.pictures import PictureError, PictureSource, load_picture
+from dim.corpora.pictures import PictureSource, load_picture
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -146,4 +146,4 @@ class PictureBank:
         self.pooled = torch.cat(pooled) if pooled else None
 
 
-__all__ = ["PictureBank", "PictureError", "TextBank"]
+__all__ = ["PictureBank", "TextBank"]

@@ -1,6 +1,6 @@
 """Ranking a split against the whole knowledge base, from prepared data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -13,16 +13,19 @@ from dim.training.data import MELData
 
 
 @torch.inference_mode()
-def rank_validation(model: DIMModel, data: MELData, batch_size: int) -> dict[str, float]:
+def rank_validation(
+    model: DIMModel, data: MELData, batch_size: int, weights: Sequence[float] = (1.0,)
+) -> list[dict[str, float]]:
     """Ranks the validation mentions that have an entity against every entity.
 
     Args:
         model: The model; left in the mode it was in.
         data: The prepared dataset.
         batch_size: Rows encoded at a time.
+        weights: Factors on the entities' pictures; the mentions are encoded once for all of them.
 
     Returns:
-        `H@k` and `MRR` in percent.
+        For each weight, `H@k` and `MRR` in percent.
 
     Raises:
         ValueError: If a score is not finite.
@@ -36,12 +39,17 @@ def rank_validation(model: DIMModel, data: MELData, batch_size: int) -> dict[str
         for part in rows.split(batch_size)
     ]
     everyone = torch.arange(len(data.entities.ids))
-    entities = [
-        model.get_entity_features(**_to(entity_inputs(data, data.entities, part), device)).float().cpu()
-        for part in everyone.split(batch_size)
-    ]
+    found = []
+    for weight in weights:
+        with picture_weight(model, weight):
+            entities = [
+                model.get_entity_features(**_to(entity_inputs(data, data.entities, part), device)).float().cpu()
+                for part in everyone.split(batch_size)
+            ]
+        ranks = gold_ranks_from_embeddings(torch.cat(mentions), torch.cat(entities), side.gold[rows])
+        found.append(ranking_metrics(ranks))
     model.train(training)
-    return ranking_metrics(gold_ranks_from_embeddings(torch.cat(mentions), torch.cat(entities), side.gold[rows]))
+    return found
 
 
 @contextmanager

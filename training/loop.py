@@ -204,10 +204,7 @@ def _step(
 def _rank(model: DIMModel, data: MELData, arguments: TrainArguments) -> tuple[dict[str, float], float]:
     """Metrics of the validation split with the best of the picture weights, and that weight; the first of equals."""
     weights = arguments.picture_weights if model.config.entity_pictures else [1.0]
-    found = []
-    for weight in weights:
-        with picture_weight(model, weight):
-            found.append(rank_validation(model, data, arguments.per_device_eval_batch_size))
+    found = rank_validation(model, data, arguments.per_device_eval_batch_size, weights)
     best = max(range(len(weights)), key=lambda place: found[place][arguments.metric_for_best_model])
     return found[best], weights[best]
 
