@@ -1,0 +1,95 @@
+"""What a raw release on somebody's disk holds, whatever its layout was: what readers give and `dim build` takes."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Mention:
+    """One mention of a release.
+
+    Args:
+        id: Unique and opaque: never a thing that tells the answer.
+        sentence: The sentence as published.
+        mention: The mention as published.
+        split: `train`, `validation` or `test`.
+        entity_id: Id of the answer, empty for NIL.
+        start: Character offset of the mention in the sentence, -1 where it is not there.
+        end: Offset behind its last character, -1 where it is not there.
+        image: How the release names the picture: a path, a file name or a URL; empty for none.
+        image_id: Opaque key of the picture; mentions of the same picture share it; empty for none.
+        entity_type: Type of the answer, where the release tells it.
+        topic: Topic of the sentence, where the release tells it.
+    """
+
+    id: str
+    sentence: str
+    mention: str
+    split: str
+    entity_id: str = ""
+    start: int = -1
+    end: int = -1
+    image: str = ""
+    image_id: str = ""
+    entity_type: str = ""
+    topic: str = ""
+
+
+@dataclass(slots=True)
+class Entity:
+    """One entity of a release's knowledge base; `images` names its pictures as the release does."""
+
+    id: str
+    name: str
+    description: str = ""
+    aliases: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A raw row that was left out: the file and the key in it, and why, in words that a user can act on."""
+
+    file: str
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A raw file that was read, for the card: its name (no path), what it is, sha256, where from, and its licence."""
+
+    name: str
+    kind: str
+    sha256: str
+    source: str = ""
+    licence: str = ""
+
+
+@dataclass
+class Release:
+    """A whole release.
+
+    Args:
+        layout: Which layout was read.
+        mentions: Its mentions, in the order of the files.
+        entities: Its knowledge base, in the order of the files.
+        rejected: Raw rows that were left out. Rows in = `mentions` + those of `rejected` that are mentions.
+        rows_in: How many mentions the raw files hold.
+        sources: The files that were read.
+        offsets: How mentions were found in their sentences: rows by rule, and by reason for those that were not.
+        notes: What a reader of the card must know: how splits were made, what was moved, what is NIL.
+    """
+
+    layout: str
+    mentions: list[Mention]
+    entities: list[Entity]
+    rejected: list[Rejected] = field(default_factory=list)
+    rows_in: int = 0
+    sources: list[SourceFile] = field(default_factory=list)
+    offsets: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+__all__ = ["Entity", "Mention", "Rejected", "Release", "SourceFile"]
