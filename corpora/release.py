@@ -20,6 +20,7 @@ class Mention:
         image_id: Opaque key of the picture; mentions of the same picture share it; empty for none.
         entity_type: Type of the answer, where the release tells it.
         topic: Topic of the sentence, where the release tells it.
+        image_keys: Other names under which the picture may lie on disk, in case `image` is not found.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Mention:
     image_id: str = ""
     entity_type: str = ""
     topic: str = ""
+    image_keys: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,11 +51,15 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A raw row that was left out: the file and the key in it, and why, in words that a user can act on."""
+    """A raw row that was left out: the file and the key in it, and why, in words that a user can act on.
+
+    `kind` is `mention`, `entity`, or `file` for a whole file that no reader knows.
+    """
 
     file: str
     key: str
     reason: str
+    kind: str = "mention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +79,9 @@ class Release:
 
     Args:
         layout: Which layout was read.
-        mentions: Its mentions, in the order of the files.
+        mentions: Its mentions, in the order of the files, or of their new ids where the release's own told the answer.
         entities: Its knowledge base, in the order of the files.
-        rejected: Raw rows that were left out. Rows in = `mentions` + those of `rejected` that are mentions.
+        rejected: Raw rows that were left out. `rows_in` = `mentions` + those of `rejected` whose kind is `mention`.
         rows_in: How many mentions the raw files hold.
         sources: The files that were read.
         offsets: How mentions were found in their sentences: rows by rule, and by reason for those that were not.
