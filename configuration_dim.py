@@ -81,6 +81,8 @@ class DIMConfig(PreTrainedConfig):
             Where the learned temperature starts, as in CLIP. Not used with `normalize=False`.
         l2_weight (`float`, defaults to 0.02):
             Weight of the squared length of the vectors, before normalisation, in the loss.
+        num_lexical_features (`int`, defaults to 0):
+            Features of a pair's names that the lexical prior weighs; 0 for a model without one.
         initializer_range (`float`, defaults to 0.02):
             Standard deviation of the new weights that are drawn at random.
 
@@ -119,6 +121,7 @@ class DIMConfig(PreTrainedConfig):
     normalize: bool = True
     logit_scale_init_value: int | float = 2.6592
     l2_weight: int | float = 0.02
+    num_lexical_features: int = 0
     initializer_range: int | float = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -146,6 +149,8 @@ class DIMConfig(PreTrainedConfig):
             raise ValueError(f"dropout ({self.dropout}) must be at least 0 and below 1.")
         if self.l2_weight < 0:
             raise ValueError(f"l2_weight ({self.l2_weight}) must not be negative.")
+        if self.num_lexical_features < 0:
+            raise ValueError(f"num_lexical_features ({self.num_lexical_features}) must not be negative.")
         unknown = [name for name in self.mention_modalities if name not in MODALITIES]
         if unknown or len(set(self.mention_modalities)) != len(self.mention_modalities):
             raise ValueError(

@@ -66,23 +66,21 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
     return margins.logsumexp(dim=1).mean()
 
 
-def squared_length(mentions: Tensor, entities: Tensor) -> Tensor:
-    """The paper's penalty on long vectors: mean squared length of the mentions plus that of the entities.
+def squared_length(vectors: Tensor) -> Tensor:
+    """The paper's penalty on long vectors: their mean squared length.
 
     Args:
-        mentions (`torch.Tensor` of shape `(B, D)`): Mention vectors before normalisation.
-        entities (`torch.Tensor` of shape `(E, D)`): Entity vectors before normalisation.
+        vectors (`torch.Tensor` of shape `(N, D)`): Vectors before normalisation.
 
     Returns:
         Scalar tensor in float32 or wider, to be multiplied by `config.l2_weight`.
 
     Example:
 
-        >>> squared_length(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-        tensor(26.)
+        >>> squared_length(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
+        tensor(13.)
     """
-    wide = torch.promote_types(mentions.dtype, torch.float32)
-    return mentions.to(wide).square().sum(-1).mean() + entities.to(wide).square().sum(-1).mean()
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32)).square().sum(-1).mean()
 
 
 __all__ = ["n_pair_loss", "squared_length"]

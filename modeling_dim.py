@@ -6,8 +6,7 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """DIM: a mention with sentence, picture and expert's answer, and an entity with text and pictures, as vectors."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +19,7 @@ from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_dim import DIMConfig, tower_width
+from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
 from .losses_dim import n_pair_loss, squared_length
 from .towers_dim import build_tower, copy_projection, copy_tower, load_source, plain, pool, suggest_pooling
 
@@ -36,7 +36,6 @@ ENTITY_INPUTS = (
     *("entity_input_ids", "entity_attention_mask", "entity_pooled", "entity_num_truncated_tokens"),
     *("entity_pixel_values", "entity_pixel_mask", "entity_image_pooled"),
 )
-_MAX_LOGIT_SCALE = 100.0  # as in CLIP, so that the temperature cannot run away
 
 
 @dataclass
@@ -48,6 +47,8 @@ class DIMOutput(ModelOutput):
         logits (`torch.Tensor` of shape `(B, E)`): Score of each mention with each entity of the batch.
         mention_embeds (`torch.Tensor` of shape `(B, D)`): Mention vectors; unit length if `config.normalize`.
         entity_embeds (`torch.Tensor` of shape `(E, D)`): Entity vectors; unit length if `config.normalize`.
+        mention_states (`torch.Tensor` of shape `(B, D)`): Mention vectors before normalisation.
+        entity_states (`torch.Tensor` of shape `(E, D)`): Entity vectors before normalisation.
         modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): How much of each of the `K`
             modalities of `config.mention_modalities` went into a mention; 0 for what a mention lacks. `None` with
             `fusion="sum"`.
@@ -60,66 +61,11 @@ class DIMOutput(ModelOutput):
     logits: Tensor | None = None
     mention_embeds: Tensor | None = None
     entity_embeds: Tensor | None = None
+    mention_states: Tensor | None = None
+    entity_states: Tensor | None = None
     modality_attentions: Tensor | None = None
     text_model_output: BaseModelOutputWithPooling | None = None
     vision_model_output: BaseModelOutputWithPooling | None = None
-
-
-class DIMLogitScale(nn.Module):
-    """The learned temperature, in a module of its own so that PEFT can list it in `modules_to_save`."""
-
-    def __init__(self, config: DIMConfig):
-        super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
-
-    def forward(self) -> Tensor:
-        """The factor `exp(log_scale)`, at most 100, as a scalar tensor."""
-        return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)
-
-
-class DIMIdentityLinear(nn.Linear):
-    """A linear layer that starts as the identity, so that towers of one space (CLIP) work before any training.
-
-    It is a class of its own since transformers shows `_init_weights` of custom code only modules that own parameters.
-    """
-
-
-class DIMAttention(nn.Module):
-    """One multi-head attention with the mention as query over the modalities that it has.
-
-    The weights are computed explicitly, never by a fused kernel: there are at most three modalities, and what each
-    of them contributed is part of the answer. Values and output start as the identity, so that an untrained model
-    adds the mean of the modalities to the mention.
-    """
-
-    is_causal = False
-
-    def __init__(self, config: DIMConfig):
-        super().__init__()
-        self.num_heads = config.num_attention_heads
-        self.q_proj = nn.Linear(config.projection_dim, config.projection_dim)
-        self.k_proj = nn.Linear(config.projection_dim, config.projection_dim, bias=False)  # softmax ignores a key bias
-        self.v_proj = DIMIdentityLinear(config.projection_dim, config.projection_dim)
-        self.out_proj = DIMIdentityLinear(config.projection_dim, config.projection_dim)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def forward(self, mention: Tensor, modalities: Tensor, presence: Tensor) -> tuple[Tensor, Tensor]:
-        """Attends from mentions `(B, D)` to modalities `(B, K, D)`, of which `presence` `(B, K)` tells who is there.
-
-        Returns the context `(B, D)` and the weights `(B, heads, K)`; both are 0 for a mention that has nothing else.
-        """
-        batch, count, width = modalities.shape
-        heads = (self.num_heads, width // self.num_heads)
-        query = self.q_proj(mention).view(batch, *heads)  # (B, D) -> (B, heads, d)
-        key = self.k_proj(modalities).view(batch, count, *heads)  # (B, K, D) -> (B, K, heads, d)
-        value = self.v_proj(modalities).view(batch, count, *heads)
-        scores = torch.einsum("bhd,bkhd->bhk", query, key) / math.sqrt(heads[1])  # (B, heads, K)
-        absent = ~presence[:, None, :]  # (B, 1, K)
-        scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1).masked_fill(absent, 0.0)
-        context = torch.einsum("bhk,bkhd->bhd", self.dropout(weights), value)
-        context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
-        return context * presence.any(1, keepdim=True).to(context.dtype), weights
 
 
 class DIMModel(PreTrainedModel):
@@ -186,6 +132,8 @@ class DIMModel(PreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         if config.normalize:
             self.logit_scale = DIMLogitScale(config)
+        if config.num_lexical_features:
+            self.lexical_prior = DIMLexicalPrior(config)
         self.post_init()
 
     @torch.no_grad()
@@ -195,6 +143,9 @@ class DIMModel(PreTrainedModel):
             init.constant_(module.log_scale, self.config.logit_scale_init_value)
         elif isinstance(module, DIMIdentityLinear):
             init.eye_(module.weight)
+        elif isinstance(module, DIMLexicalPrior):
+            init.zeros_(module.output_weight)
+            init.ones_(module.vector_weight)
 
     @classmethod
     def from_towers(
@@ -393,18 +344,33 @@ class DIMModel(PreTrainedModel):
         """
         return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
-    def score(self, mention_embeds: Tensor, entity_embeds: Tensor) -> Tensor:
+    def score(
+        self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None
+    ) -> Tensor:
         """The one score that training and ranking share: `(B, D)` and `(E, D)` -> `(B, E)`.
 
         Args:
             mention_embeds: From `get_mention_features`, shape `(B, D)`.
             entity_embeds: From `get_entity_features`, shape `(E, D)`.
+            lexical_features: How alike the names are, shape `(B, E, F)`, for a model with a lexical prior; without
+                them the score is that of the vectors alone.
 
         Returns:
-            Scores of shape `(B, E)`; a higher score is a better match.
+            Scores of shape `(B, E)`, float32 or wider; a higher score is a better match.
+
+        Raises:
+            ValueError: If features are given to a model that has no lexical prior, or do not fit it.
         """
-        logits = mention_embeds @ entity_embeds.T
-        return logits * self.logit_scale() if self.config.normalize else logits
+        wide = torch.promote_types(mention_embeds.dtype, torch.float32)  # no ranking in half precision
+        with torch.autocast(mention_embeds.device.type, enabled=False):
+            logits = mention_embeds.to(wide) @ entity_embeds.to(wide).T
+            logits = logits * self.logit_scale() if self.config.normalize else logits
+            if lexical_features is None:
+                return logits
+            expected = (*logits.shape, self.config.num_lexical_features)
+            if self.config.num_lexical_features == 0 or lexical_features.shape != expected:
+                raise ValueError(f"lexical_features must have shape {expected}, got {tuple(lexical_features.shape)}.")
+            return self.lexical_prior(logits, lexical_features)
 
     @property
     def score_scale(self) -> float:
@@ -429,6 +395,7 @@ class DIMModel(PreTrainedModel):
         entity_pixel_mask: Tensor | None = None,
         labels: Tensor | None = None,
         entity_ids: Tensor | None = None,
+        lexical_features: Tensor | None = None,
         mention_pooled: Tensor | None = None,
         sentence_pooled: Tensor | None = None,
         image_pooled: Tensor | None = None,
@@ -437,16 +404,28 @@ class DIMModel(PreTrainedModel):
         entity_image_pooled: Tensor | None = None,
         num_truncated_tokens: Tensor | None = None,
         entity_num_truncated_tokens: Tensor | None = None,
+        mention_states: Tensor | None = None,
+        entity_states: Tensor | None = None,
+        gather: Callable[[Tensor], Tensor] | None = None,
+        loss_weight: float = 1.0,
         **kwargs: object,
     ) -> DIMOutput:
-        """Scores every mention of a batch against every entity of a pool.
+        """Scores every mention of a batch against every entity of a pool; or encodes one side, if only that is given.
 
         Args:
             labels (`torch.LongTensor` of shape `(B,)`, *optional*): Row of each mention's gold in the pool; with it a
                 loss is computed.
             entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): The same number for the same entity, so that
                 a copy of the gold is no negative.
+            lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): How alike the names are, for a model
+                with a lexical prior. The loss is then the mean of two, with them and by the vectors alone.
             num_truncated_tokens, entity_num_truncated_tokens: The processor's report to the caller; not used.
+            mention_states, entity_states (`torch.Tensor` of shape `(B, D)` or `(E, D)`, *optional*): Vectors before
+                normalisation, from an earlier call, in place of a side's inputs.
+            gather (*optional*): Turns the entity vectors of this process `(E', D)` into those of all `(E, D)`, with
+                gradients, when a pool is shared by several processes.
+            loss_weight (`float`, defaults to 1.0): Weight of this batch's mentions in the loss, where processes hold
+                different numbers of them.
 
         The other arguments are those of `get_mention_features` and `get_entity_features`.
 
@@ -454,29 +433,49 @@ class DIMModel(PreTrainedModel):
             [`DIMOutput`], or a tuple of its fields with `return_dict=False`.
 
         Raises:
-            ValueError: If the mention or the entity has no text, or `labels` name no row of the pool.
+            ValueError: If a side has no text, neither side is given, or `labels` name no row of the pool.
             TypeError: If an argument is unknown.
         """
         given = locals()
         inputs: Inputs = {name: given[name] for name in MENTION_INPUTS + ENTITY_INPUTS}
         _known({name: None for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
-        mentions, attentions, vision_output = self._mention_vectors(inputs)
-        entities, text_output = self._entity_vectors(inputs)
-        mention_embeds, entity_embeds = self._unit(mentions), self._unit(entities)
-        logits = self.score(mention_embeds, entity_embeds)
-        loss = None
+        attentions = vision_output = text_output = None
+        if mention_states is None and _any(inputs, MENTION_INPUTS):
+            mention_states, attentions, vision_output = self._mention_vectors(inputs)
+        if entity_states is None and _any(inputs, ENTITY_INPUTS):
+            entity_states, text_output = self._entity_vectors(inputs)
+        if mention_states is None and entity_states is None:
+            raise ValueError("Neither a mention nor an entity is given.")
+        if entity_states is not None and gather is not None:
+            entity_states = gather(entity_states)
+        mention_embeds = None if mention_states is None else self._unit(mention_states)
+        entity_embeds = None if entity_states is None else self._unit(entity_states)
+        loss = logits = None
+        if mention_embeds is not None and entity_embeds is not None:
+            logits = self.score(mention_embeds, entity_embeds, lexical_features)
         if labels is not None:
+            if logits is None:
+                raise ValueError("A loss needs a mention and an entity; one of them is not given.")
             loss = n_pair_loss(logits, labels, entity_ids)
-            loss = loss + self.config.l2_weight * squared_length(mentions, entities)
+            if lexical_features is not None:
+                loss = (loss + n_pair_loss(self.score(mention_embeds, entity_embeds), labels, entity_ids)) / 2
+            loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states))
+            loss = loss + self.config.l2_weight * squared_length(entity_states)
         return DIMOutput(
             loss=loss,
             logits=logits,
             mention_embeds=mention_embeds,
             entity_embeds=entity_embeds,
+            mention_states=mention_states,
+            entity_states=entity_states,
             modality_attentions=attentions,
             text_model_output=text_output,
             vision_model_output=vision_output,
         )
+
+
+def _any(inputs: Inputs, names: tuple[str, ...]) -> bool:
+    return any(inputs[name] is not None for name in names)
 
 
 def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
@@ -487,4 +486,4 @@ def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
     return inputs
 
 
-__all__ = ["DIMAttention", "DIMIdentityLinear", "DIMLogitScale", "DIMModel", "DIMOutput"]
+__all__ = ["DIMModel", "DIMOutput"]

@@ -70,7 +70,7 @@ def encode_mentions(
         ValueError: If there is no mention, or a row is not as it should be.
         PictureError: If a picture cannot be read.
     """
-    lengths = [len(text) for text in _column(mentions, "sentence")]
+    lengths = [len(text) for text in column(mentions, "sentence")]
     collate = _Collate(processor, "picture" in model.config.mention_modalities, _mention_batch)
     return _encode(model, model.get_mention_features, mentions, lengths, collate, batch_size, num_workers, progress)
 
@@ -103,7 +103,7 @@ def encode_entities(
     """
     lengths = [
         len(name) + len(text or "")
-        for name, text in zip(_column(entities, "name"), _column(entities, "description"), strict=True)
+        for name, text in zip(column(entities, "name"), column(entities, "description"), strict=True)
     ]
     collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
     return _encode(model, model.get_entity_features, entities, lengths, collate, batch_size, num_workers, progress)
@@ -142,7 +142,8 @@ def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[BatchFeatu
     return iter(tqdm(batches, total=total, desc="encoding", disable=not progress))
 
 
-def _column(rows: Sequence[dict], name: str) -> Sequence[str]:
+def column(rows: Sequence[dict], name: str) -> Sequence[str]:
+    """A field of every row, without reading a picture; raises ValueError if a row of a list lacks it."""
     if isinstance(rows, list):
         missing = next((place for place, row in enumerate(rows) if name not in row), None)
         if missing is not None:
@@ -151,4 +152,4 @@ def _column(rows: Sequence[dict], name: str) -> Sequence[str]:
     return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded
 
 
-__all__ = ["encode_entities", "encode_mentions"]
+__all__ = ["column", "encode_entities", "encode_mentions"]

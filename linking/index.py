@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dim.evaluation.ranking import top_k
 from dim.linking.encoding import encode_entities
+from dim.linking.lexical import NameFeatures, name_features
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -46,7 +47,7 @@ class EntityIndex:
     """Encoded entities, ranked by exact dot products in float32.
 
     Args:
-        entities: Columns `id`, `name` and `description`, one row an entity.
+        entities: Columns `id`, `name`, `aliases` and `description`, one row an entity.
         vectors: Their vectors `(E, D)`.
         encoder: Fingerprint of the model that made the vectors.
 
@@ -65,6 +66,11 @@ class EntityIndex:
         self.entities, self.vectors, self.encoder = entities, vectors.float(), encoder
         self.row_of = {name: row for row, name in enumerate(ids)}
 
+    @cached_property
+    def names(self) -> NameFeatures:
+        """Lexical features over the entities' names."""
+        return name_features(self.entities)
+
     def __len__(self) -> int:
         return len(self.entities)
 
@@ -77,7 +83,7 @@ class EntityIndex:
         Args:
             model: A DIM.
             processor: Its processor.
-            entities: Rows with `id`, `name`, `description`, and where there are any `images`.
+            entities: Rows with `id`, `name`, `description`, and where there are any `aliases` and `images`.
             **encoding: `batch_size`, `num_workers`, `progress` of `encode_entities`.
 
         Returns:
@@ -97,8 +103,14 @@ class EntityIndex:
                 columns[name] = [entity[name] for entity in entities]
             else:
                 columns[name] = entities[name][:]  # type: ignore[call-overload]
+        if isinstance(entities, list):
+            columns["aliases"] = [list(entity.get("aliases") or ()) for entity in entities]
+        else:
+            there = "aliases" in entities.column_names  # type: ignore[attr-defined]
+            columns["aliases"] = entities["aliases"][:] if there else [[]] * len(entities)  # type: ignore[call-overload]
         vectors = encode_entities(model, processor, entities, **encoding)  # type: ignore[arg-type]
-        return cls(pa.table(columns), vectors, fingerprint(model, processor))
+        schema = pa.schema({**dict.fromkeys(_COLUMNS, pa.string()), "aliases": pa.list_(pa.string())})
+        return cls(pa.table(columns, schema), vectors, fingerprint(model, processor))
 
     def save(self, folder: str | Path) -> None:
         """Writes the index to a folder, all or nothing: beside it first, then renamed.
@@ -141,22 +153,6 @@ class EntityIndex:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         vectors = load_file(folder / "vectors.safetensors")["vectors"]
         return cls(pq.read_table(folder / "entities.parquet"), vectors, manifest["encoder"])
-
-    def search(self, queries: Tensor, k: int, scale: float = 1.0) -> tuple[Tensor, Tensor]:
-        """The best entities of each query.
-
-        Args:
-            queries: Mention vectors `(M, D)`.
-            k: How many, at most the number of entities.
-            scale: What dot products are multiplied with.
-
-        Returns:
-            Scores and rows in the index, `(M, k)` each, best first; ties by row.
-
-        Raises:
-            ValueError: If `k` is not between 1 and the number of entities, or a score is not finite.
-        """
-        return top_k(scale * (queries.float() @ self.vectors.T), k)
 
 
 __all__ = ["EntityIndex", "fingerprint"]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 
-from dim.linking.encoding import encode_mentions
+from dim.evaluation.ranking import top_k
+from dim.linking.encoding import column, encode_mentions
 from dim.linking.index import EntityIndex, fingerprint
+from dim.linking.scoring import score_blocks
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor, find_mention
 
@@ -150,7 +152,11 @@ class DIMLinker:
         if not 1 <= k <= len(self.index):
             raise ValueError(f"k must lie between 1 and the {len(self.index)} entities of the knowledge base, got {k}.")
         queries = encode_mentions(self.model, self.processor, mentions, **encoding)  # type: ignore[arg-type]
-        scores, rows = self.index.search(queries, k, self.model.score_scale)
+        names = self.index.names if self.model.config.num_lexical_features else None
+        texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
+        blocks = score_blocks(self.model, queries, self.index.vectors, names, texts)
+        best = [top_k(block, k) for _, block in blocks]
+        scores, rows = (torch.cat(parts) for parts in zip(*best, strict=True))
         entities = self.index.entities.take(rows.flatten().tolist()).to_pylist()
         found = [
             LinkedEntity(entity["id"], entity["name"], entity["description"], score)

@@ -73,14 +73,6 @@ def test_bad_mentions_are_refused(dim, rows, message):
         encode_mentions(*dim, rows)
 
 
-def test_search_equals_a_full_sort(index):
-    queries = torch.randn(4, index.vectors.shape[1])
-    scores, rows = index.search(queries, 3, scale=2.0)
-    expected = (2.0 * queries @ index.vectors.T).sort(dim=1, descending=True, stable=True)
-    assert torch.equal(rows, expected.indices)
-    torch.testing.assert_close(scores, expected.values)
-
-
 def test_linker_scores_are_the_models(dim, linker):
     model, processor = dim
     picture = Image.new("RGB", (20, 20), "red")

@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
 
 from dim import DIMConfig, DIMModel, DIMProcessor
-from dim.modeling_dim import DIMAttention
+from dim.layers_dim import DIMAttention
 from dim.towers_dim import suggest_pooling
 
 WIDTH, BATCH, POOL = 32, 3, 4
@@ -210,6 +210,55 @@ def test_loss_is_n_pair_plus_length_before_normalisation(model):
     penalty = mentions.square().sum(1).mean() + entities.square().sum(1).mean()
     torch.testing.assert_close(output.loss, n_pair + 0.02 * penalty)
     assert penalty > 2.1  # unit vectors would have exactly 2
+
+
+def with_prior(seed=0):
+    """A model whose lexical prior says something, and features for it."""
+    torch.manual_seed(seed)
+    model = DIMModel(tiny_config(num_lexical_features=3, dropout=0.0))
+    torch.nn.init.normal_(model.lexical_prior.output_weight)
+    torch.nn.init.constant_(model.lexical_prior.vector_weight, 0.5)
+    return model, torch.rand(BATCH, POOL, 3)
+
+
+def test_lexical_prior_is_silent_before_training():
+    model = DIMModel(tiny_config(num_lexical_features=3)).eval()
+    features = torch.rand(BATCH, POOL, 3)
+    inputs = tiny_inputs()
+    assert torch.equal(model(**inputs, lexical_features=features).logits, model(**inputs).logits)
+
+
+def test_lexical_prior_is_a_small_network_on_top():
+    model, features = with_prior()
+    inputs = tiny_inputs()
+    bare, found = model.eval()(**inputs), model(**inputs, lexical_features=features)
+    prior = model.lexical_prior
+    for row in range(BATCH):
+        for column in range(POOL):
+            hidden = prior.hidden.weight @ features[row, column] + prior.hidden.bias
+            expected = 0.5 * bare.logits[row, column] + prior.output_weight @ torch.nn.functional.gelu(hidden)
+            torch.testing.assert_close(found.logits[row, column], expected)
+    losses = [torch.nn.functional.cross_entropy(logits, inputs["labels"]) for logits in (found.logits, bare.logits)]
+    penalty = bare.loss - losses[1]
+    torch.testing.assert_close(found.loss, sum(losses) / 2 + penalty)
+
+
+def test_lexical_prior_learns_and_travels(tmp_path):
+    model, features = with_prior()
+    model(**tiny_inputs(), lexical_features=features).loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.lexical_prior.parameters())
+    model.eval().save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    inputs = tiny_inputs(lexical_features=features)
+    assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
+
+
+def test_lexical_features_must_fit(model):
+    inputs = tiny_inputs()
+    with pytest.raises(ValueError, match=r"must have shape \(3, 4, 0\), got \(3, 4, 2\)"):
+        model(**inputs, lexical_features=torch.rand(BATCH, POOL, 2))
+    with pytest.raises(ValueError, match=r"must have shape \(3, 4, 3\), got \(3, 4, 2\)"):
+        with_prior()[0](**inputs, lexical_features=torch.rand(BATCH, POOL, 2))
 
 
 def test_pooled_vectors_stand_in_for_towers(model):

@@ -1,0 +1,97 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+"""The layers of DIM that are its own: fusion, temperature, lexical prior."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .configuration_dim import DIMConfig
+
+_MAX_LOGIT_SCALE = 100.0  # as in CLIP, so that the temperature cannot run away
+
+
+class DIMIdentityLinear(nn.Linear):
+    """A linear layer that starts as the identity, so that towers of one space (CLIP) work before any training.
+
+    It is a class of its own since transformers shows `_init_weights` of custom code only modules that own parameters.
+    """
+
+
+class DIMAttention(nn.Module):
+    """One multi-head attention with the mention as query over the modalities that it has.
+
+    The weights are computed explicitly, never by a fused kernel: there are at most three modalities, and what each
+    of them contributed is part of the answer. Values and output start as the identity, so that an untrained model
+    adds the mean of the modalities to the mention.
+    """
+
+    is_causal = False
+
+    def __init__(self, config: DIMConfig):
+        super().__init__()
+        self.num_heads = config.num_attention_heads
+        self.q_proj = nn.Linear(config.projection_dim, config.projection_dim)
+        self.k_proj = nn.Linear(config.projection_dim, config.projection_dim, bias=False)  # softmax ignores a key bias
+        self.v_proj = DIMIdentityLinear(config.projection_dim, config.projection_dim)
+        self.out_proj = DIMIdentityLinear(config.projection_dim, config.projection_dim)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, mention: Tensor, modalities: Tensor, presence: Tensor) -> tuple[Tensor, Tensor]:
+        """Attends from mentions `(B, D)` to modalities `(B, K, D)`, of which `presence` `(B, K)` tells who is there.
+
+        Returns the context `(B, D)` and the weights `(B, heads, K)`; both are 0 for a mention that has nothing else.
+        """
+        batch, count, width = modalities.shape
+        heads = (self.num_heads, width // self.num_heads)
+        query = self.q_proj(mention).view(batch, *heads)  # (B, D) -> (B, heads, d)
+        key = self.k_proj(modalities).view(batch, count, *heads)  # (B, K, D) -> (B, K, heads, d)
+        value = self.v_proj(modalities).view(batch, count, *heads)
+        scores = torch.einsum("bhd,bkhd->bhk", query, key) / math.sqrt(heads[1])  # (B, heads, K)
+        absent = ~presence[:, None, :]  # (B, 1, K)
+        scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(-1).masked_fill(absent, 0.0)
+        context = torch.einsum("bhk,bkhd->bhd", self.dropout(weights), value)
+        context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
+        return context * presence.any(1, keepdim=True).to(context.dtype), weights
+
+
+class DIMLogitScale(nn.Module):
+    """The learned temperature, in a module of its own so that PEFT can list it in `modules_to_save`."""
+
+    def __init__(self, config: DIMConfig):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
+
+    def forward(self) -> Tensor:
+        """The factor `exp(log_scale)`, at most 100, as a scalar tensor."""
+        return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)
+
+
+class DIMLexicalPrior(nn.Module):
+    """Weighs how alike a mention and an entity's names are; it starts silent.
+
+    The score of a pair becomes `w * s + u . gelu(V f + b)` for the score `s` of its vectors and its features `f`: a
+    name matcher that is learned with the vectors, so that these can go for what names do not tell.
+    """
+
+    width = 32
+
+    def __init__(self, config: DIMConfig):
+        super().__init__()
+        self.hidden = nn.Linear(config.num_lexical_features, self.width)
+        self.output_weight = nn.Parameter(torch.zeros(self.width))
+        self.vector_weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, logits: Tensor, features: Tensor) -> Tensor:
+        """Scores `(B, E)` of the vectors and features `(B, E, F)` of the names to scores `(B, E)`."""
+        return self.vector_weight * logits + F.gelu(self.hidden(features.to(self.output_weight.dtype))) @ self.output_weight
+
+
+__all__ = ["DIMAttention", "DIMIdentityLinear", "DIMLexicalPrior", "DIMLogitScale"]
