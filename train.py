@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from dim.training.arguments import parse_arguments
+from dim.training.interruption import StoppedError
 from dim.training.loop import train
 
 
@@ -21,13 +22,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments, `sys.argv[1:]` by default.
 
     Returns:
-        Exit code: 0; 2 for bad input, which is told in one line; 1 for a loss that is not finite.
+        Exit code: 0; 2 for bad input, which is told in one line; 1 for a loss that is not finite; 143 after SIGTERM,
+            when a checkpoint is written.
     """
     try:
         train(*parse_arguments(argv))
-    except (ValueError, FloatingPointError) as error:
+    except (ValueError, ImportError, FloatingPointError, StoppedError) as error:
         print(f"train.py: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
+        return 143 if isinstance(error, StoppedError) else 1 if isinstance(error, FloatingPointError) else 2
     return 0
 
 

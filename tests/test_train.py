@@ -5,18 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
 from dim.train import main
+from dim.training.arguments import parse_arguments
 from dim.training.checkpoints import MANIFEST, checkpoints
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = ["--per_device_train_batch_size", "12", "--warmup_steps", "2", "--learning_rate", "3e-3"]
+BASE = ["--report_to", "none", "--per_device_train_batch_size", "12", "--warmup_steps", "2", "--learning_rate", "3e-3"]
 
 
 @pytest.fixture
@@ -94,27 +95,64 @@ def test_seed_decides_everything(options, tmp_path):
     assert not same_weights(tmp_path / "a", tmp_path / "c")
 
 
-def test_killed_run_goes_on_to_the_same_weights(options, tmp_path):
-    """kill -9 after the first checkpoint, dropout and augmentation on; the end is that of a run never stopped."""
-    options = [*options, "--num_train_epochs", "8", "--augment", "true", "--picture_dropout", "0.3"]
-    options += ["--mention_masking", "0.3", "--save_total_limit", "2"]
-    assert main([*options, "--output_dir", str(tmp_path / "whole")]) == 0
-    cut = tmp_path / "cut"
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *options, "--output_dir", str(cut)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+HARD = ["--augment", "true", "--picture_dropout", "0.3", "--mention_masking", "0.3", "--negatives", "mined",
+        "--dataloader_num_workers", "1", "--save_steps", "3", "--save_total_limit", "50", "--num_train_epochs", "6",
+        "--per_device_train_batch_size", "4", "--eval_epochs", "3"]  # fmt: skip
+
+
+def start(options, processes):
+    """Starts a run as a user would; what it prints and its errors come as one."""
+    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launch = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    command = [sys.executable] if processes == 1 else launch
+    return subprocess.Popen(
+        [*command, str(ROOT / "train.py"), *options],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not checkpoints(cut) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert checkpoints(cut), "the run ended before its first checkpoint"
-    assert process.returncode == -signal.SIGKILL
-    assert main([*options, "--output_dir", str(cut), "--resume_from_checkpoint", "auto"]) == 0
+
+
+def kill_all(process):
+    """kill -9 to a launcher and every process that it started, which have sessions of their own."""
+    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in family:
+        member.kill()
+    psutil.wait_procs(family)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_run_goes_on_to_the_same_weights(options, tmp_path, processes):
+    """kill -9 in the middle of an epoch, with all that draws at random; the end is that of a run never stopped."""
+    whole = start([*options, *HARD, "--output_dir", str(tmp_path / "whole")], processes)
+    printed = whole.communicate(timeout=300)[0]
+    assert whole.returncode == 0, printed[-2000:]
+    cut = start([*options, *HARD, "--output_dir", str(tmp_path / "cut")], processes)
+    while not checkpoints(tmp_path / "cut"):
+        assert cut.stdout.readline(), "the run ended before its first checkpoint"
+    kill_all(cut)
+    stopped = checkpoints(tmp_path / "cut")[-1].name
+    assert stopped != f"checkpoint-{36 // processes}"
+    resume = ["--output_dir", str(tmp_path / "cut"), "--resume_from_checkpoint", "auto"]
+    again = start([*options, *HARD, *resume], processes)
+    printed = again.communicate(timeout=300)[0]
+    assert again.returncode == 0, printed[-2000:]
+    assert f"resumed from step {stopped.rpartition('-')[2]}\n" in printed
     last = [checkpoints(tmp_path / name)[-1] for name in ("whole", "cut")]
+    assert last[0].name == last[1].name == f"checkpoint-{36 // processes}"
     assert same_weights(*last)
-    assert (tmp_path / "whole" / "metrics.json").read_text() == (cut / "metrics.json").read_text()
+    assert (tmp_path / "whole" / "metrics.json").read_text() == (tmp_path / "cut" / "metrics.json").read_text()
+
+
+def test_sigterm_saves_before_it_ends(options, tmp_path):
+    process = start([*options, *HARD, "--num_train_epochs", "2000", "--save_steps", "100000"], 1)
+    for line in process.stdout:
+        if line.startswith("epoch "):  # the first ranking has been told
+            break
+    process.send_signal(signal.SIGTERM)
+    printed = process.communicate(timeout=120)[0]
+    assert process.returncode == 143, printed[-2000:]
+    told = next(line for line in printed.splitlines() if "stopped by SIGTERM" in line)
+    step = checkpoints(tmp_path / "run")[-1].name.rpartition("-")[2]
+    assert f"stopped by SIGTERM after step {step}; --resume_from_checkpoint auto goes on." in told
 
 
 def test_half_written_checkpoint_is_not_picked_up(options, tmp_path):
@@ -136,6 +174,74 @@ def test_frozen_towers_stay_and_equal_live_ones(options, tiny_dim_dir, tmp_path)
     towers = [name for name in before if name.startswith(("text_model.", "vision_model."))]
     assert all((before[name] == after[name]).all() for name in towers)
     assert not (before["mention_projection.weight"] == after["mention_projection.weight"]).all()
+
+
+def test_head_keeps_features_by_content(options, tmp_path):
+    """The towers run once; a second run of the same towers and data reads what they gave, and ends alike."""
+    options = [*options, "--tune", "head", "--num_train_epochs", "2"]
+    assert main(options) == 0
+    first, cached = weights(tmp_path / "run"), sorted((tmp_path / "run" / "cache").glob("*.safetensors"))
+    assert {path.name.partition("-")[0] for path in cached} == {"texts", "pictures"}
+    stamps = [path.stat().st_mtime_ns for path in cached]
+    assert main(options) == 0
+    assert [path.stat().st_mtime_ns for path in cached] == stamps
+    again = weights(tmp_path / "run")
+    assert all((first[name] == again[name]).all() for name in first)
+
+
+def test_lora_publishes_a_merged_model(options, tiny_dim_dir, tmp_path):
+    assert main([*options, "--tune", "lora", "--lora_rank", "2", "--num_train_epochs", "3"]) == 0
+    before, after = weights(tiny_dim_dir), weights(tmp_path / "run")
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not (before[name] == after[name]).all()}
+    adapted = {name for name in changed if name.startswith(("text_model", "vision_model"))}
+    assert adapted
+    assert all(".q_proj.weight" in name or ".v_proj.weight" in name for name in adapted)
+    assert "mention_projection.weight" in changed
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert metrics["best"]["step"] > 0
+
+
+def test_accumulated_batches_are_one_step(options, tmp_path):
+    options = [*options, "--per_device_train_batch_size", "4", "--num_train_epochs", "2"]
+    assert main([*options, "--gradient_accumulation_steps", "3", "--eval_steps", "1"]) == 0
+    history = json.loads((tmp_path / "run" / "metrics.json").read_text())["history"]
+    assert [row["step"] for row in history] == [1, 2, 3, 4]  # 24 mentions, 4 a batch, 3 batches a step
+    assert main([*options, "--gradient_accumulation_steps", "7"]) == 2
+
+
+def test_stops_when_nothing_gets_better(options, tmp_path):
+    options = [*options, "--learning_rate", "1e-12", "--num_train_epochs", "20", "--early_stopping_patience", "2"]
+    assert main(options) == 0
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert [row["epoch"] for row in metrics["history"]] == [1, 2, 3]
+    assert metrics["best"]["epoch"] == 1
+
+
+def test_tensorboard_has_the_curves(options, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    assert main([*options, "--num_train_epochs", "2", "--logging_steps", "1", "--report_to", "tensorboard"]) == 0
+    events = accumulator.EventAccumulator(str(tmp_path / "run" / "logs"))
+    events.Reload()
+    assert len(events.Scalars("train/loss")) == 4
+    assert len(events.Scalars("validation/H@1")) == 2
+
+
+def test_number_of_processes_is_checked(options, capsys, monkeypatch):
+    assert main([*options, "--expected_processes", "2"]) == 2
+    assert "--expected_processes is 2, but 1 trains" in capsys.readouterr().err
+    monkeypatch.setenv("MASTER_ADDR", "localhost")
+    assert main(options) == 2
+    assert "sets MASTER_ADDR, but no WORLD_SIZE" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configs_parse(path):
+    model, data, train = parse_arguments([str(path)])
+    assert data.dataset
+    assert train.output_dir
+    assert model.text_tower or model.model_name_or_path
 
 
 def test_max_steps_stops_early_and_still_publishes(options, tmp_path):

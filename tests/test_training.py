@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dim import DIMProcessor
+from dim import DIMConfig, DIMProcessor
+from dim.linking.lexical import LEXICAL_FEATURES
 from dim.linking.linker import load_dim
 from dim.training.arguments import DataArguments, parse_arguments
 from dim.training.augment import augment_pictures
@@ -14,9 +15,10 @@ from dim.training.batches import BatchSampler, mention_inputs
 from dim.training.checkpoints import checkpoints, find_checkpoint, publish, write_checkpoint
 from dim.training.data import MELData
 from dim.training.evaluation import picture_weight
-from dim.training.loop import parameter_groups
+from dim.training.model import parameter_groups
 
 ROOT = Path(__file__).resolve().parents[1]
+CONFIG = DIMConfig(num_lexical_features=len(LEXICAL_FEATURES))
 FLAGS = ["--dataset", "d", "--output_dir", "o", "--text_tower", "t"]
 
 
@@ -26,7 +28,7 @@ def data(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
         dataset=str(tiny_mel_dir), negatives="candidates", num_candidates=2, picture_dropout=0.5, mention_masking=0.5
     )
     processor = DIMProcessor.from_pretrained(tiny_dim_dir)
-    return MELData(arguments, processor, tmp_path_factory.mktemp("bank") / "pictures.u8", use_pictures=True)
+    return MELData(arguments, processor, tmp_path_factory.mktemp("bank") / "pictures.u8", CONFIG)
 
 
 class TestArguments:
@@ -72,11 +74,11 @@ class TestTextBank:
         assert torch.equal(batch["mention_attention_mask"], expected["attention_mask"])
         assert len(bank.lengths) == 3  # equal texts are stored once
 
-    def test_encoded_bank_equals_the_tower(self, tiny_dim_dir):
+    def test_encoded_bank_equals_the_tower(self, tiny_dim_dir, tmp_path):
         model, processor = load_dim(tiny_dim_dir)
         texts = ["a", "bird and a flag", "the end"]
         bank = TextBank(processor.tokenizer(texts)["input_ids"], processor.tokenizer.pad_token_id)
-        bank.encode(model, 2, torch.device("cpu"))
+        bank.encode(model, 2, torch.device("cpu"), tmp_path)
         expected = processor.tokenizer(texts, padding=True, return_tensors="pt")
         with torch.no_grad():
             expected = model.pool_texts(expected["input_ids"], expected["attention_mask"])
@@ -133,37 +135,54 @@ class TestData:
         arguments = DataArguments(dataset=str(folder), negatives="candidates")
         processor = DIMProcessor.from_pretrained(tiny_dim_dir)
         with pytest.raises(ValueError, match=message):
-            MELData(arguments, processor, tmp_path / "p.u8", use_pictures=True)
+            MELData(arguments, processor, tmp_path / "p.u8", CONFIG)
 
 
 class TestBatches:
     def test_same_seed_epoch_and_step_give_the_same_batch(self, data):
         one, other = BatchSampler(data, 8, seed=1), BatchSampler(data, 8, seed=1)
         other.batch(0, 2)  # asked in another order
-        for name, tensor in one.batch(1, 1).items():
-            assert torch.equal(tensor, other.batch(1, 1)[name]), name
-        assert not torch.equal(one.batch(0, 0)["labels"], one.batch(1, 0)["labels"])
+        mine, same = one.batch(1, 1), other.batch(1, 1)
+        for name, tensor in (mine.inputs | mine.targets).items():
+            assert torch.equal(tensor, (same.inputs | same.targets)[name]), name
+        assert one.batch(0, 0).ids != one.batch(1, 0).ids
 
     def test_epoch_holds_every_mention_once(self, data):
         sampler = BatchSampler(data, 8, seed=1)
-        names = [name for step in range(sampler.steps_per_epoch) for name in sampler.ids(0, step)]
+        names = [name for step in range(sampler.steps_per_epoch) for name in sampler.batch(0, step).ids]
         assert sorted(names) == sorted(data.train.ids)
 
-    def test_processes_share_a_batch(self, data):
-        whole = BatchSampler(data, 8, seed=1).ids(0, 0)
-        parts = [BatchSampler(data, 8, seed=1, rank=rank, world=2).ids(0, 0) for rank in range(2)]
-        assert parts == [whole[::2], whole[1::2]]
+    @pytest.mark.parametrize("world", [2, 3])
+    def test_processes_share_what_one_would_draw(self, data, world):
+        whole = BatchSampler(data, 8, seed=1).batch(0, 0)
+        parts = [BatchSampler(data, 8, seed=1, rank=rank, world=world).batch(0, 0) for rank in range(world)]
+        assert [part.ids for part in parts] == [whole.ids[rank::world] for rank in range(world)]
+        for rank, part in enumerate(parts):
+            assert sorted(part.targets["entity_ids"].tolist()) == whole.targets["entity_ids"].tolist()
+            assert part.pool_sizes == [len(other.inputs["entity_input_ids"]) for other in parts]
+            assert part.weight == world * len(part.ids) / 8
+            own = part.targets["entity_ids"][part.targets["labels"]]
+            assert torch.equal(own, whole.targets["entity_ids"][whole.targets["labels"]][rank::world])
+            columns = [whole.targets["entity_ids"].tolist().index(row) for row in part.targets["entity_ids"].tolist()]
+            expected = whole.targets["lexical_features"][rank::world][:, columns]
+            assert torch.equal(part.targets["lexical_features"], expected)
+        assert sum(part.weight for part in parts) == pytest.approx(world)
 
     def test_labels_point_at_the_golds(self, data):
         batch = BatchSampler(data, 12, seed=0).batch(0, 0)
-        names = BatchSampler(data, 12, seed=0).ids(0, 0)
         gold = dict(zip(data.train.ids, data.train.gold.tolist(), strict=True))
-        assert batch["entity_ids"][batch["labels"]].tolist() == [gold[name] for name in names]
-        assert batch["entity_ids"].unique().numel() == batch["entity_ids"].numel()
+        pool = batch.targets["entity_ids"]
+        assert pool[batch.targets["labels"]].tolist() == [gold[name] for name in batch.ids]
+        assert pool.unique().numel() == pool.numel()
 
     def test_dropped_pictures_are_masked(self, data):
         batch = BatchSampler(data, 24, seed=0).batch(0, 0)
-        assert 0 < batch["pixel_mask"].sum() < 24
+        assert 0 < batch.inputs["pixel_mask"].sum() < 24
+
+    def test_a_pool_has_an_entity_for_every_process(self, data):
+        sampler = BatchSampler(data, 2, seed=0, world=5)
+        sampler.negatives = torch.full_like(sampler.negatives, -1)
+        assert min(sampler.batch(0, 0).pool_sizes) == 1
 
 
 class TestAugment:

@@ -1,6 +1,7 @@
 """The arguments of `train.py`: one set of dataclasses, read from YAML and from flags; flags win."""
 
 import difflib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
+
+_TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 @dataclass
@@ -27,6 +30,25 @@ class ModelArguments:
     max_length: int | None = field(
         default=None, metadata={"help": "Token limit of a text. Default: the tokenizer's own."}
     )
+    dropout: float | None = field(
+        default=None, metadata={"help": "Dropout of the fusion, for a new DIM. Default: the paper's 0.4."}
+    )
+    logit_scale_init_value: float | None = field(
+        default=None, metadata={"help": "Logarithm of the scale that a new DIM's cosines start with. Default: 2.6592."}
+    )
+    lexical_prior: bool = field(
+        default=False,
+        metadata={"help": "Give a new DIM a lexical prior: a small layer that weighs how alike names are."},
+    )
+    tune: str = field(
+        default="full",
+        metadata={
+            "help": "`full`: everything. `lora`: adapters on the towers, and the fusion. `head`: the fusion alone; the "
+            "towers run once, and their vectors are kept in output_dir/cache.",
+            "choices": ["full", "lora", "head"],
+        },
+    )
+    lora_rank: int = field(default=16, metadata={"help": "Rank of the adapters of `--tune lora`."})
     freeze_text: bool = field(
         default=False,
         metadata={"help": "Keep the text tower and its projection as they are; every text is then encoded only once."},
@@ -51,11 +73,15 @@ class DataArguments:
         default="in_batch",
         metadata={
             "help": "`in_batch`: the golds of the batch's other mentions. `candidates`: also each mention's own "
-            "candidates, from the dataset's config `candidates`.",
-            "choices": ["in_batch", "candidates"],
+            "candidates, from the dataset's config `candidates`. `mined`: also entities that the model or the name "
+            "takes for the answer.",
+            "choices": ["in_batch", "candidates", "mined"],
         },
     )
-    num_candidates: int = field(default=4, metadata={"help": "Candidates that a mention adds to the pool at most."})
+    num_candidates: int = field(
+        default=4, metadata={"help": "Candidates or mined entities that a mention adds to the pool at most."}
+    )
+    mine_every: int = field(default=1, metadata={"help": "Epochs between two minings."})
     picture_dropout: float = field(
         default=0.0, metadata={"help": "Part of the training mentions that go without their picture, anew each epoch."}
     )
@@ -77,6 +103,17 @@ class TrainArguments:
     num_train_epochs: int = field(default=10, metadata={"help": "Epochs over the training mentions."})
     max_steps: int = field(default=-1, metadata={"help": "Stop after this many steps. -1: by num_train_epochs."})
     per_device_train_batch_size: int = field(default=64, metadata={"help": "Mentions of a step, for each process."})
+    gradient_accumulation_steps: int = field(
+        default=1, metadata={"help": "Batches of an optimizer's step; each has negatives of its own."}
+    )
+    mini_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Rows that go through the towers at a time (gradient caching): memory follows this, and the "
+            "gradient is that of the whole batch. Default: the batch at once."
+        },
+    )
+    dataloader_num_workers: int = field(default=0, metadata={"help": "Processes that draw batches ahead of time."})
     per_device_eval_batch_size: int = field(default=256, metadata={"help": "Texts or pictures encoded at a time."})
     learning_rate: float = field(
         default=5e-5, metadata={"help": "Highest learning rate of the towers and their projections."}
@@ -93,6 +130,21 @@ class TrainArguments:
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, batches and dropout."})
     eval_epochs: int = field(default=1, metadata={"help": "Rank the validation split after every so many epochs."})
+    eval_steps: int | None = field(default=None, metadata={"help": "Rank it after every so many steps instead."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Stop after so many rankings without a better one."}
+    )
+    save_steps: int | None = field(
+        default=None, metadata={"help": "Steps between two checkpoints, beside those at rankings. Default: an epoch."}
+    )
+    logging_steps: int = field(default=10, metadata={"help": "Steps between two lines of the log."})
+    report_to: list[str] = field(
+        default_factory=lambda: ["tensorboard"],
+        metadata={"help": "Where the curves go: tensorboard, trackio, wandb; several, or `none`."},
+    )
+    expected_processes: int | None = field(
+        default=None, metadata={"help": "Fail when the run has more or fewer processes."}
+    )
     picture_weights: list[float] = field(
         default_factory=lambda: [1.0],
         metadata={
@@ -181,21 +233,32 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
             raise ValueError(f"--{name} is missing.")
     if (model.model_name_or_path is None) == (model.text_tower is None):
         raise ValueError("Give either --model_name_or_path (a DIM to go on with) or --text_tower (to build a new one).")
-    if model.model_name_or_path and (model.vision_tower or model.max_length):
-        raise ValueError("--vision_tower and --max_length belong to --text_tower; a saved DIM has its own.")
+    for name in ("vision_tower", "max_length", "dropout", "logit_scale_init_value", "lexical_prior"):
+        if model.model_name_or_path and getattr(model, name):
+            raise ValueError(f"--{name} belongs to --text_tower; a saved DIM has its own.")
     for name in ("picture_dropout", "mention_masking"):
         if not 0 <= getattr(data, name) <= 1:
             raise ValueError(f"--{name} must lie between 0 and 1, got {getattr(data, name)}.")
     for name in ("num_train_epochs", "per_device_train_batch_size", "per_device_eval_batch_size", "eval_epochs",
-                 "save_total_limit"):  # fmt: skip
-        if getattr(train, name) < 1:
+                 "save_total_limit", "gradient_accumulation_steps", "logging_steps", "mini_batch_size", "eval_steps",
+                 "early_stopping_patience", "save_steps"):  # fmt: skip
+        if getattr(train, name) is not None and getattr(train, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(train, name)}.")
     if train.max_steps == 0 or train.max_steps < -1:
         raise ValueError(f"--max_steps must be positive, or -1 for no limit, got {train.max_steps}.")
     if not train.picture_weights or min(train.picture_weights) <= 0:
         raise ValueError(f"--picture_weights must be positive, got {train.picture_weights}.")
-    if data.num_candidates < 1:
-        raise ValueError(f"--num_candidates must be at least 1, got {data.num_candidates}.")
+    for name in ("num_candidates", "mine_every"):
+        if getattr(data, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(data, name)}.")
+    if train.report_to == ["none"]:
+        train.report_to = []
+    unknown = [name for name in train.report_to if name not in _TRACKERS]
+    if unknown:
+        raise ValueError(f"--report_to knows {', '.join(_TRACKERS)} and none, got {unknown[0]!r}.")
+    missing = [name for name in train.report_to if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ValueError(f"--report_to {missing[0]} needs a package: pip install {missing[0]}, or give another.")
 
 
 __all__ = ["DataArguments", "ModelArguments", "TrainArguments", "parse_arguments"]

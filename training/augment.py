@@ -6,18 +6,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+GREY, BLURRED, COVERED = 0.25, 0.3, 0.6  # parts of the pictures
+
 
 def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifts, scales, turns and recolours each picture by its own random amount; pictures are never mirrored.
+    """Shifts, scales, turns and recolours each picture by its own random amount, and blurs some, takes the colour of
+    some and covers a part of some.
 
-    Mirroring is left out since flags, logos and writing change their meaning with it.
+    Pictures are never mirrored, since flags, logos and writing change their meaning with it.
 
     Args:
         pictures (`torch.Tensor` of shape `(P, 3, h, w)`): Values in `[0, 1]`.
         generator: Source of randomness; the same generator state gives the same pictures.
 
     Returns:
-        Changed pictures of the same shape, values in `[0, 1]`. The border is repeated where a picture was moved away.
+        Changed pictures of the same shape, values in `[0, 1]`. The border is repeated where a picture was moved away,
+        and one colour lies over a covered part.
 
     Example:
 
@@ -26,8 +30,16 @@ def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
         torch.Size([1, 3, 8, 8])
     """
 
+    count, (height, width) = len(pictures), pictures.shape[-2:]
+
     def draw(low: float, high: float) -> Tensor:
-        return torch.empty(len(pictures)).uniform_(low, high, generator=generator)
+        return torch.empty(count).uniform_(low, high, generator=generator)
+
+    def each(values: Tensor) -> Tensor:
+        return values.to(pictures).view(-1, 1, 1, 1)
+
+    def some(part: float) -> Tensor:
+        return (draw(0, 1) < part).to(pictures.device).view(-1, 1, 1, 1)
 
     angle, zoom, stretch = draw(-0.25, 0.25), draw(0.8, 1.35), draw(0.85, 1.15)  # radians, factors
     cos, sin = torch.cos(angle) * zoom, torch.sin(angle) * zoom
@@ -36,9 +48,6 @@ def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
     )
     grid = F.affine_grid(affine.to(pictures), list(pictures.shape), align_corners=False)
     pictures = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
-
-    def each(values: Tensor) -> Tensor:
-        return values.to(pictures).view(-1, 1, 1, 1)
 
     # Turning the colour circle, in the plane that grey is perpendicular to (Rodrigues' formula around (1, 1, 1)).
     hue = draw(-0.35, 0.35)
@@ -49,9 +58,23 @@ def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
     pictures = torch.einsum("pij,pjhw->pihw", turn, pictures)
 
     grey = pictures.mean(1, keepdim=True)
-    pictures = grey + (pictures - grey) * each(draw(0.5, 1.5))  # saturation
+    saturation = torch.where(some(GREY), 0.0, each(draw(0.5, 1.5)))
+    pictures = grey + (pictures - grey) * saturation
     pictures = (pictures - 0.5) * each(draw(0.7, 1.3)) + 0.5 + each(draw(-0.15, 0.15))  # contrast, brightness
-    return pictures.clamp(0, 1)
+
+    coarse = F.interpolate(pictures, scale_factor=0.375, mode="bilinear", antialias=True)
+    blurred = F.interpolate(coarse, size=(height, width), mode="bilinear")
+    pictures = torch.where(some(BLURRED), blurred, pictures)
+
+    def within(size: int) -> Tensor:  # (P, size), True inside a random stretch of a fifth to half of `size`
+        length = draw(0.2, 0.5)[:, None]
+        first = draw(0, 1)[:, None] * (1 - length)
+        place = (torch.arange(size) + 0.5) / size
+        return ((place >= first) & (place < first + length)).to(pictures.device)
+
+    cover = within(height)[:, None, :, None] & within(width)[:, None, None, :]  # (P, 1, h, w)
+    colour = torch.rand(count, 3, 1, 1, generator=generator).to(pictures)
+    return torch.where(cover & some(COVERED), colour, pictures).clamp(0, 1)
 
 
 __all__ = ["augment_pictures"]

@@ -4,12 +4,16 @@ A bank answers a batch of row numbers with the tensors of those rows by indexing
 inside an epoch.
 """
 
+import hashlib
+import json
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -56,17 +60,24 @@ class TextBank:
         ids, mask = self.tokens(unique_rows)
         return {f"{prefix}_input_ids": ids, f"{prefix}_attention_mask": mask}
 
-    @torch.inference_mode()
-    def encode(self, model: DIMModel, batch_size: int, device: torch.device) -> None:
-        """Runs the text tower once over every text, the longest first, so that batches hold texts of one length."""
+    def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
+        """Runs the text tower once over every text, or reads what it gave the same tower and texts before.
+
+        Args:
+            model: Its text tower is used.
+            batch_size: Texts at a time, the longest first, so that batches hold texts of one length.
+            device: Where the tower is.
+            cache: Folder of the vectors, by fingerprint of tower and texts.
+        """
+        content = (self.flat, self.lengths, torch.tensor([self.pad_to or 0, self.pad_token_id]))
+        path = cache / f"texts-{_fingerprint(model, 'text', content)}.safetensors"
         order = self.lengths.argsort(descending=True, stable=True)
-        pooled: Tensor | None = None
-        for rows in tqdm(order.split(batch_size), desc="encoding texts", leave=False):
-            ids, mask = self.tokens(rows)
-            vectors = model.pool_texts(ids.to(device), mask.to(device)).float().cpu()
-            pooled = vectors.new_empty(len(order), vectors.shape[1]) if pooled is None else pooled
-            pooled[rows] = vectors
-        self.pooled = pooled
+
+        def vectors(rows: Tensor) -> Tensor:
+            ids, mask = self.tokens(order[rows])
+            return model.pool_texts(ids.to(device), mask.to(device))
+
+        self.pooled = _cached(path, "encoding texts", vectors, len(order), batch_size)[order.argsort()]
 
 
 class PictureBank:
@@ -135,15 +146,38 @@ class PictureBank:
         pixels[mask] = (present - self.mean) / self.std
         return {f"{prefix}pixel_values": pixels, f"{prefix}pixel_mask": mask}
 
-    @torch.inference_mode()
-    def encode(self, model: DIMModel, batch_size: int, device: torch.device) -> None:
-        """Runs the vision tower once over every picture."""
-        rows = torch.arange(len(self.pixels))
-        batches = tqdm(rows.split(batch_size), desc="encoding pictures", leave=False)
-        pooled = [
-            model.pool_pictures(self.fetch(part, "")["pixel_values"].to(device)).float().cpu() for part in batches
-        ]
-        self.pooled = torch.cat(pooled) if pooled else None
+    def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
+        """Runs the vision tower once over every picture, or reads what it gave the same tower and pictures before."""
+        path = cache / f"pictures-{_fingerprint(model, 'vision', (self.pixels, self.mean, self.std))}.safetensors"
+
+        def vectors(rows: Tensor) -> Tensor:
+            return model.pool_pictures(self.fetch(rows, "")["pixel_values"].to(device))
+
+        self.pooled = _cached(path, "encoding pictures", vectors, len(self.pixels), batch_size)
+
+
+def _fingerprint(model: DIMModel, side: str, content: Sequence[Tensor]) -> str:
+    """Tells apart what a tower gives: a hash of its config, its weights and what goes in."""
+    digest = hashlib.blake2b(digest_size=12)
+    config = getattr(model.config, f"{side}_config").to_dict()
+    digest.update(json.dumps([config, getattr(model.config, f"{side}_pooling")], sort_keys=True, default=str).encode())
+    for tensor in (*getattr(model, f"{side}_model").state_dict().values(), *content):
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def _cached(path: Path, what: str, vectors: Callable[[Tensor], Tensor], count: int, batch_size: int) -> Tensor:
+    """Vectors of rows 0 to `count - 1`, from the file if it is there, else computed and kept there."""
+    if path.is_file():
+        return load_file(path)["pooled"]
+    batches = tqdm(torch.arange(count).split(batch_size), desc=what, leave=False)
+    pooled = torch.cat([vectors(rows).float().cpu() for rows in batches])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({"pooled": pooled}, temporary)
+    temporary.replace(path)
+    return pooled
 
 
 __all__ = ["PictureBank", "TextBank"]

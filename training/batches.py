@@ -1,18 +1,44 @@
 """Training batches: which mentions, which negatives, which pictures, all by seed, epoch and step alone."""
 
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from dim.training.augment import augment_pictures
 from dim.training.data import EntitySide, MELData, MentionSide
 
 
-class BatchSampler:
+@dataclass
+class Batch:
+    """One process's share of a global batch.
+
+    Args:
+        inputs: What the towers read: this process's mentions `(B, ...)` and its part of the pool.
+        targets: `labels` `(B,)`, `entity_ids` `(E,)` and, with a lexical prior, `lexical_features` `(B, E, F)`, over
+            the pool of all processes.
+        pool_sizes: How many entities of the pool each process encodes; the pool is theirs, process by process.
+        weight: Processes times this process's share of the mentions, so that a mean over processes is one over
+            mentions.
+        ids: Ids of this process's mentions, to name them when something goes wrong.
+        fixed_length: Whether the texts' padding belongs to them (SigLIP).
+    """
+
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+    pool_sizes: list[int]
+    weight: float
+    ids: list[str]
+    fixed_length: bool
+
+
+class BatchSampler(Dataset):
     """Draws the batches of a run; the same seed, epoch and step give the same batch, in whatever order they are asked.
 
-    That makes a run resumable at any step: there is no state to save.
+    That makes a run resumable at any step: there is no state to save. The draws are made for the global batch, of which
+    a process takes its share, so that they do not depend on the number of processes.
 
     Args:
         data: The prepared dataset.
@@ -25,6 +51,8 @@ class BatchSampler:
     def __init__(self, data: MELData, batch_size: int, seed: int, rank: int = 0, world: int = 1):
         self.data, self.batch_size, self.seed, self.rank, self.world = data, batch_size, seed, rank, world
         self.rows = (data.train.gold >= 0).nonzero().flatten()  # a NIL mention has no gold to be pulled to
+        self.negatives = data.train.candidates  # (M, C), rows of entities, -1 behind the last
+        self.epoch = 0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -32,49 +60,69 @@ class BatchSampler:
         full, rest = divmod(len(self.rows), self.batch_size)
         return max(1, full + (rest >= max(2, self.world)))
 
-    def batch(self, epoch: int, step: int) -> dict[str, Tensor]:
-        """The model's inputs for one step of one process, `labels` and `entity_ids` included.
+    def __len__(self) -> int:
+        return self.steps_per_epoch
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step of the current epoch; what a `DataLoader` asks for."""
+        return self.batch(self.epoch, step)
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """This process's share of one global batch.
 
         Args:
             epoch: Number of the epoch, from 0.
-            step: Number of the step in it, from 0.
+            step: Number of the batch in it, from 0.
 
         Returns:
             Tensors on the CPU. The pool holds each gold once, then the explicit negatives.
         """
+        train, arguments, world = self.data.train, self.data.arguments, self.world
         order = torch.randperm(len(self.rows), generator=self._generator(epoch, 0))
-        start = step * self.batch_size
-        rows = self.rows[order[start : start + self.batch_size]][self.rank :: self.world]
-        generator = self._generator(epoch, 1 + step * self.world + self.rank)
-        train, arguments = self.data.train, self.data.arguments
-
+        rows = self.rows[order[step * self.batch_size : (step + 1) * self.batch_size]]
+        generator = self._generator(epoch, 1 + step)
         places = train.pictures[rows]
         places = torch.where(torch.rand(len(rows), generator=generator) < arguments.picture_dropout, -1, places)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (places >= 0)
         pool = train.gold[rows]
-        if arguments.negatives == "candidates":
-            pool = torch.cat([pool, self._candidates(rows[~hidden], generator)])
+        if arguments.negatives != "in_batch":
+            pool = torch.cat([pool, self._negatives(rows[~hidden], generator)])
         pool = torch.unique(pool)
-        change = partial(augment_pictures, generator=generator) if arguments.augment else None
-        batch = mention_inputs(self.data, train, rows, places, change, hidden)
-        batch |= entity_inputs(self.data, self.data.entities, pool, change)
-        batch["labels"] = torch.searchsorted(pool, train.gold[rows])
-        batch["entity_ids"] = pool
-        return batch
+        if len(pool) < world:  # every process must have one to encode
+            others = torch.randperm(len(self.data.entities.ids), generator=generator)
+            pool = torch.cat([pool, others[~torch.isin(others, pool)][: world - len(pool)]])
+        shares = [pool[rank::world] for rank in range(world)]
+        pool = torch.cat(shares)
 
-    def ids(self, epoch: int, step: int) -> list[str]:
-        """Ids of the mentions in a batch, to name them when something goes wrong."""
-        order = torch.randperm(len(self.rows), generator=self._generator(epoch, 0))
-        rows = self.rows[order[step * self.batch_size : (step + 1) * self.batch_size]][self.rank :: self.world]
-        return [self.data.train.ids[row] for row in rows.tolist()]
+        own = slice(self.rank, None, world)
+        count, rows, places, hidden = len(rows), rows[own], places[own], hidden[own]
+        change = None
+        if arguments.augment:
+            change = partial(augment_pictures, generator=self._generator(epoch, -1 - step * world - self.rank))
+        inputs = mention_inputs(self.data, train, rows, places, change, hidden)
+        inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change)
+        gold = train.gold[rows]
+        targets = {"labels": (pool == gold[:, None]).long().argmax(1), "entity_ids": pool}
+        if self.data.names is not None:
+            texts = [train.names[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
+            mentions, sentences = zip(*texts, strict=True)
+            targets["lexical_features"] = self.data.names(mentions, sentences, pool)
+        return Batch(
+            inputs=inputs,
+            targets=targets,
+            pool_sizes=[len(share) for share in shares],
+            weight=world * len(rows) / count,
+            ids=[train.ids[row] for row in rows.tolist()],
+            fixed_length=self.data.processor.padding == "max_length",
+        )
 
-    def _candidates(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Up to `num_candidates` candidates of each of these mentions, drawn anew each time."""
-        candidates = self.data.train.candidates[rows]  # (B, C)
-        if candidates.shape[1] > self.data.arguments.num_candidates:
-            keys = torch.rand(candidates.shape, generator=generator).masked_fill(candidates < 0, 2.0)
-            candidates = candidates.gather(1, keys.argsort(1)[:, : self.data.arguments.num_candidates])
-        return candidates[candidates >= 0]
+    def _negatives(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Up to `num_candidates` explicit negatives of each of these mentions, drawn anew each time."""
+        negatives = self.negatives[rows]  # (B, C)
+        if negatives.shape[1] > self.data.arguments.num_candidates:
+            keys = torch.rand(negatives.shape, generator=generator).masked_fill(negatives < 0, 2.0)
+            negatives = negatives.gather(1, keys.argsort(1)[:, : self.data.arguments.num_candidates])
+        return negatives[negatives >= 0]
 
     def _generator(self, epoch: int, stream: int) -> torch.Generator:
         generator = torch.Generator()
@@ -119,4 +167,4 @@ def entity_inputs(data: MELData, side: EntitySide, rows: Tensor, change: partial
     return batch
 
 
-__all__ = ["BatchSampler", "entity_inputs", "mention_inputs"]
+__all__ = ["Batch", "BatchSampler", "entity_inputs", "mention_inputs"]

@@ -11,7 +11,9 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import BatchFeature
 
+from dim.configuration_dim import DIMConfig
 from dim.corpora.hub import load_candidates, load_entities, load_mentions
+from dim.linking.lexical import name_features
 from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments
 from dim.training.banks import PictureBank, TextBank
@@ -25,8 +27,10 @@ class MentionSide:
 
     Args:
         ids: Ids of the `M` mentions, for messages.
-        mentions: What is mentioned, on its own. With masking, rows `M` to `2M` hold the same with the name hidden.
-        sentences: The marked sentences, cut to a window. With masking, rows `M` to `2M` as above.
+        names: What is mentioned and its sentence, as text, for lexical features.
+        mentions: What is mentioned, on its own. With masking, rows `M` to `2M` of this, of `names` and of `sentences`
+            hold the same with the name hidden.
+        sentences: The marked sentences, cut to a window.
         experts: The experts' answers; `None` where the split has none.
         has_expert: Which rows have an answer, `(M,)`.
         pictures: Row of each mention's picture in the picture bank, -1 where it has none, `(M,)`.
@@ -36,6 +40,7 @@ class MentionSide:
     """
 
     ids: list[str]
+    names: list[tuple[str, str]]
     mentions: TextBank
     sentences: TextBank
     experts: TextBank | None
@@ -51,6 +56,8 @@ class EntitySide:
     """The knowledge base: `texts` (name and description) and `pictures`, rows in the picture bank `(E, N)` or -1."""
 
     ids: list[str]
+    names: list[str]
+    aliases: list[list[str]]
     texts: TextBank
     pictures: Tensor
     truncated: int
@@ -63,14 +70,14 @@ class MELData:
         arguments: Which dataset, and how batches are drawn.
         processor: Tokenises texts and resizes pictures.
         picture_file: Where the decoded pictures go; made anew.
-        use_pictures: Whether the model looks at pictures; without them none is decoded.
+        config: The model's configuration: without pictures or a lexical prior, none of theirs is made ready.
 
     Raises:
         ValueError: If the dataset lacks a column, a split or an entity; the message says which.
         PictureError: If a picture cannot be read.
     """
 
-    def __init__(self, arguments: DataArguments, processor: DIMProcessor, picture_file: Path, use_pictures: bool):
+    def __init__(self, arguments: DataArguments, processor: DIMProcessor, picture_file: Path, config: DIMConfig):
         self.arguments, self.processor = arguments, processor
         dataset = str(arguments.dataset)
         entities = load_entities(dataset)
@@ -84,11 +91,12 @@ class MELData:
         loaders: list[partial] = []
         pictures = {split: torch.full((len(mentions),), -1) for split, mentions in splits.items()}
         entity_pictures = torch.full((len(entities), 1), -1)
-        if use_pictures:
+        if config.uses_pictures:
             pictures = {split: _mention_pictures(mentions, loaders) for split, mentions in splits.items()}
             entity_pictures = _entity_pictures(entities, loaders)
         self.pictures = PictureBank.build(loaders, processor, picture_file) if loaders else None
         self.entities = self._entity_side(entities, entity_pictures)
+        self.names = name_features(entities) if config.num_lexical_features else None
         masking = arguments.mention_masking > 0
         lists = _candidate_rows(dataset, splits["train"], candidates, rows)
         self.train = self._mention_side(splits["train"], pictures["train"], golds["train"], lists, masking)
@@ -119,22 +127,29 @@ class MELData:
             for part in columns.iter(_CHUNK)
         ]
         truncated = sum(int((batch["entity_num_truncated_tokens"] > 0).sum()) for batch in batches)
-        return EntitySide(columns["id"][:], self._bank(batches, "entity"), pictures, truncated)
+        aliases = entities["aliases"][:] if "aliases" in entities.column_names else [[]] * len(entities)
+        bank = self._bank(batches, "entity")
+        return EntitySide(columns["id"][:], columns["name"][:], aliases, bank, pictures, truncated)
 
     def _mention_side(
         self, rows: Dataset, pictures: Tensor, gold: Tensor, candidates: Tensor, masking: bool
     ) -> MentionSide:
         columns = rows.select_columns([name for name in rows.column_names if name != "image"])
         batches, hidden = [], []
+        names: list[tuple[str, str]] = []
         for part in columns.iter(_CHUNK):
             answers = part.get("expert_answer", [""] * len(part["id"]))
             spans = list(zip(part["start"], part["end"], strict=True))
             batches.append(self.processor.process_mentions(part["mention"], part["sentence"], None, answers, spans))
             if masking:
-                hidden.append(self._hide(part["sentence"], spans))
+                texts, places = self._hide(part["sentence"], spans)
+                name = self.arguments.mask_text
+                hidden.append(self.processor.process_mentions([name] * len(texts), texts, spans=places))
+                names += [(name, text) for text in texts]
         has_expert = torch.cat([batch["expert_mask"] for batch in batches])
         return MentionSide(
             ids=columns["id"][:],
+            names=list(zip(columns["mention"][:], columns["sentence"][:], strict=True)) + names,
             mentions=self._bank(batches + hidden, "mention"),
             sentences=self._bank(batches + hidden, "sentence"),
             experts=self._bank(batches, "expert") if has_expert.any() else None,
@@ -145,14 +160,14 @@ class MELData:
             truncated=sum(int((batch["num_truncated_tokens"] > 0).sum()) for batch in batches),
         )
 
-    def _hide(self, sentences: list[str], spans: list[tuple[int, int]]) -> BatchFeature:
+    def _hide(self, sentences: list[str], spans: list[tuple[int, int]]) -> tuple[list[str], list[tuple[int, int]]]:
         """Sentences with `mask_text` in the place of their mention; a mention that is not there cannot be seen."""
         name = self.arguments.mask_text
         texts, places = [], []
         for sentence, (start, end) in zip(sentences, spans, strict=True):
             texts.append(sentence if start < 0 else sentence[:start] + name + sentence[end:])
             places.append((start, end) if start < 0 else (start, start + len(name)))
-        return self.processor.process_mentions([name] * len(texts), texts, spans=places)
+        return texts, places
 
 
 def _gold_rows(dataset: str, split: str, mentions: Dataset, rows: dict[str, int]) -> Tensor:

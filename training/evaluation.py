@@ -1,18 +1,18 @@
 """Ranking a split against the whole knowledge base, from prepared data."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from dim.evaluation.ranking import gold_ranks_from_embeddings, ranking_metrics
+from dim.evaluation.ranking import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
+from dim.linking.scoring import score_blocks
 from dim.modeling_dim import DIMModel
 from dim.training.batches import entity_inputs, mention_inputs
-from dim.training.data import MELData
+from dim.training.data import MELData, MentionSide
 
 
-@torch.inference_mode()
 def rank_validation(
     model: DIMModel, data: MELData, batch_size: int, weights: Sequence[float] = (1.0,)
 ) -> list[dict[str, float]]:
@@ -25,31 +25,68 @@ def rank_validation(
         weights: Factors on the entities' pictures; the mentions are encoded once for all of them.
 
     Returns:
-        For each weight, `H@k` and `MRR` in percent.
+        For each weight, `H@k` and `MRR` in percent; with a lexical prior also `vectors H@k` and `vectors MRR`, those
+        of the vectors alone.
 
     Raises:
         ValueError: If a score is not finite.
     """
-    training, device = model.training, model.device
-    model.eval()
     side = data.validation
     rows = (side.gold >= 0).nonzero().flatten()
-    mentions = [
-        model.get_mention_features(**_to(mention_inputs(data, side, part, side.pictures[part]), device)).float().cpu()
-        for part in rows.split(batch_size)
-    ]
-    everyone = torch.arange(len(data.entities.ids))
+    gold = side.gold[rows]
+    mentions = encode_side(model, data, side, rows, batch_size)
     found = []
     for weight in weights:
         with picture_weight(model, weight):
-            entities = [
-                model.get_entity_features(**_to(entity_inputs(data, data.entities, part), device)).float().cpu()
-                for part in everyone.split(batch_size)
-            ]
-        ranks = gold_ranks_from_embeddings(torch.cat(mentions), torch.cat(entities), side.gold[rows])
-        found.append(ranking_metrics(ranks))
-    model.train(training)
+            entities = encode_knowledge_base(model, data, batch_size)
+        metrics = ranking_metrics(gold_ranks_from_embeddings(mentions, entities, gold))
+        if data.names is not None:
+            names = [side.names[row] for row in rows.tolist()]
+            blocks = score_blocks(model, mentions, entities, data.names, names)
+            ranks = torch.cat([gold_ranks(scores, gold[part]) for part, scores in blocks])
+            metrics = ranking_metrics(ranks) | {f"vectors {name}": value for name, value in metrics.items()}
+        found.append(metrics)
     return found
+
+
+def encode_side(model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int) -> Tensor:
+    """Vectors of mentions `rows` of a split, `(len(rows), D)`, float32 on the CPU."""
+    lengths = side.sentences.lengths[side.sentences.rows[rows]]
+
+    def inputs(places: Tensor) -> dict[str, Tensor]:
+        part = rows[places]
+        return mention_inputs(data, side, part, side.pictures[part])
+
+    return _encode(model, model.get_mention_features, inputs, lengths, batch_size)
+
+
+def encode_knowledge_base(model: DIMModel, data: MELData, batch_size: int) -> Tensor:
+    """Vectors of every entity, `(E, D)`, float32 on the CPU."""
+    texts = data.entities.texts
+    lengths = texts.lengths[texts.rows]
+    return _encode(
+        model, model.get_entity_features, lambda rows: entity_inputs(data, data.entities, rows), lengths, batch_size
+    )
+
+
+@torch.inference_mode()
+def _encode(
+    model: DIMModel,
+    encode: Callable[..., Tensor],
+    inputs: Callable[[Tensor], dict[str, Tensor]],
+    lengths: Tensor,
+    batch_size: int,
+) -> Tensor:
+    """Encodes rows in batches of one length, and puts them back in order."""
+    training, device = model.training, model.device
+    model.eval()
+    order = lengths.argsort(descending=True, stable=True)
+    parts = [
+        encode(**{name: tensor.to(device) for name, tensor in inputs(rows).items()}).float().cpu()
+        for rows in order.split(batch_size)
+    ]
+    model.train(training)
+    return torch.cat(parts)[order.argsort()]
 
 
 @contextmanager
@@ -72,8 +109,4 @@ def picture_weight(model: DIMModel, weight: float) -> Iterator[None]:
         layer.load_state_dict(kept)
 
 
-def _to(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: tensor.to(device) for name, tensor in batch.items()}
-
-
-__all__ = ["picture_weight", "rank_validation"]
+__all__ = ["encode_knowledge_base", "encode_side", "picture_weight", "rank_validation"]

@@ -1,0 +1,88 @@
+"""Hard negatives: the entities that the model, or the name, takes for the answer."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dim.corpora.candidates import name_candidates
+from dim.corpora.release import Entity
+from dim.modeling_dim import DIMModel
+from dim.training.data import MELData
+from dim.training.evaluation import encode_knowledge_base, encode_side
+
+NEAREST, ALIKE = 12, 12  # entities of each kind that a mention's negatives are drawn from
+
+
+def mine(model: DIMModel, data: MELData, batch_size: int) -> Tensor:
+    """Hard negatives for the training mentions: the model's nearest entities, and those of the likest names.
+
+    Args:
+        model: The model as it is now.
+        data: The prepared dataset.
+        batch_size: Rows encoded at a time.
+
+    Returns:
+        `torch.LongTensor` of shape `(M, C)`, rows of entities, -1 for none.
+    """
+    side, entities = data.train, data.entities
+    rows = torch.arange(len(side.ids))
+    mentions = encode_side(model, data, side, rows, batch_size)
+    nearest = nearest_entities(mentions, encode_knowledge_base(model, data, batch_size), side.gold,
+                               min(NEAREST, len(entities.ids) - 1))  # fmt: skip
+    named = [name for name, _ in side.names[: len(side.ids)]]
+    alike = name_neighbours(named, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
+    return torch.cat([nearest, alike], 1)
+
+
+def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: int, block: int = 512) -> Tensor:
+    """The entities that a model ranks highest for each mention, its answer left out.
+
+    Args:
+        mentions: Mention vectors `(M, D)`.
+        entities: Entity vectors `(E, D)`.
+        gold: Row of each mention's answer, -1 for NIL, `(M,)`.
+        count: How many entities each, at most `E - 1`.
+        block: Mentions scored at a time.
+
+    Returns:
+        `torch.LongTensor` of shape `(M, count)`, best first.
+    """
+    found = []
+    for rows in torch.arange(len(mentions)).split(block):
+        scores = mentions[rows] @ entities.T
+        known = gold[rows] >= 0
+        scores[known.nonzero().flatten(), gold[rows][known]] = -torch.inf
+        found.append(scores.topk(count).indices)
+    return torch.cat(found)
+
+
+def name_neighbours(
+    mentions: Sequence[str], names: Sequence[str], aliases: Sequence[Sequence[str]], gold: Tensor, count: int, seed: int
+) -> Tensor:
+    """The entities whose names look most like each mention, its answer left out.
+
+    Args:
+        mentions: `M` mentions.
+        names: Names of the `E` entities.
+        aliases: Their other names.
+        gold: Row of each mention's answer, -1 for NIL, `(M,)`.
+        count: How many entities each, at most.
+        seed: Decides between names that are equally alike.
+
+    Returns:
+        `torch.LongTensor` of shape `(M, count)`, best first, -1 behind the last.
+    """
+    entities = [
+        Entity(str(row), name, aliases=list(other))
+        for row, (name, other) in enumerate(zip(names, aliases, strict=True))
+    ]
+    lists = name_candidates(mentions, entities, count + 1, seed)
+    rows = torch.full((len(mentions), count), -1)
+    for place, (mention, answer) in enumerate(zip(mentions, gold.tolist(), strict=True)):
+        found = [row for row in map(int, lists[mention]) if row != answer][:count]
+        rows[place, : len(found)] = torch.tensor(found, dtype=torch.long)
+    return rows
+
+
+__all__ = ["mine", "name_neighbours", "nearest_entities"]
