@@ -21,9 +21,10 @@ from dim.corpora.hub import load_candidates, load_entities, load_mentions
 from dim.evaluation.baselines import NameMatch
 from dim.evaluation.intervals import ranking_metrics_with_intervals
 from dim.evaluation.ranking import gold_ranks
-from dim.linking.encoding import encode_mentions
+from dim.linking.encoding import column, encode_mentions
 from dim.linking.index import EntityIndex
 from dim.linking.linker import DIMLinker, load_dim
+from dim.linking.scoring import score_blocks
 from dim.train import main as train
 
 DATASET = "datasets/namesakes"
@@ -39,15 +40,18 @@ SHOWN = ("Swiss", "Kiwi", "Pandas", "Orange")  # forms of the test split that ar
 EXAMPLE = ("Turkey", "was everywhere that autumn.")  # a form of the training split, in a sentence that is in no split
 
 
-def scores_of(
-    model_folder: Path, kb_folder: Path | None, entities: datasets.Dataset, mentions: list | datasets.Dataset
-) -> Tensor:
-    """Scores of mentions against the whole KB; the encoded KB is kept in `kb_folder`."""
+def scores_of(linker: DIMLinker, mentions: list | datasets.Dataset) -> Tensor:
+    """Scores of mentions against the whole KB, `(M, E)`."""
+    texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
+    queries = encode_mentions(linker.model, linker.processor, mentions, batch_size=128)
+    blocks = score_blocks(linker.model, queries, linker.index.vectors, linker.index.names, texts)
+    return torch.cat([scores for _, scores in blocks])
+
+
+def linker_of(model_folder: Path, entities: datasets.Dataset) -> DIMLinker:
+    """A trained model with the encoded KB."""
     model, processor = load_dim(model_folder)
-    index = EntityIndex.build(model, processor, entities, batch_size=128)
-    if kb_folder is not None:
-        index.save(kb_folder)
-    return model.score_scale * encode_mentions(model, processor, mentions, batch_size=128) @ index.vectors.T
+    return DIMLinker(model, processor, EntityIndex.build(model, processor, entities, batch_size=128))
 
 
 def measure(scores: dict[str, Tensor], gold: Tensor, senses: list[list[int]], columns: dict) -> dict:
@@ -157,11 +161,13 @@ def main() -> None:
     senses = [[row_of[name] for name in candidates.get(mention, [])] or [row_of[entity]]
               for mention, entity in zip(mentions["id"], mentions["entity_id"], strict=True)]  # fmt: skip
     blind = [row | {"image": None} for row in mentions.remove_columns("image")]
+    linker = linker_of(out / "model", entities)
+    linker.index.save(out / "kb")
     scores = {
         "name_match": NameMatch(entities["name"][:], entities["aliases"][:]).scores(mentions["mention"][:]),
-        "dim_text": scores_of(out / "model_text", None, entities, mentions),
-        "dim": scores_of(out / "model", out / "kb", entities, mentions),
-        "dim_blind": scores_of(out / "model", None, entities, blind),
+        "dim_text": scores_of(linker_of(out / "model_text", entities), mentions),
+        "dim": scores_of(linker, mentions),
+        "dim_blind": scores_of(linker, blind),
     }
     columns = {name: mentions[name][:] for name in ("topic", "sentence_kind", "image_style", "mention")}
     metrics = measure(scores, gold, senses, columns)
@@ -180,7 +186,6 @@ def main() -> None:
     lot = drawn_by_lot(scores["name_match"][inside], gold[inside])
     print(f"\nName match ties the senses of a form, and a tie is no hit at 1; drawn by lot it would have {lot:.1f}.")
 
-    linker = DIMLinker.from_pretrained(out / "model", out / "kb")
     ours = examples(DATASET)
     shown = ours + choose(mentions)
     links = linker.link(shown, k=3)

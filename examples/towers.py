@@ -8,6 +8,7 @@ from transformers import ResNetConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dim import DIMModel, DIMProcessor
+from dim.linking.lexical import LEXICAL_FEATURES
 
 PICTURE_SIZE = 64  # pixels
 WIDTH = 576  # of the shared space: 384 dimensions for MiniLM's vectors, 192 for the pictures
@@ -37,6 +38,7 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
         "mention_modalities": ["sentence", "picture"] if pictures else ["sentence"],
         "dropout": 0.1,
         "logit_scale_init_value": 3.7,
+        "num_lexical_features": len(LEXICAL_FEATURES),
     }
     model = DIMModel.from_towers(minilm(), vision, projection_dim=WIDTH, **fields)
     if pictures:
