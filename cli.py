@@ -1,9 +1,11 @@
-"""The command line: `dim train`, `dim kb create`, `dim link`."""
+"""The command line: `dim build`, `inspect`, `fetch-images`, `train`, `kb create` and `link`."""
 
 import argparse
 import json
 import sys
 from collections.abc import Sequence
+
+from dim.corpora.commands import add_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="dim", description="Multimodal entity linking: a mention in a sentence, with a picture, to its entity."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_commands(commands)
     commands.add_parser("train", help="train a model (`dim train --help` lists its options)", add_help=False)
 
     kb = commands.add_parser("kb", help="make a knowledge base")

@@ -91,7 +91,8 @@ class DIMLexicalPrior(nn.Module):
 
     def forward(self, logits: Tensor, features: Tensor) -> Tensor:
         """Scores `(B, E)` of the vectors and features `(B, E, F)` of the names to scores `(B, E)`."""
-        return self.vector_weight * logits + F.gelu(self.hidden(features.to(self.output_weight.dtype))) @ self.output_weight
+        hidden = F.gelu(self.hidden(features.to(self.output_weight.dtype)))  # (B, E, F) -> (B, E, width)
+        return self.vector_weight * logits + hidden @ self.output_weight
 
 
 __all__ = ["DIMAttention", "DIMIdentityLinear", "DIMLexicalPrior", "DIMLogitScale"]

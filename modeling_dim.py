@@ -344,9 +344,7 @@ class DIMModel(PreTrainedModel):
         """
         return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
-    def score(
-        self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None
-    ) -> Tensor:
+    def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None) -> Tensor:
         """The one score that training and ranking share: `(B, D)` and `(E, D)` -> `(B, E)`.
 
         Args:
@@ -454,11 +452,12 @@ class DIMModel(PreTrainedModel):
         if mention_embeds is not None and entity_embeds is not None:
             logits = self.score(mention_embeds, entity_embeds, lexical_features)
         if labels is not None:
-            if logits is None:
+            if mention_states is None or entity_states is None or logits is None:
                 raise ValueError("A loss needs a mention and an entity; one of them is not given.")
             loss = n_pair_loss(logits, labels, entity_ids)
             if lexical_features is not None:
-                loss = (loss + n_pair_loss(self.score(mention_embeds, entity_embeds), labels, entity_ids)) / 2
+                vectors_alone = self.score(self._unit(mention_states), self._unit(entity_states))
+                loss = (loss + n_pair_loss(vectors_alone, labels, entity_ids)) / 2
             loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states))
             loss = loss + self.config.l2_weight * squared_length(entity_states)
         return DIMOutput(

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import datasets
 import numpy as np
@@ -121,7 +122,11 @@ class NameFeatures:
         found = (bags @ names.T).toarray() / np.maximum(names.sum(1), 1)  # (M, S)
 
         features = np.empty((len(mentions), len(entities), len(LEXICAL_FEATURES)), np.float32)
-        similarities = ((fuzz.ratio, 100), (fuzz.token_set_ratio, 100), (JaroWinkler.normalized_similarity, 1))
+        similarities: tuple[tuple[Any, int], ...] = (
+            (fuzz.ratio, 100),
+            (fuzz.token_set_ratio, 100),
+            (JaroWinkler.normalized_similarity, 1),
+        )
         for place, (scorer, most) in enumerate(similarities, 1):
             table = process.cdist(texts, choices, scorer=scorer, dtype=np.float32, workers=-1) / np.float32(most)
             best = np.maximum.reduceat(table, starts, axis=1)  # (U, S) -> (U, E)

@@ -1,11 +1,14 @@
 """The command line, as a process and in this one."""
 
 import json
+import re
 import subprocess
 import sys
 
 import pytest
+from datasets import load_dataset
 from PIL import Image
+from raw_release import write_pictures, write_release
 
 from dim.cli import main
 
@@ -77,3 +80,97 @@ def test_unknown_command_exits_with_2():
     with pytest.raises(SystemExit) as exit_info:
         main(["fly"])
     assert exit_info.value.code == 2
+
+
+# ----------------------------------------------------------------------------------------- build, inspect, fetch-images
+
+
+@pytest.fixture(scope="module")
+def wikimel(tmp_path_factory):
+    """A dataset with pictures, built by the command as a process of its own."""
+    folder = tmp_path_factory.mktemp("built")
+    raw, images = write_release(folder / "raw"), write_pictures(folder / "images")
+    command = ["dim", "build", "wikimel", "--raw", raw, "--images", images, "--out", folder / "wikimel"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("8 rows in = 8 mentions + 0 rejected (rejected.jsonl)\n")
+    assert "mentions/train: 100%" in done.stderr
+    return folder / "wikimel"
+
+
+def test_build(wikimel):
+    assert len(load_dataset(str(wikimel), "mentions", split="train")) == 5
+
+
+def test_inspect(wikimel, tmp_path, capsys):
+    assert main(["inspect", str(wikimel), "--sheet", str(tmp_path / "sheet.png"), "--count", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^mentions +train +validation\n +rows +5 +3$", printed, re.MULTILINE)
+    assert f"3 mentions drawn in {tmp_path / 'sheet.png'}" in printed
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 600
+
+
+def test_build_of_own_data(tmp_path, capsys):
+    raw = tmp_path / "mine"
+    raw.mkdir()
+    mentions = [
+        {"id": "a", "sentence": "Our cat sleeps.", "mention": "cat", "split": "train", "entity_id": "k1"},
+        {"id": "b", "sentence": "A dog barks.", "mention": "dog", "split": "test", "entity_id": ""},
+    ]
+    (raw / "mentions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mentions))
+    (raw / "entities.jsonl").write_text(json.dumps({"id": "k1", "name": "Cat", "aliases": ["Kitten"]}) + "\n")
+    command = ["build", "my-pets", "--layout", "jsonl", "--raw", str(raw), "--out", str(tmp_path / "pets")]
+    assert main(command) == 0
+    assert "1 of them NIL" in capsys.readouterr().out
+    rows = load_dataset(str(tmp_path / "pets"))
+    assert {split: part["id"][:] for split, part in rows.items()} == {"train": ["a"], "test": ["b"]}
+    assert load_dataset(str(tmp_path / "pets"), "entities", split="kb")[0]["aliases"] == ["Kitten"]
+    assert "# my-pets" in (tmp_path / "pets" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["build", "wikimel", "--raw", "{raw}", "--out", "{raw}"], "lies in"),
+        (["build", "wikimel", "--raw", "nowhere", "--out", "{out}"], "There is no file or folder nowhere"),
+        (["build", "wikimel", "--raw", "{raw}", "--layout", "zip", "--out", "{out}"], "There is no layout 'zip'"),
+        (
+            ["build", "wikimel", "--raw", "{raw}", "--images", "nowhere", "--out", "{out}"],
+            "There is no folder of pictures",
+        ),
+        (["build", "wikimell", "--raw", "{raw}", "--out", "{out}"], "There is no dataset 'wikimell'"),
+        (["build", "wikimel_plus", "--raw", "{raw}", "--out", "{out}"], "needs --descriptions FILE"),
+        (["build", "wikimel_plus", "--raw", "{raw}", "--out", "{out}", "--descriptions", "no.jsonl"], "no.jsonl"),
+        (["build", "wikidiverse", "--raw", "{raw}", "--out", "{out}"], "No layout fits wikidiverse"),
+        (["inspect", "./nowhere"], "There is no dataset './nowhere'"),
+        (["inspect", "{out}/../wikimel", "--examples", "-1"], "--examples is -1"),
+        (
+            ["fetch-images", "wikimel", "--raw", "{raw}", "--out", "{out}", "--contact", "me"],
+            "The contact 'me' must",
+        ),
+        (["fetch-images", "wikimel", "--raw", "{raw}", "--out", "{out}", "--contact", "a@b.org"], "There is no URL"),
+        (["fetch-images", "x", "--raw", "{raw}", "--out", "{out}", "--contact", "a@b", "--concurrency", "0"], "is 0"),
+    ],
+)
+def test_bad_input_of_the_dataset_commands(wikimel, command, message, tmp_path, capsys):
+    places = {"raw": wikimel.parent / "raw", "out": tmp_path / "out"}
+    assert main([word.format(**places) for word in command]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith(f"dim {command[0]}: ")
+    assert message in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_fetch_images_lists_what_it_could_not_get(tmp_path, capsys):
+    """A URL that points into the machine is refused, as every address that is not public."""
+    raw, out = tmp_path / "raw", tmp_path / "pictures"
+    raw.mkdir()
+    mention = {"id": "a", "sentence": "A cat.", "mention": "cat", "split": "train", "entity_id": "k1"}
+    (raw / "mentions.jsonl").write_text(json.dumps(mention | {"image": "http://127.0.0.1/cat.jpg"}) + "\n")
+    (raw / "entities.jsonl").write_text(json.dumps({"id": "k1", "name": "Cat"}) + "\n")
+    command = ["fetch-images", "pets", "--layout", "jsonl", "--raw", str(raw), "--out", str(out)]
+    assert main([*command, "--contact", "someone@example.org"]) == 0
+    printed = capsys.readouterr().out
+    assert printed == f"0 pictures fetched, 0 there before, 1 failed ({out / 'failed.jsonl'})\n"
+    assert "127.0.0.1" in (out / "failed.jsonl").read_text()

@@ -26,4 +26,4 @@ class StopSignal:
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
 
-__all__ = ["StoppedError", "StopSignal"]
+__all__ = ["StopSignal", "StoppedError"]

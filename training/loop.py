@@ -84,6 +84,8 @@ class _Run:
         self.model, self.processor = load_model(model_arguments)
         if arguments.mini_batch_size is not None:
             check_caching(self.model, accelerator)
+        if arguments.picture_weights != [1.0] and self.model.config.fusion == "sum":
+            raise ValueError("--picture_weights needs fusion='attention'; fusion='sum' adds pictures as they are.")
         pictures = self.output_dir / "cache" / f"pictures-{accelerator.process_index}.u8"
         self.data = MELData(data_arguments, self.processor, pictures, self.model.config)
         _report_truncation(self.data, self.processor, accelerator)
@@ -108,7 +110,8 @@ class _Run:
         accelerator.register_for_checkpointing(self.scheduler)
         self.model.to(memory_format=torch.channels_last)  # half again as fast for convolutional towers
         self.prepared, self.optimizer = accelerator.prepare(self.model, optimizer)
-        self.state, self.history = RunState(), []
+        self.state = RunState()
+        self.history: list[dict] = []
         if checkpoint is not None:
             self._resume(checkpoint)
 
@@ -232,7 +235,8 @@ class _Run:
         due = epoch - epoch % every
         if self.groups[1].negatives == "mined" and state.mined_epoch != due:
             state.mined_epoch = due
-            self.sampler.negatives = mine(self.model, self.data, self.arguments.per_device_eval_batch_size)
+            with self.accelerator.autocast():
+                self.sampler.negatives = mine(self.model, self.data, self.arguments.per_device_eval_batch_size)
 
     def _encode_frozen(self) -> None:
         """Runs frozen towers once over everything, so that epochs read their vectors."""

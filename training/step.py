@@ -58,8 +58,8 @@ def backward(
     Returns:
         The loss over the global batch, detached, times the number of processes that it is a mean over.
     """
-    extra = {name: value.to(accelerator.device) for name, value in batch.targets.items()}
-    extra |= {"loss_weight": batch.weight}
+    targets = {name: value.to(accelerator.device) for name, value in batch.targets.items()}
+    extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
     if mini_batch_size is None:
         inputs = {name: value.to(accelerator.device) for name, value in batch.inputs.items()}
         with nullcontext() if last else accelerator.no_sync(model):
@@ -94,7 +94,8 @@ def _cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int,
             with torch.random.fork_rng(_devices(device)), accelerator.autocast():
                 _set_random_state(part.random, device)
                 found = getattr(network(**_to(part.inputs, device)), side)
-            (_wide(found) * states[side].grad[part.rows.to(device)]).sum().backward()
+            gradient = states[side].grad[part.rows.to(device)]  # type: ignore[index]
+            (_wide(found) * gradient).sum().backward()
     return loss.detach()
 
 

@@ -1,0 +1,17 @@
+"""RichpediaMEL as a `datasets` builder; `dim build richpediamel` writes the Parquet files from it.
+
+    builder = RichpediaMEL(config_name="mentions", data_dir=RAW)
+    builder.download_and_prepare()
+    builder.as_dataset(split="train")
+
+RAW is the folder of a raw release. Version 3 of `datasets` also loads this file by its path:
+`load_dataset("script/richpediamel.py", "mentions", data_dir=RAW, trust_remote_code=True)`.
+"""
+
+from dim.corpora.builder import MELBuilder
+
+
+class RichpediaMEL(MELBuilder):
+    """RichpediaMEL: configs `mentions`, `entities` and `candidates`."""
+
+    release = "richpediamel"

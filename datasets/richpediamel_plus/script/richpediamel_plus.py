@@ -1,0 +1,18 @@
+"""RichpediaMEL plus as a `datasets` builder; `dim build richpediamel_plus` writes the Parquet files from it.
+
+    builder = RichpediaMELPlus(config_name="mentions", data_dir=RAW, descriptions=FILE)
+    builder.download_and_prepare()
+    builder.as_dataset(split="train")
+
+RAW is the folder of a raw release. Version 3 of `datasets` also loads this file by its path:
+`load_dataset("script/richpediamel_plus.py", "mentions", data_dir=RAW, descriptions=FILE, trust_remote_code=True)`.
+"""
+
+from dim.corpora.builder import MELBuilder
+
+
+class RichpediaMELPlus(MELBuilder):
+    """RichpediaMEL plus: configs `mentions`, `entities` and `candidates`."""
+
+    release = "richpediamel"
+    plus = True

@@ -1,0 +1,18 @@
+"""WikiMEL plus as a `datasets` builder; `dim build wikimel_plus` writes the Parquet files from it.
+
+    builder = WikiMELPlus(config_name="mentions", data_dir=RAW, descriptions=FILE)
+    builder.download_and_prepare()
+    builder.as_dataset(split="train")
+
+RAW is the folder of a raw release. Version 3 of `datasets` also loads this file by its path:
+`load_dataset("script/wikimel_plus.py", "mentions", data_dir=RAW, descriptions=FILE, trust_remote_code=True)`.
+"""
+
+from dim.corpora.builder import MELBuilder
+
+
+class WikiMELPlus(MELBuilder):
+    """WikiMEL plus: configs `mentions`, `entities` and `candidates`."""
+
+    release = "wikimel"
+    plus = True
