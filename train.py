@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         train(*parse_arguments(argv))
-    except (ValueError, ImportError, FloatingPointError, StoppedError) as error:
+    except (ValueError, FloatingPointError, StoppedError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 143 if isinstance(error, StoppedError) else 1 if isinstance(error, FloatingPointError) else 2
     return 0

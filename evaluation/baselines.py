@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from rapidfuzz import fuzz, process
 
+from dim.corpora.words import fold
+
 
 def comparable(text: str) -> str:
     """Make a name comparable: accents removed (U+0300-U+036F after NFKD), case folded.
@@ -23,8 +25,7 @@ def comparable(text: str) -> str:
         >>> comparable("Beyoncé GROẞ")
         'beyonce gross'
     """
-    letters = (letter for letter in unicodedata.normalize("NFKD", text) if not "\u0300" <= letter <= "\u036f")
-    return unicodedata.normalize("NFC", "".join(letters)).casefold()
+    return unicodedata.normalize("NFC", fold(text))
 
 
 class NameMatch:

@@ -1,5 +1,6 @@
 """`train.py` as its users start it: it learns, it resumes exactly, it publishes a model, it refuses bad input."""
 
+import importlib.util
 import json
 import os
 import signal
@@ -226,6 +227,13 @@ def test_tensorboard_has_the_curves(options, tmp_path):
     events.Reload()
     assert len(events.Scalars("train/loss")) == 4
     assert len(events.Scalars("validation/H@1")) == 2
+
+
+def test_missing_packages_are_told_before_anything_runs(options, capsys, monkeypatch):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else there(name))
+    assert main(options) == 2
+    assert "Training needs the package matplotlib here: pip install 'dim-mel[train]'" in capsys.readouterr().err
 
 
 def test_number_of_processes_is_checked(options, capsys, monkeypatch):

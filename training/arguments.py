@@ -256,9 +256,9 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
     unknown = [name for name in train.report_to if name not in _TRACKERS]
     if unknown:
         raise ValueError(f"--report_to knows {', '.join(_TRACKERS)} and none, got {unknown[0]!r}.")
-    missing = [name for name in train.report_to if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ValueError(f"--report_to {missing[0]} needs a package: pip install {missing[0]}, or give another.")
+    for name in (*train.report_to, "matplotlib", *(["peft"] if model.tune == "lora" else [])):
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"Training needs the package {name} here: pip install 'dim-mel[train]' {name}")
 
 
 __all__ = ["DataArguments", "ModelArguments", "TrainArguments", "parse_arguments"]

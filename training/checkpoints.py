@@ -1,10 +1,11 @@
 """Checkpoints that are whole or not there, and the published model folder."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from dim.corpora.writer import sync, write_text
 
 MANIFEST = "trainer_state.json"  # written last: a checkpoint without it was cut short
 
@@ -29,9 +30,9 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
     save(temporary)
     write_json(temporary / MANIFEST, state)
     for path in temporary.rglob("*"):
-        _sync(path)
+        sync(path)
     temporary.rename(final)
-    _sync(output_dir)
+    sync(output_dir)
     for old in checkpoints(output_dir)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -83,26 +84,15 @@ def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
     temporary.mkdir(parents=True)
     save(temporary)
     for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # config.json last
-        _sync(path)
+        sync(path)
         path.replace(output_dir / path.name)
     temporary.rmdir()
-    _sync(output_dir)
+    sync(output_dir)
 
 
 def write_json(path: Path, value: object) -> None:
     """Writes JSON to a temporary name, syncs it and renames it."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 __all__ = ["checkpoints", "find_checkpoint", "publish", "read_state", "write_checkpoint", "write_json"]

@@ -10,15 +10,10 @@ def write_curves(path: Path, history: list[dict], metric: str) -> None:
         path: The PNG to write.
         history: One row for each ranking of the validation split.
         metric: The metric that chooses the checkpoint; its best value is marked.
-
-    Raises:
-        ImportError: If matplotlib is missing.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("curves.png needs matplotlib: pip install 'dim-mel[train]'") from error
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)

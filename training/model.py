@@ -26,7 +26,6 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
 
     Raises:
         ValueError: If a name is neither a folder nor on the Hub, or holds no such model.
-        ImportError: If PEFT is needed and missing.
     """
     source = str(arguments.model_name_or_path or arguments.text_tower)
     try:
@@ -59,10 +58,8 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
 
 def _add_adapters(model: DIMModel, rank: int) -> None:
     """Puts LoRA adapters (Hu et al. 2021, through PEFT) on the towers, in place; the rest of the model trains whole."""
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise ImportError("--tune lora needs PEFT: pip install 'dim-mel[train]'") from error
+    from peft import LoraConfig, inject_adapter_in_model
+
     heads = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=_LORA_TARGETS)
     inject_adapter_in_model(config, model)
