@@ -24,7 +24,7 @@ from dim.training.data import MELData
 from dim.training.distributed import check_processes
 from dim.training.evaluation import picture_weight, rank_validation
 from dim.training.interruption import StoppedError, StopSignal
-from dim.training.mining import mine
+from dim.training.mining import Miner
 from dim.training.model import frozen_towers, load_model, merged, parameter_groups
 from dim.training.step import backward, check_caching, reduce_gradients
 
@@ -92,6 +92,7 @@ class _Run:
         self._encode_frozen()
 
         world = accelerator.num_processes
+        self.miner = Miner(self.data, arguments.per_device_eval_batch_size)
         batch_size = arguments.per_device_train_batch_size * world
         self.sampler = BatchSampler(self.data, batch_size, arguments.seed, accelerator.process_index, world)
         self.steps_per_epoch, rest = divmod(self.sampler.steps_per_epoch, arguments.gradient_accumulation_steps)
@@ -236,7 +237,7 @@ class _Run:
         if self.groups[1].negatives == "mined" and state.mined_epoch != due:
             state.mined_epoch = due
             with self.accelerator.autocast():
-                self.sampler.negatives = mine(self.model, self.data, self.arguments.per_device_eval_batch_size)
+                self.sampler.negatives = self.miner.mine(self.model)
 
     def _encode_frozen(self) -> None:
         """Runs frozen towers once over everything, so that epochs read their vectors."""

@@ -1,6 +1,7 @@
 """Hard negatives: the entities that the model, or the name, takes for the answer."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -14,25 +15,38 @@ from dim.training.evaluation import encode_knowledge_base, encode_side
 NEAREST, ALIKE = 12, 12  # entities of each kind that a mention's negatives are drawn from
 
 
-def mine(model: DIMModel, data: MELData, batch_size: int) -> Tensor:
-    """Hard negatives for the training mentions: the model's nearest entities, and those of the likest names.
+class Miner:
+    """Finds hard negatives for the training mentions: the model's nearest entities, and those of the likest names.
 
     Args:
-        model: The model as it is now.
         data: The prepared dataset.
         batch_size: Rows encoded at a time.
-
-    Returns:
-        `torch.LongTensor` of shape `(M, C)`, rows of entities, -1 for none.
     """
-    side, entities = data.train, data.entities
-    rows = torch.arange(len(side.ids))
-    mentions = encode_side(model, data, side, rows, batch_size)
-    nearest = nearest_entities(mentions, encode_knowledge_base(model, data, batch_size), side.gold,
-                               min(NEAREST, len(entities.ids) - 1))  # fmt: skip
-    named = [name for name, _ in side.names[: len(side.ids)]]
-    alike = name_neighbours(named, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
-    return torch.cat([nearest, alike], 1)
+
+    def __init__(self, data: MELData, batch_size: int):
+        self.data, self.batch_size = data, batch_size
+
+    @cached_property
+    def alike(self) -> Tensor:
+        """The entities of the likest names `(M, ALIKE)`, -1 for none; names do not change in training."""
+        side, entities = self.data.train, self.data.entities
+        named = [name for name, _ in side.names[: len(side.ids)]]
+        return name_neighbours(named, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
+
+    def mine(self, model: DIMModel) -> Tensor:
+        """Hard negatives as the model is now.
+
+        Args:
+            model: The model.
+
+        Returns:
+            `torch.LongTensor` of shape `(M, C)`, rows of entities, -1 for none.
+        """
+        side = self.data.train
+        mentions = encode_side(model, self.data, side, torch.arange(len(side.ids)), self.batch_size)
+        entities = encode_knowledge_base(model, self.data, self.batch_size)
+        nearest = nearest_entities(mentions, entities, side.gold, min(NEAREST, len(entities) - 1))
+        return torch.cat([nearest, self.alike], 1)
 
 
 def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: int, block: int = 512) -> Tensor:
@@ -85,4 +99,4 @@ def name_neighbours(
     return rows
 
 
-__all__ = ["mine", "name_neighbours", "nearest_entities"]
+__all__ = ["Miner", "name_neighbours", "nearest_entities"]

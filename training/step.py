@@ -72,13 +72,15 @@ def backward(
 
 def _cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int, extra: dict) -> Tensor:
     network, device = accelerator.unwrap_model(model), accelerator.device
-    parts, states = {}, {}
+    parts: dict[str, list[_Part]] = {}
+    states: dict[str, Tensor] = {}
     for side, names in (("mention_states", MENTION_INPUTS), ("entity_states", ENTITY_INPUTS)):
         inputs = {name: batch.inputs[name] for name in names if name in batch.inputs}
-        parts[side] = [_Part(rows, part, _random_state(device)) for rows, part in _split(inputs, size, batch)]
+        parts[side] = []
         vectors: Tensor | None = None
-        for part in parts[side]:
-            part.random = _random_state(device)
+        for rows, rest in _split(inputs, size, batch):
+            part = _Part(rows, rest, _random_state(device))
+            parts[side].append(part)
             with torch.no_grad(), accelerator.autocast():
                 found = _wide(getattr(network(**_to(part.inputs, device)), side))
             if vectors is None:
