@@ -104,7 +104,7 @@ def test_two_processes_give_the_gradients_of_one(tiny_mel_dir, tiny_dim_dir, tmp
     """13 mentions on two processes, 7 and 6; also when no mention of a process has a picture."""
     environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     for world in (1, 2):
-        launcher = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         command = launcher if world > 1 else [sys.executable]
         arguments = [str(tiny_mel_dir), str(tiny_dim_dir), str(tmp_path / f"{world}.pt"), size, pictures]
         done = subprocess.run([*command, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300,
