@@ -105,6 +105,13 @@ class MELData:
             splits["validation"], pictures["validation"], golds["validation"], nobody, False
         )
 
+    @property
+    def truncated(self) -> str:
+        """How many texts of each kind were cut to fit the processor's limit, in words; empty where none was."""
+        cut = {"training sentences": self.train.truncated, "validation sentences": self.validation.truncated,
+               "entities": self.entities.truncated}  # fmt: skip
+        return ", ".join(f"{count} {what}" for what, count in cut.items() if count)
+
     def text_banks(self) -> Iterator[TextBank]:
         """Every bank of texts, for encoding them with a frozen tower."""
         yield self.entities.texts

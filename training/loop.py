@@ -88,7 +88,8 @@ class _Run:
             raise ValueError("--picture_weights needs fusion='attention'; fusion='sum' adds pictures as they are.")
         pictures = self.output_dir / "cache" / f"pictures-{accelerator.process_index}.u8"
         self.data = MELData(data_arguments, self.processor, pictures, self.model.config)
-        _report_truncation(self.data, self.processor, accelerator)
+        if self.data.truncated:
+            accelerator.print(f"cut to {self.processor.max_length} tokens: {self.data.truncated}")
         self._encode_frozen()
 
         world = accelerator.num_processes
@@ -282,14 +283,6 @@ class _Run:
         self.state, self.history = RunState(**saved["state"]), saved["history"]
         self.sampler.negatives = load_file(checkpoint / _NEGATIVES)["negatives"]
         self.accelerator.print(f"resumed from step {self.state.step}")
-
-
-def _report_truncation(data: MELData, processor: DIMProcessor, accelerator: Accelerator) -> None:
-    cut = {"training sentences": data.train.truncated, "validation sentences": data.validation.truncated,
-           "entities": data.entities.truncated}  # fmt: skip
-    told = ", ".join(f"{count} {what}" for what, count in cut.items() if count)
-    if told:
-        accelerator.print(f"cut to {processor.max_length} tokens: {told}")
 
 
 def _move(source: Path, target: Path) -> None:
