@@ -14,7 +14,6 @@ from tqdm.auto import tqdm
 from transformers import get_scheduler
 
 from dim.evaluation.ranking import DEFAULT_KS
-from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.batches import Batch, BatchSampler
 from dim.training.card import model_card
