@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dim.linking.encoding import encode_entities
-from dim.linking.lexical import NameFeatures, name_features
+from dim.linking.lexical import LexicalFeatures, name_features
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -67,7 +67,7 @@ class EntityIndex:
         self.row_of = {name: row for row, name in enumerate(ids)}
 
     @cached_property
-    def names(self) -> NameFeatures:
+    def names(self) -> LexicalFeatures:
         """Lexical features over the entities' names."""
         return name_features(self.entities)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.linking.lexical import LEXICAL_FEATURES, NameFeatures
+from dim.linking.lexical import LEXICAL_FEATURES, LexicalFeatures
 from dim.modeling_dim import DIMModel
 
 _PAIRS = 2**21  # pairs scored at a time: 64 MiB of features, 256 MiB inside the prior
@@ -27,7 +27,7 @@ def score_blocks(
     model: DIMModel,
     queries: Tensor,
     entities: Tensor,
-    names: NameFeatures | None = None,
+    names: LexicalFeatures | None = None,
     mentions: Sequence[tuple[str, str]] = (),
     progress: bool = False,
 ) -> Iterator[tuple[slice, Tensor]]:

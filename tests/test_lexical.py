@@ -1,89 +1,46 @@
-"""Lexical features: equal to RapidFuzz pair by pair, over names and aliases, in whatever rows they are asked."""
+"""Lexical features: those of names and those of the sentence, over a knowledge base of either kind."""
 
-import re
-import string
-
-import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from datasets import Dataset
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from rapidfuzz import fuzz
-from rapidfuzz.distance import JaroWinkler
 
-from dim.corpora.words import fold
-from dim.linking.lexical import LEXICAL_FEATURES, NameFeatures, name_features, name_words
+from dim.linking.context import ContextFeatures
+from dim.linking.lexical import LEXICAL_FEATURES, LexicalFeatures, name_features
+from dim.linking.names import NameFeatures
 
-NAMES = ["Taylor Swift", "Taylor (band)", "Łódź", "…", "José de San Martín", "Swift"]
-ALIASES = [["T-Swift", "Tay"], [], ["Lodz"], [], ["San Martín"], []]
-
-
-def naive(mention, sentence, forms):
-    """One pair, feature by feature, the best over the entity's forms."""
-    own, rows = name_words(mention), []
-    for form in forms:
-        words = name_words(form)
-        here = set(re.findall(r"[^\W_]+", fold(sentence)))
-        a, b = " ".join(own), " ".join(words)
-        rows.append([
-            float(a == b), fuzz.ratio(a, b) / 100, fuzz.token_set_ratio(a, b) / 100,
-            JaroWinkler.normalized_similarity(a, b), float(bool(own and words) and own[0] == words[0]),
-            float(bool(own and words) and own[-1] == words[-1]),
-            sum(word in here for word in set(words)) / max(1, len(set(words))),
-        ])  # fmt: skip
-    return [*np.max(rows, axis=0), float(forms[0].endswith(")"))]
+COLUMNS = {
+    "name": ["Taylor Swift", "Swift (bird)", "Jonathan Swift"],
+    "aliases": [["T-Swift"], [], []],
+    "description": ["born 1989", None, "Birth: 1667. Death: 1745."],
+}
+MENTIONS, SENTENCES = ["Swift", "Jonathan"], ["Swift in 1700", "His book"]
 
 
-@given(
-    mention=st.text(string.ascii_letters[:6] + " é-", min_size=1, max_size=12),
-    sentence=st.text(string.ascii_letters[:6] + " é-", max_size=30),
-    entities=st.lists(
-        st.lists(st.text(string.ascii_letters[:6] + " é-", min_size=1, max_size=12), min_size=1, max_size=3),
-        min_size=1,
-        max_size=4,
-    ),
-)
-@settings(max_examples=80, deadline=None)
-def test_equals_the_naive_pairs(mention, sentence, entities):
-    features = NameFeatures([forms[0] for forms in entities], [forms[1:] for forms in entities])
-    found = features([mention], [sentence])[0]
-    expected = torch.tensor([naive(mention, sentence, forms) for forms in entities], dtype=torch.float32)
-    torch.testing.assert_close(found, expected)
-
-
-@pytest.mark.parametrize("rows", [[0], [5, 2], [4, 0, 3], [1, 1]])
-def test_rows_are_columns_of_the_whole(rows):
-    features = NameFeatures(NAMES, ALIASES)
-    mentions, sentences = ["Taylor", "LODZ", "Swift", "Taylor"], ["Swift sang.", "In Łódź.", "", "T-Swift!"]
-    whole = features(mentions, sentences)
-    assert whole.shape == (4, len(NAMES), len(LEXICAL_FEATURES))
-    assert torch.equal(features(mentions, sentences, torch.tensor(rows)), whole[:, rows])
-
-
-def test_aliases_accents_and_qualifiers_count():
-    equal = LEXICAL_FEATURES.index("equal")
-    assert NameFeatures(NAMES, ALIASES)(["LODZ"], ["x"])[0, 2, equal] == 1  # by its alias
-    assert NameFeatures(NAMES)(["LODZ"], ["x"])[0, 2, equal] == 0  # the stroke of Ł is no accent
-    features = NameFeatures(NAMES, ALIASES)(["san martin", "Taylor"], ["", "Taylor sings"])
-    assert features[0, 4, equal] == 1
-    assert features[1, :, LEXICAL_FEATURES.index("qualified")].tolist() == [0, 1, 0, 0, 0, 0]
-    assert features[1, 1, LEXICAL_FEATURES.index("words_in_sentence")] == 1
+def test_names_and_context_side_by_side():
+    features = LexicalFeatures(COLUMNS["name"], COLUMNS["aliases"], ["born 1989", "", "Birth: 1667. Death: 1745."])
+    whole = features(MENTIONS, SENTENCES)
+    assert whole.shape == (2, 3, len(LEXICAL_FEATURES))
+    names = NameFeatures(COLUMNS["name"], COLUMNS["aliases"])(MENTIONS, SENTENCES)
+    assert torch.equal(whole[..., : names.shape[-1]], names)
+    context = ContextFeatures(["born 1989", "", "Birth: 1667. Death: 1745."])(SENTENCES)
+    assert torch.equal(whole[..., names.shape[-1] :], context)
+    rows = torch.tensor([[2, 0], [1, 1]])
+    assert torch.equal(features.pairs(MENTIONS, SENTENCES, rows), whole[torch.arange(2)[:, None], rows])
 
 
 def test_a_knowledge_base_of_either_kind():
-    columns = {"name": NAMES, "aliases": ALIASES}
-    expected = NameFeatures(NAMES, ALIASES)(["Swift"], ["Swift"])
-    assert torch.equal(name_features(Dataset.from_dict(columns))(["Swift"], ["Swift"]), expected)
-    assert torch.equal(name_features(pa.table(columns))(["Swift"], ["Swift"]), expected)
-    part = Dataset.from_dict(columns).select([5, 0])
-    assert torch.equal(name_features(part)(["Swift"], ["Swift"]), expected[:, [5, 0]])
-    assert torch.equal(name_features(pa.table({"name": NAMES}))(["Lodz"], [""]), NameFeatures(NAMES)(["Lodz"], [""]))
+    expected = LexicalFeatures(COLUMNS["name"], COLUMNS["aliases"], ["born 1989", "", COLUMNS["description"][2]])
+    for entities in (Dataset.from_dict(COLUMNS), pa.table(COLUMNS)):
+        assert torch.equal(name_features(entities)(MENTIONS, SENTENCES), expected(MENTIONS, SENTENCES))
+    part = Dataset.from_dict(COLUMNS).select([2, 0])
+    assert torch.equal(name_features(part)(MENTIONS, SENTENCES), expected(MENTIONS, SENTENCES)[:, [2, 0]])
+    names = pa.table({"name": COLUMNS["name"]})
+    assert torch.equal(name_features(names)(MENTIONS, SENTENCES), LexicalFeatures(COLUMNS["name"])(MENTIONS, SENTENCES))
 
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="at least one entity"):
-        NameFeatures([])
-    with pytest.raises(ValueError, match="2 names, but aliases for 1"):
-        NameFeatures(["a", "b"], [[]])
+        LexicalFeatures([])
+    with pytest.raises(ValueError, match="2 names, but descriptions for 1"):
+        LexicalFeatures(["a", "b"], descriptions=["x"])

@@ -6,7 +6,7 @@ import torch
 from dim import DIMModel, DIMProcessor
 from dim.linking import scoring
 from dim.linking.index import EntityIndex
-from dim.linking.lexical import LEXICAL_FEATURES, NameFeatures
+from dim.linking.lexical import LEXICAL_FEATURES, LexicalFeatures
 from dim.linking.linker import DIMLinker
 from dim.linking.scoring import score_blocks
 
@@ -35,11 +35,11 @@ def vectors(dim):
 @pytest.mark.parametrize("prior", [True, False])
 def test_blocks_are_the_models_scores(dim, vectors, monkeypatch, pairs, prior):
     monkeypatch.setattr(scoring, "_PAIRS", pairs)
-    names = NameFeatures(NAMES) if prior else None
+    names = LexicalFeatures(NAMES) if prior else None
     blocks = list(score_blocks(dim[0], *vectors, names, MENTIONS))
     assert len(blocks) == {1: 4, 9: 2, 2**21: 1}[pairs]
     assert [row for part, _ in blocks for row in range(4)[part]] == [0, 1, 2, 3]
-    features = NameFeatures(NAMES)(*zip(*MENTIONS, strict=True)) if prior else None
+    features = LexicalFeatures(NAMES)(*zip(*MENTIONS, strict=True)) if prior else None
     with torch.no_grad():
         expected = dim[0].score(*vectors, features)
     torch.testing.assert_close(torch.cat([scores for _, scores in blocks]), expected)
@@ -47,7 +47,7 @@ def test_blocks_are_the_models_scores(dim, vectors, monkeypatch, pairs, prior):
 
 def test_equal_entities_tie(dim, vectors):
     entities = vectors[1][[0, 1, 0]].repeat(7, 1)
-    names = NameFeatures(["a", "b", "a"] * 7)
+    names = LexicalFeatures(["a", "b", "a"] * 7)
     for _, scores in score_blocks(dim[0], vectors[0], entities, names, MENTIONS):
         assert torch.equal(scores[:, 0], scores[:, 2])
         assert torch.equal(scores[:, 0], scores[:, 20])
@@ -70,7 +70,7 @@ def test_linker_ranks_with_the_prior(dim):
 
 def test_another_number_of_features_is_refused(dim, vectors, tiny_dim_dir):
     model = DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=3)
-    with pytest.raises(ValueError, match="weighs 3 lexical features, but there are 8"):
-        next(score_blocks(model, *vectors, NameFeatures(NAMES), MENTIONS))
+    with pytest.raises(ValueError, match=f"weighs 3 lexical features, but there are {len(LEXICAL_FEATURES)}"):
+        next(score_blocks(model, *vectors, LexicalFeatures(NAMES), MENTIONS))
     with pytest.raises(ValueError, match="4 mention vectors, but 1 mentions"):
-        next(score_blocks(dim[0], *vectors, NameFeatures(NAMES), MENTIONS[:1]))
+        next(score_blocks(dim[0], *vectors, LexicalFeatures(NAMES), MENTIONS[:1]))

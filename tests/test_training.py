@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from dim import DIMConfig, DIMProcessor
+from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.linking.lexical import LEXICAL_FEATURES
 from dim.linking.linker import load_dim
-from dim.training.arguments import DataArguments, parse_arguments
+from dim.training.arguments import DataArguments, TrainArguments, parse_arguments
 from dim.training.augment import augment_pictures
 from dim.training.banks import TextBank
 from dim.training.batches import BatchSampler, mention_inputs
@@ -241,19 +241,22 @@ class TestCheckpoints:
 
 
 def test_parameter_groups(tiny_dim_dir):
-    model = load_dim(tiny_dim_dir)[0]
+    model = DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=3)
     model.text_model.requires_grad_(False)
     model.text_projection.requires_grad_(False)
-    groups = parameter_groups(model, 1e-3, 1e-2, 0.1)
+    arguments = TrainArguments(learning_rate=1e-3, head_learning_rate=1e-2, prior_learning_rate=1e-1, weight_decay=0.1)
+    rates = {"vis": 1e-3, "lex": 1e-1}
     names = {id(p): name for name, p in model.named_parameters()}
     seen = set()
-    for group in groups:
+    for group in parameter_groups(model, arguments):
         for parameter in group["params"]:
             name = names[id(parameter)]
             seen.add(name)
-            assert group["lr"] == (1e-3 if name.startswith("vis") else 1e-2)
+            assert group["lr"] == rates.get(name[:3], 1e-2)
             assert group["weight_decay"] == (0.1 if parameter.ndim > 1 else 0.0)
     assert seen == {name for name, _ in model.named_parameters() if not name.startswith("text_")}
+    [one] = {group["lr"] for group in parameter_groups(model, TrainArguments(learning_rate=1e-3))}
+    assert one == 1e-3  # the others are the same by default
 
 
 class TestPictureWeight:

@@ -121,6 +121,9 @@ class TrainArguments:
     head_learning_rate: float | None = field(
         default=None, metadata={"help": "The same for the fusion. Default: learning_rate."}
     )
+    prior_learning_rate: float | None = field(
+        default=None, metadata={"help": "The same for the lexical prior. Default: learning_rate."}
+    )
     weight_decay: float = field(default=1e-3, metadata={"help": "AdamW's, on matrices; not on biases, norms, scales."})
     warmup_steps: int = field(default=100, metadata={"help": "Steps in which the learning rate rises."})
     lr_scheduler_type: str = field(default="linear", metadata={"help": "linear, cosine, constant_with_warmup ..."})

@@ -103,9 +103,7 @@ class _Run:
             )
         self.total = self.steps_per_epoch * arguments.num_train_epochs
         self.total = self.total if arguments.max_steps < 0 else min(self.total, arguments.max_steps)
-        head_rate = arguments.head_learning_rate or arguments.learning_rate
-        groups = parameter_groups(self.model, arguments.learning_rate, head_rate, arguments.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=arguments.learning_rate)
+        optimizer = torch.optim.AdamW(parameter_groups(self.model, arguments), lr=arguments.learning_rate)
         # Not prepared: a prepared scheduler would step once for each process.
         self.scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, self.total)
         accelerator.register_for_checkpointing(self.scheduler)

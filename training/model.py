@@ -8,7 +8,7 @@ from torch import nn
 from dim.linking.lexical import LEXICAL_FEATURES
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
-from dim.training.arguments import ModelArguments
+from dim.training.arguments import ModelArguments, TrainArguments
 
 # Linear layers of the towers' attention, by their names in transformers: CLIP and SigLIP, BERT, ViT and DINOv2.
 _LORA_TARGETS = r".*(text_model|vision_model)\..*\.(q_proj|v_proj|query|value)"
@@ -92,33 +92,32 @@ def frozen_towers(model: DIMModel) -> dict[str, bool]:
     }
 
 
-def parameter_groups(
-    model: DIMModel, learning_rate: float, head_learning_rate: float, weight_decay: float
-) -> list[dict]:
-    """Parameters to train, by learning rate (towers, head) and weight decay (none on biases, norms and scales).
+def parameter_groups(model: DIMModel, arguments: TrainArguments) -> list[dict]:
+    """Parameters to train, by learning rate (towers, prior, fusion) and weight decay (none on biases, norms, scales).
 
     Args:
         model: The model.
-        learning_rate: Of the towers, their projections into the shared space, and the lexical prior.
-        head_learning_rate: Of everything else.
-        weight_decay: Of matrices.
+        arguments: `learning_rate` is that of the towers and their projections into the shared space;
+            `prior_learning_rate` of the lexical prior and `head_learning_rate` of everything else are the same by
+            default. `weight_decay` is that of matrices.
 
     Returns:
         Groups for an optimizer of torch; empty ones left out.
     """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    rates = {
+        "text_": arguments.learning_rate,
+        "vision_": arguments.learning_rate,
+        "visual_": arguments.learning_rate,
+        "lexical_": arguments.prior_learning_rate or arguments.learning_rate,
+    }
+    head = arguments.head_learning_rate or arguments.learning_rate
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            tower = name.startswith(("text_", "vision_", "visual_", "lexical_"))
-            groups.setdefault((tower, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "lr": learning_rate if tower else head_learning_rate,
-            "weight_decay": weight_decay if matrix else 0.0,
-        }
-        for (tower, matrix), parameters in groups.items()
-    ]
+            rate = next((rate for start, rate in rates.items() if name.startswith(start)), head)
+            decay = arguments.weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
 
 
 __all__ = ["frozen_towers", "load_model", "merged", "parameter_groups"]
