@@ -30,8 +30,8 @@ _SPAN = re.compile(r"\([^()]*?\b(\d{3,4})\b[^()\d]*[–—-][^()]*?\b(\d{3,4})\s
 _SEX = re.compile(r"\b(?:sex|gender): (male|female)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 _HE = """
-    actor baron boy brother businessman count duke earl emperor father he him himself his husband king lord man mr prince
-    sir son
+    actor baron boy brother businessman count duke earl emperor father he him himself his husband king lord man mr
+    prince sir son
 """
 _SHE = """
     actress baroness businesswoman countess daughter duchess empress girl her hers herself lady miss mother mrs ms

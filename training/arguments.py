@@ -124,6 +124,13 @@ class TrainArguments:
     prior_learning_rate: float | None = field(
         default=None, metadata={"help": "The same for the lexical prior. Default: learning_rate."}
     )
+    prior_epochs: int = field(
+        default=0,
+        metadata={
+            "help": "Before each ranking, fit the lexical prior for so many epochs on each training mention's answer "
+            "against its hard negatives, and train the rest without it. 0: the prior is trained with the rest."
+        },
+    )
     weight_decay: float = field(default=1e-3, metadata={"help": "AdamW's, on matrices; not on biases, norms, scales."})
     warmup_steps: int = field(default=100, metadata={"help": "Steps in which the learning rate rises."})
     lr_scheduler_type: str = field(default="linear", metadata={"help": "linear, cosine, constant_with_warmup ..."})
@@ -247,6 +254,8 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
                  "early_stopping_patience", "save_steps"):  # fmt: skip
         if getattr(train, name) is not None and getattr(train, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(train, name)}.")
+    if train.prior_epochs < 0:
+        raise ValueError(f"--prior_epochs must not be negative, got {train.prior_epochs}.")
     if train.max_steps == 0 or train.max_steps < -1:
         raise ValueError(f"--max_steps must be positive, or -1 for no limit, got {train.max_steps}.")
     if not train.picture_weights or min(train.picture_weights) <= 0:

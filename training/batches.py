@@ -46,10 +46,12 @@ class BatchSampler(Dataset):
         seed: Seed of the run.
         rank: Number of this process; it gets every `world`-th mention of a batch.
         world: Number of processes.
+        lexical: Whether batches hold lexical features, where the data has some.
     """
 
-    def __init__(self, data: MELData, batch_size: int, seed: int, rank: int = 0, world: int = 1):
+    def __init__(self, data: MELData, batch_size: int, seed: int, rank: int = 0, world: int = 1, lexical: bool = True):
         self.data, self.batch_size, self.seed, self.rank, self.world = data, batch_size, seed, rank, world
+        self.names = data.names if lexical else None
         self.rows = (data.train.gold >= 0).nonzero().flatten()  # a NIL mention has no gold to be pulled to
         self.negatives = data.train.candidates  # (M, C), rows of entities, -1 behind the last
         self.epoch = 0
@@ -103,10 +105,10 @@ class BatchSampler(Dataset):
         inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change)
         gold = train.gold[rows]
         targets = {"labels": (pool == gold[:, None]).long().argmax(1), "entity_ids": pool}
-        if self.data.names is not None:
+        if self.names is not None:
             texts = [train.names[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
             mentions, sentences = zip(*texts, strict=True)
-            targets["lexical_features"] = self.data.names(mentions, sentences, pool)
+            targets["lexical_features"] = self.names(mentions, sentences, pool)
         return Batch(
             inputs=inputs,
             targets=targets,

@@ -25,6 +25,7 @@ from dim.training.evaluation import picture_weight, rank_validation
 from dim.training.interruption import StoppedError, StopSignal
 from dim.training.mining import Miner
 from dim.training.model import frozen_towers, load_model, merged, parameter_groups
+from dim.training.prior import LexicalPrior
 from dim.training.step import backward, check_caching, reduce_gradients
 
 _NEGATIVES = "negatives.safetensors"
@@ -56,11 +57,14 @@ def train(model_arguments: ModelArguments, data_arguments: DataArguments, argume
         FloatingPointError: If the loss is not finite; the message names the batch's mentions.
         StoppedError: After SIGTERM, when a checkpoint is written.
     """
-    return _Run(model_arguments, data_arguments, arguments).run()
+    return Run(model_arguments, data_arguments, arguments).run()
 
 
-class _Run:
-    """A run: everything is made ready when it is built, and checked before anything long begins."""
+class Run:
+    """A run: everything is made ready when it is built, and checked before anything long begins.
+
+    Args and errors are those of [`train`].
+    """
 
     def __init__(self, model_arguments: ModelArguments, data_arguments: DataArguments, arguments: TrainArguments):
         metrics = [f"H@{k}" for k in DEFAULT_KS] + ["MRR"]
@@ -94,7 +98,10 @@ class _Run:
         world = accelerator.num_processes
         self.miner = Miner(self.data, arguments.per_device_eval_batch_size)
         batch_size = arguments.per_device_train_batch_size * world
-        self.sampler = BatchSampler(self.data, batch_size, arguments.seed, accelerator.process_index, world)
+        alone = arguments.prior_epochs > 0  # the vectors are trained alone, and the prior is fitted to them
+        self.prior = LexicalPrior(self.model, self.data, self.miner, arguments) if alone else None
+        rank = accelerator.process_index
+        self.sampler = BatchSampler(self.data, batch_size, arguments.seed, rank, world, lexical=not alone)
         self.steps_per_epoch, rest = divmod(self.sampler.steps_per_epoch, arguments.gradient_accumulation_steps)
         if self.steps_per_epoch == 0:
             raise ValueError(
@@ -126,9 +133,9 @@ class _Run:
         while self.state.step < self.total and not self._is_stale():
             epoch, first = divmod(self.state.step, self.steps_per_epoch)
             self._mine(epoch)
-            for batches in self._epoch(epoch, first):
+            for batches in self.epoch(epoch, first):
                 began = time.perf_counter()
-                loss, norm = self._step(batches)
+                loss, norm = self.step(batches)
                 self.state.step += 1
                 step = self.state.step
                 progress.update()
@@ -156,7 +163,7 @@ class _Run:
         accelerator.end_training()
         return result
 
-    def _epoch(self, epoch: int, first: int) -> Iterator[list[Batch]]:
+    def epoch(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """The batches of each remaining step of an epoch, drawn by workers ahead of time."""
         self.sampler.epoch, count = epoch, self.arguments.gradient_accumulation_steps
         steps = range(first * count, self.steps_per_epoch * count)
@@ -174,7 +181,7 @@ class _Run:
                 yield batches
                 batches = []
 
-    def _step(self, batches: list[Batch]) -> tuple[float, float]:
+    def step(self, batches: list[Batch]) -> tuple[float, float]:
         """One step of the optimizer; returns the loss and the gradient's length before clipping."""
         accelerator, arguments = self.accelerator, self.arguments
         self.model.train()
@@ -206,6 +213,8 @@ class _Run:
     def _evaluate(self, epoch: int, loss: float) -> None:
         """Ranks the validation split with each of the picture weights, and publishes the model if it is the best."""
         began, arguments, accelerator, state = time.perf_counter(), self.arguments, self.accelerator, self.state
+        if self.prior is not None:
+            self.prior.fit(accelerator)
         weights = arguments.picture_weights if self.model.config.entity_pictures else [1.0]
         found = rank_validation(self.model, self.data, arguments.per_device_eval_batch_size, weights)
         place = max(range(len(weights)), key=lambda place: found[place][arguments.metric_for_best_model])
@@ -235,7 +244,7 @@ class _Run:
         if self.groups[1].negatives == "mined" and state.mined_epoch != due:
             state.mined_epoch = due
             with self.accelerator.autocast():
-                self.sampler.negatives = self.miner.mine(self.model)
+                self.sampler.negatives = self.miner.mine(*self.miner.encode(self.model))
 
     def _encode_frozen(self) -> None:
         """Runs frozen towers once over everything, so that epochs read their vectors."""
@@ -288,4 +297,4 @@ def _move(source: Path, target: Path) -> None:
     source.rmdir()
 
 
-__all__ = ["RunState", "train"]
+__all__ = ["Run", "RunState", "train"]

@@ -33,19 +33,24 @@ class Miner:
         named = [name for name, _ in side.names[: len(side.ids)]]
         return name_neighbours(named, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
 
-    def mine(self, model: DIMModel) -> Tensor:
-        """Hard negatives as the model is now.
+    def encode(self, model: DIMModel) -> tuple[Tensor, Tensor]:
+        """Vectors of the training mentions `(M, D)` and of the entities `(E, D)`, as the model is now."""
+        side = self.data.train
+        mentions = encode_side(model, self.data, side, torch.arange(len(side.ids)), self.batch_size)
+        return mentions, encode_knowledge_base(model, self.data, self.batch_size)
+
+    def mine(self, mentions: Tensor, entities: Tensor) -> Tensor:
+        """Hard negatives.
 
         Args:
-            model: The model.
+            mentions: Vectors of the training mentions `(M, D)`.
+            entities: Vectors of the entities `(E, D)`.
 
         Returns:
             `torch.LongTensor` of shape `(M, C)`, rows of entities, -1 for none.
         """
-        side = self.data.train
-        mentions = encode_side(model, self.data, side, torch.arange(len(side.ids)), self.batch_size)
-        entities = encode_knowledge_base(model, self.data, self.batch_size)
-        nearest = nearest_entities(mentions, entities, side.gold, min(NEAREST, len(entities) - 1))
+        gold = self.data.train.gold
+        nearest = nearest_entities(mentions, entities, gold, min(NEAREST, len(entities) - 1))
         return torch.cat([nearest, self.alike], 1)
 
 
