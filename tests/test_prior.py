@@ -50,9 +50,8 @@ def test_it_learns_names_and_leaves_the_vectors(parts):
 
 def test_each_entity_counts_once(parts):
     model, data = parts
-    scores, features, there = LexicalPrior(model, data, Miner(data, 8), TrainArguments())._examples(
-        Accelerator(cpu=True)
-    )
+    prior = LexicalPrior(model, data, Miner(data, 8), TrainArguments())
+    there = prior._examples(Accelerator(cpu=True))[2]
     assert there[:, 0].all()
     assert (there.sum(1) == len(data.entities.ids)).all()  # nearest and alike find the same five
     assert _repeated(torch.tensor([[3, 1, 3, 3], [0, 1, 2, 0]])).tolist() == [

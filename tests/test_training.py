@@ -7,14 +7,14 @@ import torch
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.linking.lexical import LEXICAL_FEATURES
-from dim.linking.linker import load_dim
+from dim.linking.loading import load_dim
 from dim.training.arguments import DataArguments, TrainArguments, parse_arguments
 from dim.training.augment import augment_pictures
 from dim.training.banks import TextBank
 from dim.training.batches import BatchSampler, mention_inputs
 from dim.training.checkpoints import checkpoints, find_checkpoint, publish, write_checkpoint
 from dim.training.data import MELData
-from dim.training.evaluation import picture_weight
+from dim.training.evaluation import encode_knowledge_base, encode_side, picture_weight, rank_validation
 from dim.training.model import parameter_groups
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,6 +257,34 @@ def test_parameter_groups(tiny_dim_dir):
     assert seen == {name for name, _ in model.named_parameters() if not name.startswith("text_")}
     [one] = {group["lr"] for group in parameter_groups(model, TrainArguments(learning_rate=1e-3))}
     assert one == 1e-3  # the others are the same by default
+
+
+class TestRankValidation:
+    def test_whole_and_candidates_are_the_naive_ranks(self, data, tiny_dim_dir, monkeypatch):
+        model = DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=len(LEXICAL_FEATURES)).eval()
+        torch.nn.init.normal_(model.lexical_prior.output_weight)
+        side = data.validation
+        lists = torch.stack([torch.randperm(6)[:4] for _ in side.ids])
+        lists[:, 3] = -1
+        monkeypatch.setattr(side, "candidates", lists)
+        [found] = rank_validation(model, data, 5)
+        rows = (side.gold >= 0).nonzero().flatten()
+        mentions, entities = encode_side(model, data, side, rows, 5), encode_knowledge_base(model, data, 5)
+        names, sentences = zip(*(side.names[row] for row in rows.tolist()), strict=True)
+        with torch.no_grad():
+            scores = model.score(mentions, entities, data.names(names, sentences))
+        hits = {"H@1": [], "candidates H@1": []}
+        for row, gold, own in zip(scores, side.gold[rows], lists[rows], strict=True):
+            hits["H@1"].append(float(row.argmax() == gold))
+            among = own[own >= 0]
+            hits["candidates H@1"].append(float(among[row[among].argmax()] == gold))
+        for name, values in hits.items():
+            assert found[name] == pytest.approx(100 * sum(values) / len(values))
+        retrieved = (lists[rows] == side.gold[rows, None]).any(1).double()
+        assert found["candidates H@20"] == pytest.approx(100 * retrieved.mean().item())
+        assert "vectors MRR" in found
+        monkeypatch.setattr(side, "candidates", torch.full((len(side.ids), 1), -1))
+        assert not any(name.startswith("candidates") for name in rank_validation(model, data, 5)[0])
 
 
 class TestPictureWeight:

@@ -81,6 +81,13 @@ class DataArguments:
     num_candidates: int = field(
         default=4, metadata={"help": "Candidates or mined entities that a mention adds to the pool at most."}
     )
+    rank_candidates: bool = field(
+        default=False,
+        metadata={
+            "help": "Rank the validation split among each mention's own candidates, too (config `candidates`); a gold "
+            "that is not among them is a miss."
+        },
+    )
     mine_every: int = field(default=1, metadata={"help": "Epochs between two minings."})
     picture_dropout: float = field(
         default=0.0, metadata={"help": "Part of the training mentions that go without their picture, anew each epoch."}

@@ -82,7 +82,8 @@ class MELData:
         dataset = str(arguments.dataset)
         entities = load_entities(dataset)
         splits = {split: load_mentions(dataset, split) for split in ("train", "validation")}
-        candidates = load_candidates(dataset, "train") if arguments.negatives == "candidates" else {}
+        wanted = {"train": arguments.negatives == "candidates", "validation": arguments.rank_candidates}
+        found = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
         rows = {name: row for row, name in enumerate(entities["id"][:])}
         golds = {split: _gold_rows(dataset, split, mentions, rows) for split, mentions in splits.items()}
         if (golds["train"] < 0).all():
@@ -98,11 +99,10 @@ class MELData:
         self.entities = self._entity_side(entities, entity_pictures)
         self.names = name_features(entities) if config.num_lexical_features else None
         masking = arguments.mention_masking > 0
-        lists = _candidate_rows(dataset, splits["train"], candidates, rows)
-        self.train = self._mention_side(splits["train"], pictures["train"], golds["train"], lists, masking)
-        nobody = torch.full((len(splits["validation"]), 1), -1)
-        self.validation = self._mention_side(
-            splits["validation"], pictures["validation"], golds["validation"], nobody, False
+        lists = {split: _candidate_rows(dataset, splits[split], found[split], rows) for split in splits}
+        self.train, self.validation = (
+            self._mention_side(splits[split], pictures[split], golds[split], lists[split], masking and split == "train")
+            for split in ("train", "validation")
         )
 
     @property

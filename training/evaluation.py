@@ -26,27 +26,42 @@ def rank_validation(
 
     Returns:
         For each weight, `H@k` and `MRR` in percent; with a lexical prior also `vectors H@k` and `vectors MRR`, those
-        of the vectors alone.
+        of the vectors alone; and where the split has candidates, `candidates H@k` and `candidates MRR`: among these,
+        a gold that is not one of them being a miss.
 
     Raises:
         ValueError: If a score is not finite.
     """
     side = data.validation
     rows = (side.gold >= 0).nonzero().flatten()
-    gold = side.gold[rows]
+    gold, candidates = side.gold[rows], side.candidates[rows]
     mentions = encode_side(model, data, side, rows, batch_size)
+    names = [side.names[row] for row in rows.tolist()]
     found = []
     for weight in weights:
         with picture_weight(model, weight):
             entities = encode_knowledge_base(model, data, batch_size)
-        metrics = ranking_metrics(gold_ranks_from_embeddings(mentions, entities, gold))
+        metrics = {}
         if data.names is not None:
-            names = [side.names[row] for row in rows.tolist()]
-            blocks = score_blocks(model, mentions, entities, data.names, names)
-            ranks = torch.cat([gold_ranks(scores, gold[part]) for part, scores in blocks])
-            metrics = ranking_metrics(ranks) | {f"vectors {name}": value for name, value in metrics.items()}
+            ranks = gold_ranks_from_embeddings(mentions, entities, gold)
+            metrics = {f"vectors {name}": value for name, value in ranking_metrics(ranks).items()}
+        whole, among = [], []
+        for part, scores in score_blocks(model, mentions, entities, data.names, names):
+            whole.append(gold_ranks(scores, gold[part]))
+            among.append(_ranks_among(scores, candidates[part], gold[part]))
+        metrics |= ranking_metrics(torch.cat(whole))
+        if (candidates >= 0).any():
+            metrics |= {f"candidates {name}": value for name, value in ranking_metrics(torch.cat(among)).items()}
         found.append(metrics)
     return found
+
+
+def _ranks_among(scores: Tensor, candidates: Tensor, gold: Tensor) -> Tensor:
+    """Ranks of golds `(B,)` among candidates `(B, C)`, -1 behind the last, by scores `(B, E)`; `inf` for one that is
+    not among them."""
+    own = scores.gather(1, candidates.clamp(min=0)).masked_fill(candidates < 0, torch.finfo(scores.dtype).min)
+    is_gold = candidates == gold[:, None]
+    return gold_ranks(own, torch.where(is_gold.any(1), is_gold.long().argmax(1), -1))
 
 
 def encode_side(model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int) -> Tensor:
