@@ -28,7 +28,7 @@ setup(
     packages=["dim", *ROOMS],
     package_dir={"dim": "."},
     # The root's own text files (constraints.txt, ...) are no package data; what lies beside a room's modules is.
-    package_data={"dim": ["py.typed"], **{room: ["*.html", "*.css", "*.txt"] for room in ROOMS}},
+    package_data={"dim": ["py.typed"], **{room: ["*.html", "*.css", "*.txt", "prompts/*.txt"] for room in ROOMS}},
     include_package_data=False,
     cmdclass={"build_py": BuildPackage},
 )

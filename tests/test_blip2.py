@@ -18,9 +18,8 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(scope="session")
-def tiny_blip2_dir(tmp_path_factory) -> Path:
-    """A BLIP-2 with an OPT language model (hidden size 32, 2 layers each, 4 query tokens, 32 px, bytes as tokens)."""
+def save_tiny_blip2(folder: Path) -> Path:
+    """Write a BLIP-2 with OPT (hidden size 32, 2 layers each, 4 query tokens, 32 px, bytes as tokens)."""
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import (
         Blip2Config,
@@ -52,10 +51,15 @@ def tiny_blip2_dir(tmp_path_factory) -> Path:
         image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
     )
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("tiny_blip2")
     Blip2ForConditionalGeneration(config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_blip2_dir(tmp_path_factory) -> Path:
+    """The tiny BLIP-2 on disk."""
+    return save_tiny_blip2(tmp_path_factory.mktemp("tiny_blip2"))
 
 
 @pytest.fixture(scope="session")
@@ -170,3 +174,31 @@ def test_models_it_refuses(expert, monkeypatch):
     monkeypatch.setattr(expert.model.config, "use_decoder_only_language_model", False)
     with pytest.raises(ValueError, match="decoder-only"):
         Blip2Expert(expert.model, expert.processor)
+
+
+def test_the_identity_tells_weights_and_dtypes_apart(tiny_blip2_dir, tmp_path):
+    import shutil
+
+    one = Blip2Expert.from_pretrained(str(tiny_blip2_dir)).identity
+    assert one == Blip2Expert.from_pretrained(str(tiny_blip2_dir)).identity
+    assert one.startswith(f"{tiny_blip2_dir.name}@")
+    assert one.endswith(" float32")
+    assert str(tiny_blip2_dir.parent) not in one
+    assert Blip2Expert.from_pretrained(str(tiny_blip2_dir), dtype=torch.bfloat16).identity.endswith(" bfloat16")
+    other = shutil.copytree(tiny_blip2_dir, tmp_path / tiny_blip2_dir.name)
+    assert Blip2Expert.from_pretrained(str(other)).identity == one
+    with (other / "model.safetensors").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x01")
+    assert Blip2Expert.from_pretrained(str(other)).identity != one
+
+
+@pytest.mark.network
+def test_the_real_blip2():
+    """The same code with the real weights (15 GB): `HF_HUB_OFFLINE=0 pytest -m network tests/test_blip2.py`"""
+    real = Blip2Expert.from_pretrained(dtype=torch.bfloat16)
+    red, blue = (Image.new("RGB", (224, 224), colour) for colour in ("red", "blue"))
+    answers = real.answer([red, blue], "Question: Which colour is the picture? Answer:")
+    assert "red" in answers[0].lower()
+    assert "blue" in answers[1].lower()
+    assert real.identity.startswith("Salesforce/blip2-opt-2.7b@")

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from dim.corpora.pictures import PictureError, load_picture
@@ -318,6 +320,61 @@ class TestSize:
     def test_max_pixels_below_1(self, stripes):
         with pytest.raises(ValueError, match="max_pixels is 0"):
             load_picture(stripes, max_pixels=0)
+
+
+def _files() -> list[bytes]:
+    """Small files of every format that is read, and of two kinds that are not."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    kinds = ["PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF"]
+    files = [
+        encode(noise, "JPEG", exif=exif),
+        encode(noise.convert("CMYK"), "JPEG"),
+        *(encode(noise, k) for k in kinds),
+    ]
+    files += [
+        encode(noise.convert("P"), "PNG"),
+        encode(noise.convert("RGBA"), "PNG"),
+        b"<svg/>",
+        b"%!PS-Adobe-3.0 EPSF",
+    ]
+    files.append(encode(Image.fromarray(np.arange(63, dtype=np.uint16).reshape(9, 7))))
+    return [*files, encode(noise, "GIF", save_all=True, append_images=[noise.rotate(90)])]
+
+
+FILES = _files()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of damaged TIFF and EXIF data
+@given(st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_any_bytes_give_a_picture_or_one_line(data):
+    """Files with bytes changed, cut off, put in and put together: nothing but a `PictureError` ever comes out."""
+    content = bytearray(data.draw(st.sampled_from(FILES)))
+    for _ in range(data.draw(st.integers(0, 6))):
+        place = data.draw(st.integers(0, len(content)))
+        change = data.draw(st.sampled_from(["set", "cut", "insert", "drop", "join"]))
+        if change == "set" and place < len(content):
+            content[place] = data.draw(st.integers(0, 255))
+        elif change == "cut":
+            del content[place:]
+        elif change == "insert":
+            content[place:place] = data.draw(st.binary(max_size=8))
+        elif change == "drop":
+            del content[place : place + data.draw(st.integers(1, 8))]
+        elif change == "join":
+            content += data.draw(st.sampled_from(FILES))[place:]
+    try:
+        found = load_picture(bytes(content), max_pixels=1_000_000)
+    except PictureError as error:
+        found = str(error)
+    if isinstance(found, str):
+        assert found.startswith("picture '<bytes>': ")
+        assert "\n" not in found
+    else:
+        assert found.mode == "RGB"
+        assert 1 <= found.width * found.height <= 1_000_000
 
 
 @pytest.mark.real_data
