@@ -9,7 +9,11 @@ from collections.abc import Sequence
 
 import torch
 
+from dim.evaluation.counting import count_better_and_tied
+
 DEFAULT_KS = (1, 3, 5, 10, 20)
+TIES = {"mean": 0.5, "optimistic": 0.0, "pessimistic": 1.0}
+"""What each other candidate with the gold's score adds to its rank, by the name of the policy."""
 
 
 def _checked_scores(scores: torch.Tensor, first_row: int = 0) -> torch.Tensor:
@@ -46,19 +50,18 @@ def _checked_gold(gold: torch.Tensor, mentions: int, candidates: int) -> torch.T
     return gold
 
 
-def _ranks(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
-    """Rank checked `scores (M, N)` for checked `gold (M,)`; float64 (M,) on the CPU."""
-    gold_scores = scores.gather(
-        1, gold.clamp(min=0).to(scores.device).unsqueeze(1)
-    )  # (M, 1); a -1 is overwritten below
-    better = (scores > gold_scores).sum(dim=1).cpu()  # (M,)
-    ties = (scores == gold_scores).sum(dim=1).cpu() - 1  # (M,), less the gold itself
-    ranks = 1.0 + better.to(torch.float64) + ties.to(torch.float64) / 2
-    ranks[gold == -1] = math.inf
-    return ranks
+def _checked_ties(ties: str) -> str:
+    if ties not in TIES:
+        raise ValueError(f"ties is {ties!r}: it must be one of {', '.join(TIES)}")
+    return ties
 
 
-def gold_ranks(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
+def _ranks_of(better: torch.Tensor, tied: torch.Tensor, ties: str) -> torch.Tensor:
+    """Ranks, float64 (M,), from how many stand above the gold and how many others have its score."""
+    return 1.0 + better.to(torch.float64) + TIES[ties] * tied.to(torch.float64)
+
+
+def gold_ranks(scores: torch.Tensor, gold: torch.Tensor, ties: str = "mean") -> torch.Tensor:
     """Rank every mention's gold entity among its candidates.
 
     ``rank = 1 + #(strictly better) + #(other candidates with exactly the gold's score) / 2``, compared in float32.
@@ -67,6 +70,8 @@ def gold_ranks(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
         scores (`torch.Tensor` of shape `(M, N)`): floating point, higher is better.
         gold (`torch.Tensor` of shape `(M,)`): index of the gold entity in `0..N-1`, or -1 where it is not among the
             candidates.
+        ties (`str`): what a tie costs. `mean`: half, the mean place over all orders of the tied; what every table here
+            uses. `optimistic`: nothing, as in published code that counts what is strictly better. `pessimistic`: all.
 
     Returns:
         `torch.Tensor` of shape `(M,)`: float64 on the CPU; 1 is the best, `inf` is a gold that is not among the
@@ -74,15 +79,22 @@ def gold_ranks(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
 
     Raises:
         ValueError: for a score that is not finite in float32 (row and column are named), a gold index out of range, a
-            wrong shape or dtype.
+            wrong shape or dtype, or an unknown `ties`.
 
     Example:
         >>> scores = torch.tensor([[0.9, 0.5, 0.1], [0.5, 0.5, 0.1], [0.9, 0.5, 0.1]])
         >>> gold_ranks(scores, torch.tensor([1, 0, -1]))  # one is better; two share places 1 and 2; not retrieved
         tensor([2.0000, 1.5000,    inf], dtype=torch.float64)
+        >>> gold_ranks(scores, torch.tensor([1, 0, -1]), ties="pessimistic")
+        tensor([2., 2., inf], dtype=torch.float64)
     """
+    _checked_ties(ties)
     scores = _checked_scores(scores)
-    return _ranks(scores, _checked_gold(gold, *scores.shape))
+    gold = _checked_gold(gold, *scores.shape)
+    gold_scores = scores.gather(1, gold.clamp(min=0).to(scores.device).unsqueeze(1))  # (M, 1); for -1 overwritten below
+    better = (scores > gold_scores).sum(dim=1).cpu()  # (M,)
+    tied = (scores == gold_scores).sum(dim=1).cpu() - 1  # (M,), less the gold itself
+    return _ranks_of(better, tied, ties).masked_fill(gold == -1, math.inf)
 
 
 def gold_ranks_from_embeddings(
@@ -91,28 +103,32 @@ def gold_ranks_from_embeddings(
     gold: torch.Tensor,
     *,
     scale: float = 1.0,
-    block_bytes: int = 64 * 2**20,
+    ties: str = "mean",
+    block_bytes: int = 4 * 2**20,
 ) -> torch.Tensor:
-    """Rank the gold entities by dot product, in blocks of mentions, without ever holding all `M * N` scores.
+    """Rank the gold entities by dot product, in blocks, without ever holding all `M * N` scores.
 
     A score is ``float32(scale * q . e)``, summed in float64. The order in which a matrix product adds depends on the
-    block's size, and in float32 that is enough to give two equal entities different scores. Summed in float64 and
-    rounded once, the scores and so the ranks do not depend on `block_bytes`, and equal entities tie.
+    block's size, and in float32 that is enough to give two equal entities different scores. So the float32 product only
+    sorts out the pairs that are further from the gold's score than its rounding error can be; the others, a few in ten
+    thousand, are summed in float64. The ranks do not depend on `block_bytes`, and equal entities tie.
 
     Args:
         queries (`torch.Tensor` of shape `(M, D)`): mention vectors, floating point.
-        entities (`torch.Tensor` of shape `(N, D)`): entity vectors, floating point, on the queries' device. One float64
-            copy of them is held.
+        entities (`torch.Tensor` of shape `(N, D)`): entity vectors, floating point, on the queries' device. They are
+            read once, a block at a time, so they may be memory-mapped.
         gold (`torch.Tensor` of shape `(M,)`): as for [`gold_ranks`].
         scale (`float`): positive factor, such as CLIP's logit scale.
-        block_bytes (`int`): bound of one block of float64 scores, at least one row of `8 * N` bytes.
+        ties (`str`): as for [`gold_ranks`].
+        block_bytes (`int`): bound of one block of float32 scores. A few arrays of that size are held; what fits the
+            processor's cache is fastest.
 
     Returns:
         `torch.Tensor` of shape `(M,)`: equal to `gold_ranks(scale * (queries.double() @ entities.double().T), gold)`.
 
     Raises:
-        ValueError: as [`gold_ranks`], and for shapes that do not fit, a scale that is not positive, or a `block_bytes`
-            that cannot hold one row.
+        ValueError: as [`gold_ranks`], and for shapes that do not fit, a vector that is not finite, a scale that is not
+            positive, too small a `block_bytes`, or where torch may multiply in less than float32.
 
     Example:
         >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -120,6 +136,7 @@ def gold_ranks_from_embeddings(
         >>> gold_ranks_from_embeddings(queries, entities, torch.tensor([0, 1]))  # scores 2 3 2 and 0 1 0
         tensor([2.5000, 1.0000], dtype=torch.float64)
     """
+    _checked_ties(ties)
     if queries.ndim != 2 or entities.ndim != 2 or queries.shape[1] != entities.shape[1] or entities.shape[0] == 0:
         raise ValueError(
             "queries and entities must have the shapes (M, D) and (N >= 1, D), "
@@ -129,18 +146,11 @@ def gold_ranks_from_embeddings(
         raise ValueError(f"queries and entities must be floating point, got {queries.dtype} and {entities.dtype}")
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale is {scale}: it must be a positive finite number, or it would change the order")
-    mentions, candidates = queries.shape[0], entities.shape[0]
-    rows = block_bytes // (8 * candidates)
-    if rows == 0:
-        raise ValueError(f"block_bytes={block_bytes} cannot hold one row of scores: give at least {8 * candidates}")
-    gold = _checked_gold(gold, mentions, candidates)
-    columns = entities.to(torch.float64).T  # (D, N)
-    ranks = torch.empty(mentions, dtype=torch.float64)
-    for start in range(0, mentions, rows):
-        block = slice(start, start + rows)
-        scores = (queries[block].to(torch.float64) @ columns).mul_(scale)  # (rows, N)
-        ranks[block] = _ranks(_checked_scores(scores, start), gold[block])
-    return ranks
+    if block_bytes < 4:
+        raise ValueError(f"block_bytes is {block_bytes}: a block holds at least one score of 4 bytes")
+    gold = _checked_gold(gold, queries.shape[0], entities.shape[0])
+    better, tied = count_better_and_tied(queries, entities, gold, scale, block_bytes)
+    return _ranks_of(better, tied, ties).masked_fill(gold == -1, math.inf)
 
 
 def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
