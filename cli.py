@@ -1,11 +1,15 @@
-"""The command line: `dim build`, `inspect`, `fetch-images`, `train`, `kb create` and `link`."""
+"""The command line: `dim --help` lists the commands; each room of the package brings its own."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 
 from dim.corpora.commands import add_commands
+from dim.enhancement.commands import add_commands as add_enhancement_commands
+from dim.evaluation.commands import add_commands as add_evaluation_commands
+from dim.experts.commands import add_commands as add_expert_commands
+from dim.linking.commands import add_commands as add_linking_commands
+from dim.linking.kb.commands import add_commands as add_kb_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,60 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     add_commands(commands)
+    add_enhancement_commands(commands)
+    add_expert_commands(commands)
+    add_evaluation_commands(commands)
+    add_kb_commands(commands)
+    add_linking_commands(commands)
     commands.add_parser("train", help="train a model (`dim train --help` lists its options)", add_help=False)
 
-    kb = commands.add_parser("kb", help="make a knowledge base")
-    actions = kb.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="encode the entities of a dataset")
-    create.add_argument("kb", help="folder of the knowledge base; replaced if it is one")
-    create.add_argument("--from", dest="source", required=True, help="dataset with the config `entities`")
-    create.add_argument("--model", required=True, help="folder or Hub name of a DIM")
-    create.add_argument("--batch-size", type=int, default=64, help="entities encoded at a time (%(default)s)")
-    create.add_argument("--workers", type=int, default=0, help="processes that decode pictures (%(default)s)")
-    create.set_defaults(run=_kb_create)
-
-    link = commands.add_parser("link", help="link a mention")
-    link.add_argument("--model", required=True, help="folder or Hub name of a DIM")
-    link.add_argument("--kb", required=True, help="folder of a knowledge base (`dim kb create`)")
-    link.add_argument("--sentence", required=True, help="the sentence, with the mention in [[double brackets]]")
-    link.add_argument("--mention", help="the mention, where the sentence has no brackets")
-    link.add_argument("--image", help="the picture that belongs to the sentence")
-    link.add_argument("-k", type=int, default=5, help="how many entities to show (%(default)s)")
-    link.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    link.set_defaults(run=_link)
     return parser
-
-
-def _kb_create(arguments: argparse.Namespace) -> int:
-    from dim.corpora.hub import load_entities
-    from dim.linking.index import EntityIndex
-    from dim.linking.linker import load_dim
-
-    if arguments.batch_size < 1 or arguments.workers < 0:
-        raise ValueError("--batch-size must be at least 1 and --workers at least 0.")
-    entities = load_entities(arguments.source)
-    model, processor = load_dim(arguments.model)
-    index = EntityIndex.build(
-        model, processor, entities, batch_size=arguments.batch_size, num_workers=arguments.workers, progress=True
-    )
-    index.save(arguments.kb)
-    print(f"{len(index)} entities in {arguments.kb}")
-    return 0
-
-
-def _link(arguments: argparse.Namespace) -> int:
-    from dim.linking.linker import DIMLinker
-
-    linker = DIMLinker.from_pretrained(arguments.model, arguments.kb)
-    found = linker(arguments.sentence, arguments.mention, arguments.image, arguments.k)
-    if arguments.json:
-        print(json.dumps([entity.to_dict() for entity in found], ensure_ascii=False, indent=2))
-        return 0
-    width = max(len(entity.name) for entity in found)
-    print(f"rank   score  {'name':<{width}}  description")
-    for rank, entity in enumerate(found, 1):
-        print(f"{rank:>4}  {entity.score:>6.2f}  {entity.name:<{width}}  {entity.description}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -21,9 +21,11 @@ from dim.corpora.hub import load_candidates, load_entities, load_mentions
 from dim.evaluation.baselines import NameMatch
 from dim.evaluation.intervals import ranking_metrics_with_intervals
 from dim.evaluation.ranking import gold_ranks
-from dim.linking.encoding import column, encode_mentions
-from dim.linking.index import EntityIndex
-from dim.linking.linker import DIMLinker, load_dim
+from dim.linking.encoding import column, encode_entities, encode_mentions
+from dim.linking.kb.store import KnowledgeBase
+from dim.linking.lexical import name_features
+from dim.linking.linker import DIMLinker
+from dim.linking.loading import load_dim
 from dim.linking.scoring import score_blocks
 from dim.train import main as train
 
@@ -40,18 +42,27 @@ SHOWN = ("Swiss", "Kiwi", "Pandas", "Orange")  # forms of the test split that ar
 EXAMPLE = ("Turkey", "was everywhere that autumn.")  # a form of the training split, in a sentence that is in no split
 
 
-def scores_of(linker: DIMLinker, mentions: list | datasets.Dataset) -> Tensor:
-    """Scores of mentions against the whole KB, `(M, E)`."""
-    texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
-    queries = encode_mentions(linker.model, linker.processor, mentions, batch_size=128)
-    blocks = score_blocks(linker.model, queries, linker.index.vectors, linker.index.names, texts)
-    return torch.cat([scores for _, scores in blocks])
+class System:
+    """A trained model with the encoded entities.
 
+    Args:
+        folder: The model.
+        entities: The sample's knowledge base.
+        vectors: Their vectors `(E, D)`; encoded here by default.
+    """
 
-def linker_of(model_folder: Path, entities: datasets.Dataset) -> DIMLinker:
-    """A trained model with the encoded KB."""
-    model, processor = load_dim(model_folder)
-    return DIMLinker(model, processor, EntityIndex.build(model, processor, entities, batch_size=128))
+    def __init__(self, folder: Path, entities: datasets.Dataset, vectors: Tensor | None = None):
+        self.model, self.processor = load_dim(folder)
+        self.names = name_features(entities)
+        self.vectors = (
+            encode_entities(self.model, self.processor, entities, batch_size=128) if vectors is None else vectors
+        )
+
+    def scores(self, mentions: list | datasets.Dataset) -> Tensor:
+        """Scores of mentions against the whole KB, `(M, E)`."""
+        texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
+        queries = encode_mentions(self.model, self.processor, mentions, batch_size=128)
+        return torch.cat([found for _, found in score_blocks(self.model, queries, self.vectors, self.names, texts)])
 
 
 def measure(scores: dict[str, Tensor], gold: Tensor, senses: list[list[int]], columns: dict) -> dict:
@@ -161,13 +172,15 @@ def main() -> None:
     senses = [[row_of[name] for name in candidates.get(mention, [])] or [row_of[entity]]
               for mention, entity in zip(mentions["id"], mentions["entity_id"], strict=True)]  # fmt: skip
     blind = [row | {"image": None} for row in mentions.remove_columns("image")]
-    linker = linker_of(out / "model", entities)
-    linker.index.save(out / "kb")
+    kb = KnowledgeBase.create(out / "kb", DATASET, overwrite=True)
+    kb.encode(*load_dim(out / "model"), batch_size=128)
+    order = [kb.row_of[name] for name in entities["id"]]
+    pictures = System(out / "model", entities, kb.vectors(order))
     scores = {
         "name_match": NameMatch(entities["name"][:], entities["aliases"][:]).scores(mentions["mention"][:]),
-        "dim_text": scores_of(linker_of(out / "model_text", entities), mentions),
-        "dim": scores_of(linker, mentions),
-        "dim_blind": scores_of(linker, blind),
+        "dim_text": System(out / "model_text", entities).scores(mentions),
+        "dim": pictures.scores(mentions),
+        "dim_blind": pictures.scores(blind),
     }
     columns = {name: mentions[name][:] for name in ("topic", "sentence_kind", "image_style", "mention")}
     metrics = measure(scores, gold, senses, columns)
@@ -188,7 +201,7 @@ def main() -> None:
 
     ours = examples(DATASET)
     shown = ours + choose(mentions)
-    links = linker.link(shown, k=3)
+    links = DIMLinker.from_pretrained(out / "model", kb.uri).link(shown, k=3)
     print(f"\n== links (the form {EXAMPLE[0]} was seen in training, the others were not)\n")
     print(f"       {'sentence':<48}{'picture of':<22}linked to")
     for mention, found in zip(shown, links, strict=True):

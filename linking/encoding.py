@@ -25,7 +25,17 @@ class _Collate:
         return self.make(self.processor, rows, self.pictures)
 
 
-def _mention_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> BatchFeature:
+def mention_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> BatchFeature:
+    """The model's inputs for a few mentions.
+
+    Args:
+        processor: A processor.
+        rows: Mentions, as for [`encode_mentions`].
+        pictures: Whether the model looks at their pictures.
+
+    Returns:
+        Tensors, on the CPU.
+    """
     spans = [(row["start"], row["end"]) for row in rows]
     images = [None if row.get("image") is None else load_picture(row["image"]) for row in rows] if pictures else None
     answers = [row.get("expert_answer") for row in rows]
@@ -71,7 +81,7 @@ def encode_mentions(
         PictureError: If a picture cannot be read.
     """
     lengths = [len(text) for text in column(mentions, "sentence")]
-    collate = _Collate(processor, "picture" in model.config.mention_modalities, _mention_batch)
+    collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
     return _encode(model, model.get_mention_features, mentions, lengths, collate, batch_size, num_workers, progress)
 
 
@@ -152,4 +162,4 @@ def column(rows: Sequence[dict], name: str) -> Sequence[str]:
     return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded
 
 
-__all__ = ["column", "encode_entities", "encode_mentions"]
+__all__ = ["column", "encode_entities", "encode_mentions", "mention_batch"]

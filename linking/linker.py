@@ -1,99 +1,87 @@
 """The linker: a sentence, a mention and a picture in, ranked entities out."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import datasets
+import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm.auto import tqdm
 
-from dim.evaluation.ranking import top_k
-from dim.linking.encoding import column, encode_mentions
-from dim.linking.index import EntityIndex, fingerprint
-from dim.linking.scoring import score_blocks
+from dim.linking.confidence import FILE, Calibration
+from dim.linking.encoding import column, encode_entities, encode_mentions
+from dim.linking.explain import explain
+from dim.linking.kb.candidates import CandidateSearch
+from dim.linking.kb.dense import vectors_of
+from dim.linking.kb.store import KnowledgeBase
+from dim.linking.kb.view import fresh
+from dim.linking.lexical import name_features
+from dim.linking.loading import fingerprint, load_dim
+from dim.linking.mentions import mention_row, one_picture_each, parse_brackets
+from dim.linking.ranking import Ranking, rank_candidates
+from dim.linking.results import LinkedEntity, Links
 from dim.modeling_dim import DIMModel
-from dim.processing_dim import DIMProcessor, find_mention
+from dim.processing_dim import DIMProcessor
 
-
-@dataclass(frozen=True)
-class LinkedEntity:
-    """An entity that a mention may name.
-
-    Args:
-        id: Its id in the knowledge base.
-        name: Its name.
-        description: Its description.
-        score: The model's score; comparable within one mention, higher is better.
-    """
-
-    id: str
-    name: str
-    description: str
-    score: float
-
-    def to_dict(self) -> dict:
-        """The fields as a dict, for JSON."""
-        return asdict(self)
-
-
-def parse_brackets(sentence: str) -> tuple[str, tuple[int, int]]:
-    """Takes the mention from a sentence that marks it by double brackets.
-
-    Args:
-        sentence: A text with one `[[mention]]`.
-
-    Returns:
-        The text without the brackets, and the mention's character offsets in it.
-
-    Raises:
-        ValueError: If the text does not mark exactly one mention.
-
-    Example:
-
-        >>> parse_brackets("We saw [[Turkey]].")
-        ('We saw Turkey.', (7, 13))
-    """
-    found = list(re.finditer(r"\[\[(.+?)\]\]", sentence))
-    if len(found) != 1:
-        raise ValueError(f"Mark one mention by double brackets, as in 'We saw [[Turkey]].'; found {len(found)}.")
-    start, end = found[0].span()
-    return sentence[:start] + found[0][1] + sentence[end:], (start, end - 4)
+CANDIDATES = 64
+_CHUNK = 8192  # mentions whose candidates are ranked at a time
+_ENTITY = ("id", "name", "aliases", "description")
 
 
 class DIMLinker:
-    """Links mentions to the entities of a knowledge base.
+    """Links mentions to the entities of a knowledge base: candidates by names, texts and vectors, ranked by the model.
+
+    The knowledge base may change while the linker is used: the next question sees it. An entity that is not encoded
+    yet is found by its texts, and encoded when it is somebody's candidate.
 
     Args:
         model: A DIM.
         processor: Its processor.
-        index: Entities encoded by that very model.
+        kb: Entities encoded by that very model.
+        calibration: Makes scores probabilities and tells NIL.
+        dtype: Of the arithmetic that encodes mentions (autocast); vectors and ranking are float32 all the same.
 
     Raises:
-        ValueError: If the index was made by another model.
+        ValueError: If another model encoded the knowledge base, or none did.
 
     Example:
 
         >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")  # doctest: +SKIP
         >>> linker("[[Turkey]] was everywhere that autumn.", image="flag.png", k=1)  # doctest: +SKIP
-        [LinkedEntity(id='e0421', name='Turkey', description='country between Europe and Asia ...', score=21.7)]
+        [LinkedEntity(id='e0421', name='Turkey', description='country between Europe and Asia ...', score=21.7, ...)]
     """
 
-    def __init__(self, model: DIMModel, processor: DIMProcessor, index: EntityIndex):
-        if index.encoder != fingerprint(model, processor):
-            raise ValueError(
-                "The knowledge base was encoded by another model; encode it again: "
-                "dim kb create KB --from DATASET --model MODEL."
-            )
-        self.model, self.processor, self.index = model.eval(), processor, index
+    def __init__(
+        self,
+        model: DIMModel,
+        processor: DIMProcessor,
+        kb: KnowledgeBase,
+        calibration: Calibration | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
+        encoders = kb.encoders()
+        missing = encoders.pop(None, 0)
+        if encoders.keys() - {fingerprint(model, processor)}:
+            raise ValueError(f"{kb.uri} was encoded by another model; encode it: dim kb encode {kb.uri} --model MODEL")
+        if missing and not encoders:
+            raise ValueError(f"Nothing in {kb.uri} is encoded yet: dim kb encode {kb.uri} --model MODEL")
+        self.model, self.processor, self.kb, self.calibration = model.eval(), processor, kb, calibration
+        self.search, self.dtype = CandidateSearch(kb), dtype
 
     @classmethod
-    def from_pretrained(cls, model: str | Path, kb: str | Path, device: str | None = None) -> "DIMLinker":
+    def from_pretrained(
+        cls, model: str | Path, kb: str | Path, device: str | None = None, dtype: torch.dtype = torch.float32
+    ) -> "DIMLinker":
         """Loads a linker.
 
         Args:
-            model: Folder or Hub name of a DIM.
-            kb: Folder of a knowledge base that `dim kb create` or `EntityIndex.save` wrote.
+            model: Folder or Hub name of a DIM; a `calibration.json` beside a folder's weights is used.
+            kb: URI of a knowledge base that `dim kb create` or `KnowledgeBase.create` made.
             device: `cpu`, `cuda` ...; the GPU by default if there is one.
+            dtype: As above.
 
         Returns:
             The linker.
@@ -101,9 +89,12 @@ class DIMLinker:
         Raises:
             ValueError: If there is no such model or knowledge base, or they do not belong together.
         """
-        index = EntityIndex.load(kb)
+        base = KnowledgeBase.open(kb)
         network, processor = load_dim(model)
-        return cls(network.to(device or ("cuda" if torch.cuda.is_available() else "cpu")), processor, index)
+        path = Path(model) / FILE
+        calibration = Calibration.load(path) if path.is_file() else None
+        network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(network, processor, base, calibration, dtype)
 
     def __call__(
         self,
@@ -111,76 +102,177 @@ class DIMLinker:
         mention: str | None = None,
         image: object = None,
         k: int = 5,
+        *,
+        span: tuple[int, int] | None = None,
         expert_answer: str | None = None,
-    ) -> list[LinkedEntity]:
+        why: bool = False,
+    ) -> Links:
         """Ranks the entities for one mention.
 
         Args:
-            text: The sentence, with the mention in double brackets if `mention` is not given.
-            mention: The mention, as it stands in the sentence.
+            text: The sentence, with the mention in double brackets if neither `mention` nor `span` is given. It may be
+                empty: the mention is then read on its own.
+            mention: What is mentioned; it need not stand in the sentence.
             image: The picture that belongs to the sentence: a path, bytes, or a PIL image. None is no error: the
-                model then goes by the text.
-            k: How many entities.
+                model then goes by the text. Of several in a list, the mean of the mention's vectors counts.
+            k: How many entities, at most 64.
+            span: Character offsets of the mention in the sentence.
             expert_answer: What an expert said about the picture.
+            why: Whether to say what each score is made of; the mention is then encoded up to three times.
 
         Returns:
-            The `k` best entities, best first.
+            The `k` best candidates, best first; fewer where the knowledge base has fewer, none where it is empty.
 
         Raises:
-            ValueError: If the mention is not in the sentence, or `k` does not fit the knowledge base.
+            ValueError: If the mention cannot be told, or `k` is out of range.
             PictureError: If the picture cannot be read.
         """
-        text, (start, end) = parse_brackets(text) if mention is None else (text, find_mention(text, mention))
-        row = {"sentence": text, "mention": text[start:end], "start": start, "end": end, "image": image,
-               "expert_answer": expert_answer}  # fmt: skip
-        return self.link([row], k)[0]
+        row = mention_row(text, mention, span, image, expert_answer)
+        [links] = self.link([row], k)
+        return explain(self, row, links) if why else links
 
-    def link(self, mentions: Sequence[dict], k: int = 5, **encoding: object) -> list[list[LinkedEntity]]:
+    def link_sentence(self, text: str, image: object = None, k: int = 5) -> list[Links]:
+        """Links every mention that a sentence marks by double brackets; see [`DIMLinker.__call__`]."""
+        plain, spans = parse_brackets(text)
+        return self.link([mention_row(plain, None, span, image, None) for span in spans], k)
+
+    def link(self, mentions: Sequence[dict], k: int = 5, **encoding: Any) -> list[Links]:
         """Ranks the entities for many mentions.
 
         Args:
             mentions: Rows as `encode_mentions` takes them.
-            k: How many entities each.
+            k: How many entities each, at most 64.
             **encoding: `batch_size`, `num_workers`, `progress` of `encode_mentions`.
 
         Returns:
-            For each mention its `k` best entities.
+            For each mention its `k` best candidates.
 
         Raises:
-            ValueError: If a row is not as it should be, or `k` does not fit the knowledge base.
+            ValueError: If a row is not as it should be, or `k` is out of range.
         """
-        if not 1 <= k <= len(self.index):
-            raise ValueError(f"k must lie between 1 and the {len(self.index)} entities of the knowledge base, got {k}.")
-        queries = encode_mentions(self.model, self.processor, mentions, **encoding)  # type: ignore[arg-type]
-        names = self.index.names if self.model.config.num_lexical_features else None
+        if not 1 <= k <= CANDIDATES:
+            raise ValueError(f"k must lie between 1 and {CANDIDATES}, got {k}.")
+        return [links for part in self.rank(mentions, **encoding) for links in self._links(part, k)]
+
+    def link_batch(self, dataset: datasets.Dataset, k: int = 5, batch_size: int = 64, num_workers: int = 0,
+                   progress: bool = True) -> datasets.Dataset:  # fmt: skip
+        """Links the mentions of a dataset.
+
+        Args:
+            dataset: Columns `mention`, `sentence`, `start`, `end`, and where there are any `image`, `expert_answer`.
+            k: How many entities each, at most 64.
+            batch_size: Mentions encoded at a time.
+            num_workers: Processes that decode pictures and tokenise.
+            progress: Whether to show bars.
+
+        Returns:
+            The dataset with the columns `linked_id` (empty for NIL), `linked_confidence`, `linked_nil`, and of the `k`
+            best `candidate_ids`, `candidate_scores` and `candidate_confidences`.
+
+        Raises:
+            ValueError: If a column is missing, or `k` is out of range.
+        """
+        found = self.link(dataset, k, batch_size=batch_size, num_workers=num_workers, progress=progress)
+        columns: dict[str, list] = {
+            "linked_id": [links[0].id if links and not links.is_nil else "" for links in found],
+            "linked_confidence": [links[0].confidence if links else None for links in found],
+            "linked_nil": [links.nil for links in found],
+            "candidate_ids": [[entity.id for entity in links] for links in found],
+            "candidate_scores": [[entity.score for entity in links] for links in found],
+            "candidate_confidences": [[entity.confidence for entity in links] for links in found],
+        }
+        return datasets.concatenate_datasets([dataset, datasets.Dataset.from_dict(columns)], axis=1)
+
+    def rank(self, mentions: Sequence[dict], progress: bool = False, **encoding: Any) -> Iterator[Ranking]:
+        """Candidates of mentions, ranked, a chunk at a time; see [`DIMLinker.link`]."""
+        queries = self.encode(mentions, progress=progress, **encoding)
         texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
-        blocks = score_blocks(self.model, queries, self.index.vectors, names, texts)
-        best = [top_k(block, k) for _, block in blocks]
-        scores, rows = (torch.cat(parts) for parts in zip(*best, strict=True))
-        entities = self.index.entities.take(rows.flatten().tolist()).to_pylist()
-        found = [
-            LinkedEntity(entity["id"], entity["name"], entity["description"], score)
-            for entity, score in zip(entities, scores.flatten().tolist(), strict=True)
-        ]
-        return [found[start : start + k] for start in range(0, len(found), k)]
+        for start in tqdm(range(0, len(texts), _CHUNK), desc="ranking", disable=not progress):
+            yield self.rank_vectors(queries[start : start + _CHUNK], texts[start : start + _CHUNK])
+
+    def encode(self, mentions: Sequence[dict], **encoding: Any) -> Tensor:
+        """Mention vectors `(M, D)`; of a mention with several pictures, their mean."""
+        rows, owners = one_picture_each(mentions)
+        with torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            vectors = encode_mentions(self.model, self.processor, rows, **encoding)
+        if owners is None:
+            return vectors
+        of = torch.tensor(owners)
+        sums = vectors.new_zeros(len(mentions), vectors.shape[1]).index_add_(0, of, vectors)
+        mean = sums / of.bincount()[:, None]
+        return F.normalize(mean, dim=-1) if self.model.config.normalize else mean
+
+    def rank_vectors(self, queries: Tensor, texts: list[tuple[str, str]]) -> Ranking:
+        """Candidates of encoded mentions, ranked.
+
+        Args:
+            queries: Mention vectors `(M, D)`.
+            texts: Each mention and its sentence.
+
+        Returns:
+            The ranking of 64 candidates each.
+        """
+        names, sentences = [name for name, _ in texts], [sentence for _, sentence in texts]
+        found = self.search.search(names, sentences, queries, CANDIDATES)
+        return self.score(queries, texts, found.rows, found.sources)
+
+    def score(self, queries: Tensor, texts: list[tuple[str, str]], rows: np.ndarray, sources: np.ndarray) -> Ranking:
+        """Given candidates of encoded mentions, ranked.
+
+        Args:
+            queries: Mention vectors `(M, D)`.
+            texts: Each mention and its sentence.
+            rows: Row numbers of their candidates, -1 for none `(M, C)`.
+            sources: Who found them, as `Candidates.sources` `(M, C)`.
+
+        Returns:
+            The ranking of those candidates.
+        """
+        unique, places = np.unique(rows, return_inverse=True)
+        places = places.reshape(rows.shape)
+        if len(unique) and unique[0] < 0:  # no candidate
+            unique, places = unique[1:], places - 1
+        lexical, vectors = None, torch.zeros(1, queries.shape[1])
+        if len(unique):
+            vectors = self._vectors(unique)
+            if self.model.config.num_lexical_features:
+                lexical = name_features(self.kb.take(unique, _ENTITY[1:]))
+        return rank_candidates(self.model, queries, vectors, lexical, texts, torch.from_numpy(places),
+                               torch.from_numpy(rows), torch.from_numpy(sources))  # fmt: skip
+
+    def _vectors(self, numbers: np.ndarray) -> Tensor:
+        """Vectors of entities; those that are not encoded as they are now are encoded here."""
+        table = self.kb.take(numbers, ["vector", "encoded_hash", "content_hash"])
+        done = torch.from_numpy(fresh(table).to_numpy())
+        vectors = torch.empty(len(numbers), self.kb.width)
+        if done.any():
+            vectors[done] = vectors_of(table.filter(done.numpy()))
+        if not done.all():
+            late = self.kb.take(numbers[~done.numpy()], ["name", "description", "images"]).to_pylist()
+            vectors[~done] = encode_entities(self.model, self.processor, late)
+        return vectors
+
+    def _links(self, ranking: Ranking, k: int) -> list[Links]:
+        if self.calibration is not None:
+            confidences, nil = self.calibration(ranking)
+        else:
+            confidences = ranking.scores.double().softmax(1) if ranking.rows.shape[1] else ranking.scores.double()
+        best = ranking.rows[:, :k]
+        there = best >= 0
+        rows = self.kb.take(best[there].tolist(), _ENTITY).to_pylist()
+        scores, sure = ranking.scores[:, :k][there].tolist(), confidences[:, :k][there].tolist()
+        entities = iter([LinkedEntity(row["id"], row["name"], row["description"] or "", score, confidence)
+                         for row, score, confidence in zip(rows, scores, sure, strict=True)])  # fmt: skip
+        found = []
+        for place, count in enumerate(there.sum(1).tolist()):
+            links = Links([next(entities) for _ in range(count)])
+            if self.calibration is not None:
+                links.nil = nil[place].item()
+                links.is_nil = not links or links[0].confidence < self.calibration.threshold
+            else:
+                links.is_nil = not links
+            found.append(links)
+        return found
 
 
-def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
-    """Loads a DIM and its processor.
-
-    Args:
-        model: Folder or Hub name.
-
-    Returns:
-        Both.
-
-    Raises:
-        ValueError: If there is no such model.
-    """
-    try:
-        return DIMModel.from_pretrained(model).eval(), DIMProcessor.from_pretrained(model)
-    except OSError as error:
-        raise ValueError(f"There is no model {str(model)!r}, neither as a folder nor on the Hub.") from error
-
-
-__all__ = ["DIMLinker", "LinkedEntity", "load_dim", "parse_brackets"]
+__all__ = ["CANDIDATES", "DIMLinker"]

@@ -1,7 +1,9 @@
 """The command line, as a process and in this one."""
 
+import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -29,33 +31,84 @@ def test_link_prints_a_table(link, tmp_path, capsys):
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
     assert main([*link, "--sentence", "See the [[gem]].", "--image", str(tmp_path / "red.png"), "-k", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["rank", "score", "name", "description"]
-    assert len(lines) == 4
+    assert lines[0].startswith("gem: gem ")
+    assert lines[1].split() == ["rank", "score", "sure", "name", "description"]
+    assert len(lines) == 5
+
+
+def test_several_mentions_of_a_sentence_and_why(link, capsys):
+    assert main([*link, "--sentence", "A [[gem]] and a [[stone]].", "-k", "1", "--json", "--why"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["mention"] for one in found] == ["gem", "stone"]
+    assert "score_by_vectors" in found[0]["entities"][0]["why"]
 
 
 def test_link_prints_json(link, capsys):
     assert main([*link, "--sentence", "See the gem.", "--mention", "gem", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert len(found) == 5
-    assert set(found[0]) == {"id", "name", "description", "score"}
+    assert (found["mention"], found["is_nil"], found["nil"]) == ("gem", False, None)
+    assert len(found["entities"]) == 5
+    assert set(found["entities"][0]) == {"id", "name", "description", "score", "confidence", "why"}
 
 
 def test_link_as_a_process(link):
     command = [sys.executable, "-m", "dim.cli", *link, "--sentence", "See the [[gem]].", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)) == 5
+    assert len(json.loads(done.stdout)["entities"]) == 5
+
+
+def test_lines_in_and_out(link, tmp_path, capsys, monkeypatch):
+    rows = [{"id": 1, "sentence": "See the gem.", "mention": "gem"}, {"sentence": "A gem", "start": 2, "end": 5}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "in.jsonl").write_text(lines)
+    assert main([*link, "--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl"), "-k", "2"]) == 0
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [{name: value for name, value in row.items() if name != "links"} for row in found] == rows
+    assert [len(row["links"]["entities"]) for row in found] == [2, 2]
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    capsys.readouterr()
+    assert main([*link, "--input", "-", "-k", "2"]) == 0
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == found
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"sentence": "x"', "line 1: no JSON"),
+        ('{"sentence": "a [[b]]"}\n{"a": 1}', "line 2: no mention"),
+        ('{"sentence": "no brackets"}', "line 1: Mark the mention by double brackets"),
+        ('{"sentence": "abc", "start": 2, "end": 9}', "line 1: The span"),
+        ("", "holds no mention"),
+    ],
+)
+def test_bad_lines_are_told_before_anything_is_loaded(content, message, tmp_path, capsys):
+    (tmp_path / "in.jsonl").write_text(content)
+    assert main(["link", "--model", "./nothing", "--kb", "./nothing", "--input", str(tmp_path / "in.jsonl")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_calibrate_writes_beside_the_model(kb, tiny_mel_dir, tiny_dim_dir, tmp_path, capsys):
+    shutil.copytree(tiny_dim_dir, tmp_path / "model")
+    model = ["--model", str(tmp_path / "model"), "--kb", str(kb)]
+    dataset = ["--dataset", str(tiny_mel_dir), "--split", "train", "--nil-share", "0.4"]
+    assert main(["calibrate", *model, *dataset]) == 0
+    assert "five-fold, by sentence: mentions 24, NIL share" in capsys.readouterr().out
+    assert main(["link", *model, "--sentence", "The [[gem]].", "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["nil"] < 1
+    assert main(["calibrate", *model, "--dataset", str(tiny_mel_dir), "--nil-share", "1.5"]) == 2
+    assert "--nil-share must lie between 0 and 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--sentence", "no brackets"], "Mark one mention by double brackets"),
+        (["--sentence", "no brackets"], "Mark the mention by double brackets"),
         (["--sentence", "[[x]]", "--kb", "./nothing"], "nothing is no knowledge base"),
         (["--sentence", "[[x]]", "--model", "./nothing"], "There is no model './nothing'"),
         (["--sentence", "[[x]]", "--image", "./nothing.png"], "nothing.png"),
-        (["--sentence", "[[x]]", "-k", "99"], "k must lie between 1 and the 6 entities"),
-        (["--sentence", ""], "Mark one mention"),
+        (["--sentence", "[[x]]", "-k", "99"], "-k must lie between 1 and 64, got 99"),
+        (["--sentence", ""], "Mark the mention"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(link, change, message, capsys):

@@ -5,9 +5,7 @@ import torch
 
 from dim import DIMModel, DIMProcessor
 from dim.linking import scoring
-from dim.linking.index import EntityIndex
 from dim.linking.lexical import LEXICAL_FEATURES, LexicalFeatures
-from dim.linking.linker import DIMLinker
 from dim.linking.scoring import score_blocks
 
 NAMES = ["Turkey", "Turkey (bird)", "Swift", "Kiwi"]
@@ -51,21 +49,6 @@ def test_equal_entities_tie(dim, vectors):
     for _, scores in score_blocks(dim[0], vectors[0], entities, names, MENTIONS):
         assert torch.equal(scores[:, 0], scores[:, 2])
         assert torch.equal(scores[:, 0], scores[:, 20])
-
-
-def test_linker_ranks_with_the_prior(dim):
-    model, processor = dim
-    entities = [{"id": name, "name": name, "description": "", "aliases": ["Turk"] if name == "Kiwi" else []}
-                for name in NAMES]  # fmt: skip
-    linker = DIMLinker(model, processor, EntityIndex.build(model, processor, entities))
-    found = linker("Turk is big.", "Turk", k=4)
-    features = linker.index.names(["Turk"], ["Turk is big."])
-    inputs = processor(["Turk"], ["Turk is big."], NAMES, [""] * 4)
-    with torch.no_grad():
-        scores = model(**inputs, lexical_features=features).logits[0]
-    assert {entity.id: pytest.approx(entity.score, abs=1e-4) for entity in found} == dict(
-        zip(NAMES, scores.tolist(), strict=True)
-    )
 
 
 def test_another_number_of_features_is_refused(dim, vectors, tiny_dim_dir):

@@ -1,0 +1,96 @@
+"""The whole linker on real mentions: recall of the candidates, accuracy, confidence, NIL, mentions a second.
+
+    python benchmarks/linker.py --model runs/wikimel_text --dataset data/wikimel [--kb DIR] [--json FILE]
+
+The mentions are those of the validation split, ranked by `DIMLinker` against every entity of the dataset. Confidence
+and NIL are those of `dim calibrate`: a fifth of the golds taken out of the candidates, five-fold cross-fitting by
+sentence. Speed counts candidates and ranking of 5,000 mentions (the split, repeated) at once, and of one at a time;
+encoding is excluded.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from dim.corpora.hub import load_mentions
+from dim.evaluation.ranking import gold_ranks, ranking_metrics
+from dim.linking.confidence import fit, held_out_entities
+from dim.linking.kb.store import KnowledgeBase
+from dim.linking.linker import CANDIDATES, DIMLinker
+from dim.linking.loading import load_dim
+
+BATCH, SINGLE = 5_000, 200
+
+
+def measure(linker: DIMLinker, dataset: str) -> dict[str, float]:
+    """Everything the table has, in percent, mentions a second and milliseconds."""
+    mentions = load_mentions(dataset, "validation")
+    rows = [row for row, name in enumerate(mentions["entity_id"][:]) if name]
+    mentions = mentions.select(rows)
+    gold = torch.tensor([linker.kb.row_of[name] for name in mentions["entity_id"]])
+    queries = linker.encode(mentions, batch_size=128, progress=True)
+    texts = list(zip(mentions["mention"][:], mentions["sentence"][:], strict=True))
+    found = linker.search.search(*map(list, zip(*texts, strict=True)), queries, CANDIDATES)
+    recall = found.recall_at(CANDIDATES, gold.numpy())
+
+    ranking = linker.rank_vectors(queries, texts)
+    hit = ranking.rows == gold[:, None]
+    places = torch.where(hit.any(1), hit.long().argmax(1), -1)
+    ranks = gold_ranks(ranking.scores.clamp(min=torch.finfo(torch.float32).min), places)
+    gone = held_out_entities(gold, 0.2, seed=0)
+    left = gold.masked_fill(torch.isin(gold, gone), -1)
+    fitted = fit(ranking.without(gone), left, mentions["sentence"][:]).measured
+
+    many = [place % len(texts) for place in range(BATCH)]
+    questions = [texts[place] for place in many]
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        linker.rank_vectors(queries[many], questions)
+        times.append(time.perf_counter() - began)
+    single = []
+    for place in range(SINGLE):
+        began = time.perf_counter()
+        linker.rank_vectors(queries[place : place + 1], texts[place : place + 1])
+        single.append(time.perf_counter() - began)
+    return (
+        {f"recall@{CANDIDATES}, {name}": value for name, value in recall.items()}
+        | {name: value for name, value in ranking_metrics(ranks).items() if name != "H@20"}
+        | {name: float(value) for name, value in fitted.items() if name not in ("mentions", "NIL share")}
+        | {f"mentions/s, {BATCH:,} at once": BATCH / statistics.median(times),
+           "ms, one at a time (median)": 1000 * statistics.median(single)}
+    )  # fmt: skip
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", help="folder of a DIM")
+    parser.add_argument("--dataset", help="folder of a dataset")
+    parser.add_argument("--kb", help="a knowledge base of it, encoded by the model; made anew by default")
+    parser.add_argument("--json", type=Path, help="write the results to a file as well")
+    arguments = parser.parse_args()
+    if not (arguments.model and arguments.dataset):
+        print("skipped: give --model and --dataset")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if arguments.kb is None:
+            kb = KnowledgeBase.create(Path(folder) / "kb", arguments.dataset)
+            kb.encode(*load_dim(arguments.model), batch_size=128, progress=True)
+        linker = DIMLinker.from_pretrained(arguments.model, arguments.kb or kb.uri)
+        results = measure(linker, arguments.dataset)
+    print(f"{platform.machine()} CPU, {torch.get_num_threads()} threads, {len(linker.kb):,} entities\n")
+    for name, value in results.items():
+        print(f"{name:<32}{value:>10.2f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

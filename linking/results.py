@@ -1,0 +1,51 @@
+"""What a linker answers: entities with scores, and whether any of them is meant."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class LinkedEntity:
+    """An entity and how well it fits.
+
+    Args:
+        id: Its id in the knowledge base.
+        name: Its name.
+        description: What the knowledge base says of it.
+        score: The model's score; comparable between entities of one mention.
+        confidence: Probability that this is the answer. Without a calibration (`dim calibrate`) it is the share of the
+            score among the candidates, which knows of no NIL.
+        why: What the score is made of, if that was asked for: see `dim.linking.explain.explain`.
+    """
+
+    id: str
+    name: str
+    description: str
+    score: float
+    confidence: float
+    why: dict | None = None
+
+    def to_dict(self) -> dict:
+        """The fields as a dict, for JSON."""
+        return asdict(self)
+
+
+class Links(list[LinkedEntity]):
+    """What a mention was linked to: entities, best first.
+
+    Args:
+        entities: The entities.
+        nil: Probability that none of the knowledge base is meant; `None` without a calibration.
+        is_nil: Whether the best entity is too unsure to be linked.
+    """
+
+    def __init__(self, entities: Sequence[LinkedEntity] = (), nil: float | None = None, is_nil: bool = False):
+        super().__init__(entities)
+        self.nil, self.is_nil = nil, is_nil
+
+    def to_dict(self) -> dict:
+        """What was found, for JSON."""
+        return {"is_nil": self.is_nil, "nil": self.nil, "entities": [entity.to_dict() for entity in self]}
+
+
+__all__ = ["LinkedEntity", "Links"]
