@@ -5,12 +5,13 @@ import importlib
 import inspect
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dim.evaluation import ranking
+from dim.evaluation import counting, ranking
 from dim.evaluation.intervals import bootstrap_interval, ranking_metrics_with_intervals
 from dim.evaluation.ranking import (
     gold_ranks,
@@ -127,7 +128,7 @@ class TestGoldRanks:
         assert gold_ranks(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
 
     def test_there_is_no_argsort(self):
-        assert "argsort" not in inspect.getsource(ranking)
+        assert "argsort" not in inspect.getsource(ranking) + inspect.getsource(counting)
 
 
 class TestGoldRanksFromEmbeddings:
@@ -164,20 +165,68 @@ class TestGoldRanksFromEmbeddings:
         expected = gold_ranks_from_embeddings(queries, entities, gold)
         assert gold_ranks_from_embeddings(queries, entities, gold, scale=100.0).equal(expected)
 
-    def test_no_block_is_larger_than_the_bound(self, monkeypatch):
-        shapes = []
-        checked = ranking._checked_scores
-        monkeypatch.setattr(
-            ranking, "_checked_scores", lambda scores, row: shapes.append((*scores.shape, row)) or checked(scores, row)
-        )
-        gold_ranks_from_embeddings(torch.randn(7, 3), torch.randn(10, 3), torch.arange(7), block_bytes=3 * 80 + 79)
-        assert shapes == [(3, 10, 0), (3, 10, 3), (1, 10, 6)]
+    @pytest.mark.parametrize("block_bytes", [4, 100, 4 * 70, 4 * 21])
+    def test_no_block_is_larger_than_the_bound(self, block_bytes, monkeypatch):
+        sizes, places = [], counting._places
+        monkeypatch.setattr(counting, "_places", lambda mask: sizes.append(mask.numel()) or places(mask))
+        gold_ranks_from_embeddings(torch.randn(7, 3), torch.randn(10, 3), torch.arange(7), block_bytes=block_bytes)
+        assert sum(sizes) == 70
+        assert 1 <= max(sizes) <= block_bytes // 4
 
-    def test_nan_is_named_by_its_row_in_the_whole(self):
-        queries = torch.zeros(5, 2)
+    def test_only_what_is_near_the_gold_is_summed_in_float64(self, monkeypatch):
+        pairs, exact = [], counting._exact
+        monkeypatch.setattr(counting, "_exact", lambda q, e, scale: pairs.append(len(q)) or exact(q, e, scale))
+        queries, entities = torch.randn(50, 64), torch.randn(2000, 64)
+        gold_ranks_from_embeddings(queries, entities, torch.arange(50))
+        assert 50 <= sum(pairs) < 50 + 100_000 / 1000
+
+    def test_vectors_far_apart_in_length_and_tiny_ones(self):
+        """What rounding adds up to depends on the longest vector of a block; below 1e-38 float32 has no digits left."""
+        generator = torch.Generator().manual_seed(0)
+        for lengths in (10.0 ** torch.arange(-18, 12).float(), torch.full((30,), 1e-19)):
+            entities = torch.randn(30, 16, generator=generator) * lengths[:, None]
+            queries = torch.randn(30, 16, generator=generator) * lengths.flip(0)[:, None]
+            full = gold_ranks(queries.double() @ entities.double().T, torch.arange(30))
+            assert gold_ranks_from_embeddings(queries, entities, torch.arange(30), block_bytes=400).equal(full)
+
+    def test_everything_ties(self):
+        ranks = gold_ranks_from_embeddings(torch.ones(3, 5), torch.ones(400, 5), torch.tensor([0, 7, 399]))
+        assert ranks.tolist() == [200.5] * 3
+
+    def test_memory_mapped_entities(self, tmp_path):
+        entities = np.random.default_rng(0).normal(size=(300, 8)).astype(np.float32)
+        np.save(tmp_path / "entities.npy", entities)
+        mapped = torch.from_numpy(np.load(tmp_path / "entities.npy", mmap_mode="c"))
+        queries, gold = torch.randn(20, 8), torch.arange(20)
+        expected = gold_ranks_from_embeddings(queries, torch.from_numpy(entities), gold)
+        assert gold_ranks_from_embeddings(queries, mapped, gold, block_bytes=4096).equal(expected)
+
+    @pytest.mark.parametrize("ties, add", [("optimistic", 0), ("mean", 1), ("pessimistic", 2)])
+    def test_policies(self, ties, add):
+        entities = torch.tensor([[2.0], [3.0], [2.0], [2.0]])
+        ranks = gold_ranks_from_embeddings(torch.ones(1, 1), entities, torch.tensor([2]), ties=ties)
+        assert ranks.tolist() == [2 + add]
+        assert gold_ranks(entities.T, torch.tensor([2]), ties).equal(ranks)
+
+    def test_vectors_that_are_not_finite_are_named(self):
+        queries, gold = torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64)
         queries[3, 1] = math.nan
-        with pytest.raises(ValueError, match=r"scores\[3, 0\] is nan"):
-            gold_ranks_from_embeddings(queries, torch.ones(4, 2), torch.zeros(5, dtype=torch.int64), block_bytes=64)
+        with pytest.raises(ValueError, match=r"queries\[3\] holds a value that is not finite"):
+            gold_ranks_from_embeddings(queries, torch.ones(4, 2), gold)
+        entities = torch.ones(4, 2)
+        entities[2, 0] = math.inf
+        with pytest.raises(ValueError, match=r"entities\[2\] holds"):
+            gold_ranks_from_embeddings(torch.ones(5, 2), entities, gold, block_bytes=4)
+        with pytest.raises(ValueError, match=r"scores of queries\[1\] may be too large for float32"):
+            gold_ranks_from_embeddings(torch.tensor([[1.0], [1e20]]), torch.tensor([[1e20]]), gold[:2])
+
+    def test_a_lower_precision_of_products_is_refused(self):
+        torch.set_float32_matmul_precision("medium")
+        try:
+            with pytest.raises(ValueError, match="lower precision"):
+                gold_ranks_from_embeddings(torch.ones(1, 1), torch.ones(1, 1), torch.tensor([0]))
+        finally:
+            torch.set_float32_matmul_precision("highest")
 
     @pytest.mark.parametrize(
         "changes, message",
@@ -189,7 +238,8 @@ class TestGoldRanksFromEmbeddings:
             ({"scale": 0.0}, "scale is 0.0: it must be a positive"),
             ({"scale": -1.0}, "scale is -1.0"),
             ({"scale": math.nan}, "scale is nan"),
-            ({"block_bytes": 31}, "block_bytes=31 cannot hold one row of scores: give at least 32"),
+            ({"block_bytes": 3}, "block_bytes is 3: a block holds at least one score"),
+            ({"ties": "fair"}, "ties is 'fair': it must be one of mean, optimistic, pessimistic"),
         ],
     )
     def test_what_it_refuses(self, changes, message):
