@@ -43,7 +43,7 @@ docs: $(STAMP) ## run the examples in docstrings and Markdown, and check the lin
 	$(PYTEST) tests/test_docs.py
 
 bench: $(STAMP) ## run every benchmark
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean: ## remove caches and build output, but not .venv
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis demo
@@ -61,7 +61,7 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install -q -c constraints.txt torch setuptools wheel
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,eval,test]"
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,kb,enhance,eval,test]"
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps $(NO_DEPS)
 	touch $@
 

@@ -20,7 +20,7 @@ from dim import DIMModel
 from dim.corpora.hub import load_candidates, load_entities, load_mentions
 from dim.corpora.pictures import load_picture
 from dim.evaluation.ranking import gold_ranks, ranking_metrics
-from dim.linking.linker import load_dim
+from dim.linking.loading import load_dim
 from dim.losses_dim import n_pair_loss
 from dim.processing_dim import DIMProcessor
 

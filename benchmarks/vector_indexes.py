@@ -1,0 +1,141 @@
+"""Vector search over many entities: the package's 8-bit codes, LanceDB's indexes, FAISS and usearch.
+
+    python benchmarks/vector_indexes.py [--data ../shared/data] [--count 100000] [--work DIR] [--only NAME ...]
+
+The vectors are those of `benchmarks/linking.py`. What is not installed is skipped: `pip install faiss-cpu usearch`.
+"""
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from linking import WIDTH, real_texts, recombined
+
+
+def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
+    """The package's own: 8-bit codes, rescored."""
+    from dim.linking.kb.dense import DenseSearch
+    from dim.linking.kb.rows import quantised
+
+    values, scales = map(torch.from_numpy, quantised(vectors))
+
+    def fetch(rows: np.ndarray, columns: list[str]) -> pa.Table:
+        return pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), WIDTH)})
+
+    search = DenseSearch(np.arange(len(vectors)), values, scales, fetch)
+    setting = {"all codes, 150 rescored": lambda query: search.search(torch.from_numpy(query[None]), 100)[0]}
+    return setting, values.nbytes + scales.nbytes
+
+
+def lance(kind: str, vectors: np.ndarray, work: Path) -> tuple[dict, int]:
+    """An index of LanceDB, with ever more partitions looked at; what it finds is scored again."""
+    import lancedb
+
+    folder = work / "lance"
+    shutil.rmtree(folder, ignore_errors=True)
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), WIDTH)
+    table = lancedb.connect(folder).create_table("t", pa.table({"row": np.arange(len(vectors)), "vector": column}))
+    before = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    table.create_index(metric="dot", index_type=kind, **({"num_sub_vectors": 96} if kind == "IVF_PQ" else {}))
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) - before
+
+    def search(probes: int, query: np.ndarray) -> np.ndarray:
+        found = table.search(query).distance_type("dot").nprobes(probes).refine_factor(5).limit(100)
+        found = found.ef(300) if "HNSW" in kind else found
+        return found.select(["row", "_distance"]).to_arrow()["row"].to_numpy()
+
+    return {f"{probes} probes": partial(search, probes) for probes in (20, 100, 200)}, size
+
+
+def faiss_hnsw(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
+    """FAISS, HNSW over float32."""
+    import faiss
+
+    index = faiss.IndexHNSWFlat(WIDTH, 32, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = 100
+    index.add(vectors)
+
+    def search(ef: int, query: np.ndarray) -> np.ndarray:
+        index.hnsw.efSearch = ef
+        return index.search(query[None], 100)[1][0]
+
+    return {f"efSearch {ef}": partial(search, ef) for ef in (100, 400, 1600)}, vectors.nbytes + len(vectors) * 264
+
+
+def usearch_hnsw(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
+    """usearch, HNSW over 8-bit integers."""
+    from usearch.index import Index
+
+    index = Index(ndim=WIDTH, metric="ip", dtype="i8", connectivity=16, expansion_add=128)
+    index.add(np.arange(len(vectors)), vectors, threads=2)
+
+    def search(ef: int, query: np.ndarray) -> np.ndarray:
+        index.expansion_search = ef
+        return index.search(query, 100).keys.astype(np.int64)
+
+    return {f"expansion {ef}": partial(search, ef) for ef in (200, 400, 1600)}, index.memory_usage
+
+
+INDEXES = {
+    "8-bit codes": codes,
+    **{f"LanceDB {kind}": partial(lance, kind) for kind in ("IVF_PQ", "IVF_RQ", "IVF_HNSW_SQ")},
+    "FAISS HNSW32": faiss_hnsw,
+    "usearch HNSW16 i8": usearch_hnsw,
+}
+
+
+def compare(work: Path, count: int, only: list[str]) -> None:
+    """Prints recall@100, latency, build time and bytes."""
+    _, _, vectors = recombined(work, count)
+    queries = np.load(work / "queries.npy")
+    gold = torch.topk(torch.from_numpy(queries) @ torch.from_numpy(vectors).T, 100).indices.numpy()
+    for name, build in INDEXES.items():
+        if only and name not in only:
+            continue
+        try:
+            began = time.perf_counter()
+            settings, size = build(vectors, work)
+        except ImportError as error:
+            print(f"{name}: skipped, {error}")
+            continue
+        built = time.perf_counter() - began
+        for setting, search in settings.items():
+            search(queries[0])
+            seconds, found = [], []
+            for query in queries:
+                began = time.perf_counter()
+                found.append(np.asarray(search(query)))
+                seconds.append(time.perf_counter() - began)
+            recall = np.mean([np.isin(right, rows).mean() for right, rows in zip(gold, found, strict=True)])
+            print(f"{name}, {setting}: recall@100 {recall:.4f}, median {1e3 * statistics.median(seconds):.1f} ms, "
+                  f"built in {built:.0f} s, {size / 1e6:.0f} MB", flush=True)  # fmt: skip
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--work", type=Path, help="folder for vectors that are made once")
+    parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(INDEXES)}")
+    arguments = parser.parse_args()
+    if not arguments.data.is_dir():
+        print(f"skipped: {arguments.data} is not there")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        work = arguments.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        real_texts(arguments.data, work)
+        compare(work, arguments.count, arguments.only)
+
+
+if __name__ == "__main__":
+    main()
