@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dim.linking.linker import LinkedEntity
+from dim.linking.results import LinkedEntity
 
 ROOT = Path(__file__).resolve().parents[1]
 SYSTEMS = {"name_match": "name match alone", "dim": "DIM with pictures"}
@@ -32,7 +32,7 @@ def shown(report):
     picture = Image.new("RGB", (96, 96), "red")
     entities = [{"images": [picture]}, {"images": []}]
     mention = {"sentence": f"See Turkey. {HOSTILE}", "start": 4, "end": 10, "image": picture, "entity_id": "a"}
-    links = [[LinkedEntity("a", "Turkey", HOSTILE, 3.0), LinkedEntity("b", "turkey", "a bird", 1.0)]]
+    links = [[LinkedEntity("a", "Turkey", HOSTILE, 3.0, 0.9), LinkedEntity("b", "turkey", "a bird", 1.0, 0.1)]]
     return report.rows([mention], links, entities, {"a": 0, "b": 1})
 
 

@@ -38,7 +38,8 @@ class TestArguments:
         _, data, train = parse_arguments([str(config), "--seed", "5"])
         assert (train.learning_rate, train.seed, data.augment) == (1e-4, 5, True)
 
-    @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/*.yaml")), ids=lambda path: path.name)
+    # ablation.yaml is read by `dim ablate`
+    @pytest.mark.parametrize("config", sorted(ROOT.glob("configs/[!a]*.yaml")), ids=lambda path: path.name)
     def test_shipped_configs_are_valid(self, config):
         parse_arguments([str(config)])
 

@@ -33,7 +33,7 @@ def connect(uri: str) -> "lancedb.DBConnection":
     Raises:
         ValueError: If LanceDB is not installed.
     """
-    os.environ.setdefault("LANCE_LOG", "error")  # it warns of what is meant so, such as a table that is made
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of what is meant so, such as a table that is made
     try:
         import lancedb
     except ImportError as error:
