@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dim.evaluation.calibration import expected_calibration_error
-from dim.evaluation.nil import best_nil_threshold, nil_metrics, threshold_for
 from dim.linking.lexical import LEXICAL_FEATURES
 from dim.linking.ranking import Ranking
 from dim.training.checkpoints import write_json
@@ -137,6 +135,9 @@ def fit(ranking: Ranking, gold: Tensor, groups: Sequence[object], precision: flo
         ValueError: If there are fewer than five groups, no NIL mention or none that is linked rightly, or no threshold
             reaches the precision.
     """
+    from dim.evaluation.calibration import expected_calibration_error  # brings scikit-learn, which linking does without
+    from dim.evaluation.nil import nil_metrics
+
     right = (ranking.rows[:, 0] == gold) & (gold >= 0)
     nil = gold < 0
     for what, mask in (("NIL", nil), ("rightly linked", right)):
@@ -175,6 +176,8 @@ def _part(ranking: Ranking, mask: Tensor) -> Ranking:
 
 def _fit(ranking: Ranking, gold: Tensor, precision: float | None) -> Calibration:
     """The most likely temperature and NIL weights (L-BFGS), and the threshold."""
+    from dim.evaluation.nil import best_nil_threshold, threshold_for
+
     names, evidence = evidence_of(ranking)
     mean, std = evidence.mean(0), evidence.std(0).clamp(min=1e-6)
     given = (evidence - mean) / std
