@@ -63,6 +63,8 @@ def clean(text: str) -> str:
         >>> clean(" a\\tb\\u202e\\x00c\\n")
         'a bc'
     """
+    if text.isprintable():  # then there is nothing to take out
+        return " ".join(text.split())
     kept = (" " if sign.isspace() else sign for sign in text)
     return " ".join("".join(s for s in kept if s in _JOINERS or unicodedata.category(s)[0] != "C").split())
 

@@ -223,7 +223,7 @@ def _tests(outcomes: Sequence[Outcome], settings: Settings, groups: list[str]) -
     found = []
     for other in tqdm(outcomes[1:], desc="paired tests", disable=not settings.progress):
         for protocol in settings.protocols:
-            found += results.compare(outcomes[0], other, protocol, groups, 10 * settings.samples, SEED)
+            found += results.compare(outcomes[0], other, protocol, groups, settings.samples, SEED)
     return found
 
 
