@@ -73,7 +73,7 @@ def markdown(numbers: dict[str, Any]) -> str:
     for name, why in numbers["not run"].items():
         lines += [f"Not run: {name}: {cell(why)}.", ""]
     for protocol, about in numbers["protocols"].items():
-        lines += [f"## Protocol `{protocol}`", "", f"{about['meaning'].capitalize()}. Ties: {about['ties']}.", ""]
+        lines += [f"## Protocol `{protocol}`", "", f"{about['meaning'][0].upper()}{about['meaning'][1:]}. Ties: {about['ties']}.", ""]
         lines += _table(protocol, numbers["systems"])
     first = numbers["systems"][0]
     for group, slices in first["slices"].items():
