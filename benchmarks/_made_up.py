@@ -109,8 +109,6 @@ def checkpoint(
     if width is not None:
         fields |= {"projection_dim": projection or width, "text_pooling": "mean"}
     DIMModel(DIMConfig(**fields)).save_pretrained(folder)
-    processor = None
-    if picture:
-        square = {"height": picture, "width": picture}
-        processor = CLIPImageProcessorPil(size={"shortest_edge": picture}, crop_size=square)
+    side = picture or 224
+    processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
     DIMProcessor(processor, tokenizer, max_length=77).save_pretrained(folder)

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -28,7 +29,7 @@ from dim.processing_dim import DIMProcessor
 
 CANDIDATES = 64
 _CHUNK = 8192  # mentions whose candidates are ranked at a time
-_ENTITY = ("id", "name", "aliases", "description")
+_TEXTS = ("name", "aliases", "description")
 
 
 class DIMLinker:
@@ -234,22 +235,22 @@ class DIMLinker:
             unique, places = unique[1:], places - 1
         lexical, vectors = None, torch.zeros(1, queries.shape[1])
         if len(unique):
-            vectors = self._vectors(unique)
+            entities = self.kb.take(unique, [*_TEXTS, "vector", "encoded_hash", "content_hash"])
+            vectors = self._vectors(unique, entities)
             if self.model.config.num_lexical_features:
-                lexical = name_features(self.kb.take(unique, _ENTITY[1:]))
+                lexical = name_features(entities)
         return rank_candidates(self.model, queries, vectors, lexical, texts, torch.from_numpy(places),
                                torch.from_numpy(rows), torch.from_numpy(sources))  # fmt: skip
 
-    def _vectors(self, numbers: np.ndarray) -> Tensor:
-        """Vectors of entities; those that are not encoded as they are now are encoded here."""
-        table = self.kb.take(numbers, ["vector", "encoded_hash", "content_hash"])
-        done = torch.from_numpy(fresh(table).to_numpy())
-        vectors = torch.empty(len(numbers), self.kb.width)
+    def _vectors(self, numbers: np.ndarray, entities: pa.Table) -> Tensor:
+        """Vectors of entities `(E, D)`; those that are not encoded as they are now are encoded here."""
+        done = fresh(entities).to_numpy()
+        vectors = torch.empty(len(entities), self.kb.width)
         if done.any():
-            vectors[done] = vectors_of(table.filter(done.numpy()))
+            vectors[torch.from_numpy(done)] = vectors_of(entities.filter(done))
         if not done.all():
-            late = self.kb.take(numbers[~done.numpy()], ["name", "description", "images"]).to_pylist()
-            vectors[~done] = encode_entities(self.model, self.processor, late)
+            late = self.kb.take(numbers[~done], ["name", "description", "images"]).to_pylist()
+            vectors[torch.from_numpy(~done)] = encode_entities(self.model, self.processor, late)
         return vectors
 
     def _links(self, ranking: Ranking, k: int) -> list[Links]:
@@ -259,7 +260,7 @@ class DIMLinker:
             confidences = ranking.scores.double().softmax(1) if ranking.rows.shape[1] else ranking.scores.double()
         best = ranking.rows[:, :k]
         there = best >= 0
-        rows = self.kb.take(best[there].tolist(), _ENTITY).to_pylist()
+        rows = self.kb.take(best[there].tolist(), ["id", *_TEXTS]).to_pylist()
         scores, sure = ranking.scores[:, :k][there].tolist(), confidences[:, :k][there].tolist()
         entities = iter([LinkedEntity(row["id"], row["name"], row["description"] or "", score, confidence)
                          for row, score, confidence in zip(rows, scores, sure, strict=True)])  # fmt: skip

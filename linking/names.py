@@ -28,6 +28,7 @@ _SIMILARITIES: tuple[tuple[Any, int], ...] = (
     (fuzz.token_set_ratio, 100),
     (JaroWinkler.normalized_similarity, 1),
 )  # a scorer, and its value for equal texts
+_FEW_PAIRS = 10_000  # are compared sooner than threads start
 _QUALIFIER = re.compile(r"\([^()]*\)\s*$")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -150,8 +151,10 @@ class NameFeatures:
         found = self._sentences(sentences)[owners].multiply(names).sum(1) / np.maximum(names.sum(1), 1)  # (S,)
 
         features = np.empty((rows.numel(), len(NAME_FEATURES)), np.float32)
+        workers = -1 if len(choices) > _FEW_PAIRS else 1
         for place, (scorer, most) in enumerate(_SIMILARITIES, 1):
-            table = process.cpdist(queries, choices, scorer=scorer, dtype=np.float32, workers=-1) / np.float32(most)
+            table = process.cpdist(queries, choices, scorer=scorer, dtype=np.float32, workers=workers)
+            table /= np.float32(most)
             features[:, place] = np.maximum.reduceat(table, starts)
         features[:, 0] = features[:, 1] == 1
         for place, table in ((4, self._codes(words, 0)[owners] == self._first[forms]),

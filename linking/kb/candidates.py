@@ -1,6 +1,7 @@
 """Candidates of mentions: the union of what names, texts and vectors find, ready to be ranked."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,11 +84,12 @@ class CandidateSearch:
 
     def __init__(self, kb: KnowledgeBase, progress: bool = False):
         self.kb = kb
-        arrays = database.read_arrays(kb.uri)
-        index = None if arrays is None else LexicalIndex.from_arrays(arrays)
-        self._index = index or LexicalIndex.build(kb.table(COLUMNS), progress)
         self._dense: DenseSearch | None = None
-        self._load()
+        with ThreadPoolExecutor(1) as beside:  # of a million entities, each takes a second to read
+            index = beside.submit(_read_index, kb, progress)
+            self._load_vectors()
+            self._index = index.result()
+        self._load_texts()
 
     @property
     def vector_search(self) -> str:
@@ -99,14 +101,17 @@ class CandidateSearch:
         version = self._version
         self.kb.refresh()
         if self.kb.version != version:
-            self._load()
+            self._load_vectors()
+            self._load_texts()
         return self.kb.version != version
 
-    def _load(self) -> None:
+    def _load_vectors(self) -> None:
+        self._version, self._count = self.kb.version, len(self.kb)
+        self._dense = DenseSearch.load(self.kb, self._dense)
+
+    def _load_texts(self) -> None:
         kb = self.kb
-        self._version, self._count = kb.version, len(kb)
         self._lexical: LexicalSearch | None = None
-        self._dense = DenseSearch.load(kb, self._dense)
         if self._count:
             keys = kb.table(["key"])["key"].to_numpy()
             self._lexical = LexicalSearch(self._index, keys, lambda numbers: kb.take(numbers, COLUMNS))
@@ -151,6 +156,13 @@ class CandidateSearch:
             found = np.zeros((len(mentions), 0), np.int64) if self._dense is None else self._dense.search(vectors, k)
             lists["vectors"] = np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
         return _fused(lists, k)
+
+
+def _read_index(kb: KnowledgeBase, progress: bool) -> LexicalIndex:
+    """The index of names and words that is stored, or a new one where none is, or that of another release."""
+    arrays = database.read_arrays(kb.uri)
+    index = None if arrays is None else LexicalIndex.from_arrays(arrays)
+    return index or LexicalIndex.build(kb.table(COLUMNS), progress)
 
 
 def _padded(found: Sequence[np.ndarray], k: int) -> np.ndarray:

@@ -28,7 +28,7 @@ class EntityView:
     def __len__(self) -> int:
         return self._table.count_rows()
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """The columns there are, those of no use to a reader as well."""
         return self._table.schema
@@ -41,8 +41,7 @@ class EntityView:
     @property
     def width(self) -> int:
         """Dimensions of the vectors, 0 if nothing was encoded yet."""
-        schema = self._table.schema
-        return schema.field("vector").type.list_size if "vector" in schema.names else 0
+        return self.schema.field("vector").type.list_size if "vector" in self.schema.names else 0
 
     @cached_property
     def ids(self) -> list[str]:
@@ -80,7 +79,7 @@ class EntityView:
         """
         unique, places = np.unique(np.asarray(numbers, np.int64), return_inverse=True)
         if len(unique) == 0:
-            return self._table.schema.empty_table().select(self._columns(columns))
+            return self.schema.empty_table().select(self._columns(columns))
         found = self._table.take_offsets(unique.tolist()).select(self._columns(columns)).to_arrow()
         return found.take(places)
 
@@ -174,11 +173,11 @@ class EntityView:
         yield from self._table.search().select(self._columns(columns)).to_batches(size)
 
     def _forget(self) -> None:
-        for name in ("ids", "row_of"):
+        for name in ("ids", "row_of", "schema"):
             self.__dict__.pop(name, None)
 
     def _columns(self, columns: Iterable[str] | None) -> list[str]:
-        names = self._table.schema.names
+        names = self.schema.names
         if columns is None:
             hidden = {"key", *VECTOR_COLUMNS} - {"vector", "encoder"}
             return [name for name in names if name not in hidden]
