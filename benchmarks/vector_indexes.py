@@ -30,7 +30,8 @@ def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
     def fetch(rows: np.ndarray, columns: list[str]) -> pa.Table:
         return pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), WIDTH)})
 
-    search = DenseSearch(np.arange(len(vectors)), values, scales, fetch)
+    rows = np.arange(len(vectors))
+    search = DenseSearch(rows, rows, frozenset({"MiniLM"}), values, scales, fetch)
     setting = {"all codes, 150 rescored": lambda query: search.search(torch.from_numpy(query[None]), 100)[0]}
     return setting, values.nbytes + scales.nbytes
 

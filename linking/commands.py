@@ -62,6 +62,8 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder or Hub name of a DIM")
     parser.add_argument("--kb", required=True, help="a knowledge base (`dim kb create`)")
+    parser.add_argument("--rerank", type=int, default=0, metavar="N",
+                        help="best candidates that the model's reranker reads once more (%(default)s)")  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda ...; the GPU by default if there is one")
     parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
                         help="of the model's arithmetic (%(default)s)")  # fmt: skip
@@ -172,12 +174,16 @@ def _linker(arguments: argparse.Namespace) -> "DIMLinker":
         raise ValueError(f"-k must lie between 1 and {CANDIDATES}, got {arguments.k}.")
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {arguments.batch_size}.")
-    return DIMLinker.from_pretrained(arguments.model, arguments.kb, arguments.device, getattr(torch, arguments.dtype))
+    if not 0 <= arguments.rerank <= CANDIDATES:
+        raise ValueError(f"--rerank must lie between 0 and {CANDIDATES}, got {arguments.rerank}.")
+    dtype = getattr(torch, arguments.dtype)
+    return DIMLinker.from_pretrained(arguments.model, arguments.kb, arguments.device, dtype, arguments.rerank)
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
     from dim.corpora.hub import load_mentions
     from dim.linking.confidence import FILE, calibrate
+    from dim.linking.reranker import FOLDER
 
     if not 0 < arguments.nil_share < 1:
         raise ValueError(f"--nil-share must lie between 0 and 1, got {arguments.nil_share}.")
@@ -188,9 +194,10 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     mentions = load_mentions(arguments.dataset, arguments.split)
     linker = _linker(arguments)
     fitted = calibrate(linker, mentions, arguments.nil_share, arguments.seed, arguments.precision, arguments.batch_size)
-    fitted.save(arguments.model)
+    folder = Path(arguments.model) / FOLDER if arguments.rerank else Path(arguments.model)
+    fitted.save(folder)
     told = ", ".join(f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value:,}"
                      for name, value in fitted.measured.items())  # fmt: skip
-    print(f"{Path(arguments.model) / FILE}: temperature {fitted.temperature:.3f}, threshold {fitted.threshold:.3f}")
+    print(f"{folder / FILE}: temperature {fitted.temperature:.3f}, threshold {fitted.threshold:.3f}")
     print(f"five-fold, by sentence: {told}")
     return 0

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
     """Says of each entity why it has its score.
 
-    `why` holds `score_by_vectors`; `score_by_prior`, what the lexical prior makes of it beyond that; `features`, the
-    prior's features that are not 0; `found_by`, the searches that found the entity; `attention`, the weight of each
-    modality in the mention's vector, the mean over heads and pictures; and, where the mention has them,
-    `without_picture` and `without_expert`: the entity's score if they were missing.
+    `why` holds `score_by_vectors`; `score_by_prior`, what the lexical prior makes of it beyond that;
+    `score_by_reranker`, what the reranker adds, if there is one; `features`, the prior's features that are not 0;
+    `found_by`, the searches that found the entity; `attention`, the weight of each modality in the mention's vector,
+    the mean over heads and pictures; and, where the mention has them, `without_picture` and `without_expert`: the
+    entity's score if they were missing.
 
     Args:
         linker: Who linked the mention.
@@ -49,16 +50,18 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
     explained = []
     for entity, row in zip(links, rows[0].tolist(), strict=True):
         place = _place(whole, row)
-        vectors = whole.vector_scores[0, place].item()
+        vectors, score = whole.vector_scores[0, place].item(), whole.scores[0, place].item()
+        reread = 0.0 if linker.reranker is None else entity.score - score
         features = zip(LEXICAL_FEATURES, whole.features[0, place].tolist(), strict=False)
         why = {
             "score_by_vectors": vectors,
-            "score_by_prior": entity.score - vectors,
+            "score_by_prior": score - vectors,
+            **({} if linker.reranker is None else {"score_by_reranker": reread}),
             "features": {name: round(value, 4) for name, value in features if value},
             "found_by": [name for bit, name in enumerate(SOURCES) if masks[row] >> bit & 1],
             "attention": attention,
         }
-        why |= {name: ranking.scores[0, _place(ranking, row)].item() for name, ranking in less.items()}
+        why |= {name: ranking.scores[0, _place(ranking, row)].item() + reread for name, ranking in less.items()}
         explained.append(replace(entity, why=why))
     return Links(explained, links.nil, links.is_nil)
 

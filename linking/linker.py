@@ -23,6 +23,7 @@ from dim.linking.lexical import name_features
 from dim.linking.loading import fingerprint, load_dim
 from dim.linking.mentions import mention_row, one_picture_each, parse_brackets
 from dim.linking.ranking import Ranking, rank_candidates
+from dim.linking.reranker import FOLDER, Reranker
 from dim.linking.results import LinkedEntity, Links
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
@@ -44,6 +45,7 @@ class DIMLinker:
         kb: Entities encoded by that very model.
         calibration: Makes scores probabilities and tells NIL.
         dtype: Of the arithmetic that encodes mentions (autocast); vectors and ranking are float32 all the same.
+        reranker: Reads the best candidates once more; `None` leaves the model's ranking as it is.
 
     Raises:
         ValueError: If another model encoded the knowledge base, or none did.
@@ -62,6 +64,7 @@ class DIMLinker:
         kb: KnowledgeBase,
         calibration: Calibration | None = None,
         dtype: torch.dtype = torch.float32,
+        reranker: Reranker | None = None,
     ):
         encoders = kb.encoders()
         missing = encoders.pop(None, 0)
@@ -70,11 +73,16 @@ class DIMLinker:
         if missing and not encoders:
             raise ValueError(f"Nothing in {kb.uri} is encoded yet: dim kb encode {kb.uri} --model MODEL")
         self.model, self.processor, self.kb, self.calibration = model.eval(), processor, kb, calibration
-        self.search, self.dtype = CandidateSearch(kb), dtype
+        self.search, self.reranker, self.dtype = CandidateSearch(kb), reranker, dtype
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, kb: str | Path, device: str | None = None, dtype: torch.dtype = torch.float32
+        cls,
+        model: str | Path,
+        kb: str | Path,
+        device: str | None = None,
+        dtype: torch.dtype = torch.float32,
+        rerank: int = 0,
     ) -> "DIMLinker":
         """Loads a linker.
 
@@ -83,6 +91,8 @@ class DIMLinker:
             kb: URI of a knowledge base that `dim kb create` or `KnowledgeBase.create` made.
             device: `cpu`, `cuda` ...; the GPU by default if there is one.
             dtype: As above.
+            rerank: How many of the best candidates the model's reranker reads once more (`dim train-reranker`; its
+                folder is `reranker`, with a calibration of its own); the others are dropped. None by default.
 
         Returns:
             The linker.
@@ -92,10 +102,12 @@ class DIMLinker:
         """
         base = KnowledgeBase.open(kb)
         network, processor = load_dim(model)
-        path = Path(model) / FILE
-        calibration = Calibration.load(path) if path.is_file() else None
         network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        return cls(network, processor, base, calibration, dtype)
+        beside = Path(model) / FOLDER if rerank else Path(model)
+        reranker = Reranker.from_pretrained(beside, rerank, network.device) if rerank else None
+        path = beside / FILE
+        calibration = Calibration.load(path) if path.is_file() else None
+        return cls(network, processor, base, calibration, dtype, reranker)
 
     def __call__(
         self,
@@ -211,14 +223,15 @@ class DIMLinker:
             texts: Each mention and its sentence.
 
         Returns:
-            The ranking of 64 candidates each.
+            The ranking of 64 candidates each, or of as many as the reranker reads.
         """
         names, sentences = [name for name, _ in texts], [sentence for _, sentence in texts]
         found = self.search.search(names, sentences, queries, CANDIDATES)
-        return self.score(queries, texts, found.rows, found.sources)
+        ranking = self.score(queries, texts, found.rows, found.sources)
+        return ranking if self.reranker is None else self.reranker.rerank(ranking, texts, self.kb)
 
     def score(self, queries: Tensor, texts: list[tuple[str, str]], rows: np.ndarray, sources: np.ndarray) -> Ranking:
-        """Given candidates of encoded mentions, ranked.
+        """Given candidates of encoded mentions, ranked by the model alone.
 
         Args:
             queries: Mention vectors `(M, D)`.

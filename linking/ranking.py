@@ -1,6 +1,6 @@
 """Ranking the candidates of mentions: the model's score of every pair, in float32, best first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -41,8 +41,37 @@ class Ranking:
             The ranking in which they are no candidates.
         """
         gone = torch.isin(self.rows, entities)
-        rows, scores = self.rows.masked_fill(gone, -1), self.scores.masked_fill(gone, -torch.inf)
-        return _sorted(rows, scores, self.vector_scores, self.features, self.sources)
+        left = replace(self, rows=self.rows.masked_fill(gone, -1))
+        return left.rescored(self.scores.masked_fill(gone, -torch.inf))
+
+    def first(self, count: int) -> "Ranking":
+        """The best candidates of each mention.
+
+        Args:
+            count: How many.
+
+        Returns:
+            The ranking of those `(M, min(count, C))`.
+        """
+        return Ranking(*(getattr(self, field.name)[:, :count] for field in fields(self)))
+
+    def rescored(self, scores: Tensor) -> "Ranking":
+        """The same candidates in the order of other scores.
+
+        Args:
+            scores: `(M, C)`, `-inf` for none.
+
+        Returns:
+            Their ranking.
+        """
+        last = torch.where(self.rows < 0, torch.iinfo(torch.int64).max, self.rows)
+        order = last.argsort(dim=1, stable=True)
+        order = order.gather(1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True))
+        wide = order[:, :, None].expand(-1, -1, self.features.shape[-1])
+        return Ranking(
+            self.rows.gather(1, order), scores.gather(1, order), self.vector_scores.gather(1, order),
+            self.features.gather(1, wide), self.sources.gather(1, order),
+        )  # fmt: skip
 
 
 @torch.inference_mode()
@@ -89,18 +118,8 @@ def rank_candidates(
     if not torch.isfinite(scores[there]).all():
         place = int((~torch.isfinite(scores) & there).any(1).nonzero()[0])
         raise ValueError(f"The score of a candidate of mention {mentions[place][0]!r} is not finite.")
-    return _sorted(rows, scores.masked_fill(~there, -torch.inf), vector_scores, features, sources)
-
-
-def _sorted(rows: Tensor, scores: Tensor, vector_scores: Tensor, features: Tensor, sources: Tensor) -> Ranking:
-    last = torch.where(rows < 0, torch.iinfo(torch.int64).max, rows)
-    order = last.argsort(dim=1, stable=True)
-    order = order.gather(1, scores.gather(1, order).argsort(dim=1, descending=True, stable=True))
-    wide = order[:, :, None].expand(-1, -1, features.shape[-1])
-    return Ranking(
-        rows.gather(1, order), scores.gather(1, order), vector_scores.gather(1, order), features.gather(1, wide),
-        sources.gather(1, order),
-    )  # fmt: skip
+    scores = scores.masked_fill(~there, -torch.inf)
+    return Ranking(rows, scores, vector_scores, features, sources).rescored(scores)
 
 
 __all__ = ["Ranking", "rank_candidates"]
