@@ -1,6 +1,7 @@
 """Ablations: one model trained for each row, all ranked alike, in one table."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from dim.training.arguments import parse_arguments
 from dim.training.checkpoints import write_json
 
 RESULT = "ablation.json"
+"""In each row's folder: what the row asks for, written before its training, and its metrics, written last."""
 _KEYS = {"rows", "protocols", "samples", "base", "output_dir"}
 _ROW_KEYS = {"name", "arguments", "model"}
 _CONFIG_FIELDS = ("fusion", "mention_modalities", "entity_pictures")
@@ -169,28 +171,36 @@ def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool
         For each row its name, its training arguments and its metrics by protocol.
 
     Raises:
-        ValueError: If a training fails, or the ranking does.
+        ValueError: If a training fails, the ranking does, or the folder of a row holds something else.
     """
-    table = []
-    for row in ablation.rows:
-        values = arguments_of(ablation, row)
-        folder = Path(values["output_dir"])
-        wanted = {"name": row.name, "arguments": values, "model": row.model, "protocols": list(ablation.protocols),
-                  "samples": ablation.samples}  # fmt: skip
-        done = folder / RESULT
-        known = json.loads(done.read_text(encoding="utf-8")) if done.is_file() else {}
-        if {name: known.get(name) for name in wanted} != wanted:
-            if row.model:
-                values = _from_new_model(values, row)
-            code = train(flags(values))
-            if code:
-                raise ValueError(
-                    f"the training of row {row.name!r} ended with exit code {code}; run it again to go on."
-                )
-            known = wanted | {"metrics": _rank(values, ablation, progress)}
-            write_json(done, known)
-        table.append(known)
-    return table
+    folders = [ablation.output_dir / slug(row.name) for row in ablation.rows]
+    for folder in folders:
+        if folder.exists() and any(folder.iterdir()) and not (folder / RESULT).is_file():
+            raise ValueError(f"{folder} is in the way: it is no folder of this ablation.")
+    return [_row(ablation, row, folder, train, progress) for row, folder in zip(ablation.rows, folders, strict=True)]
+
+
+def _row(
+    ablation: Ablation, row: Row, folder: Path, train: Callable[[list[str]], int], progress: bool
+) -> dict[str, Any]:
+    values = arguments_of(ablation, row)
+    asked = {"name": row.name, "arguments": values, "model": row.model}
+    ranked = {"protocols": list(ablation.protocols), "samples": ablation.samples}
+    known = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else {}
+    if {name: known.get(name) for name in asked} != asked:  # else training went on from what was asked for before
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / RESULT, asked)
+        known = {}
+    if "metrics" not in known:
+        code = train(flags(_from_new_model(values, row) if row.model else values))
+        if code:
+            raise ValueError(f"the training of row {row.name!r} ended with exit code {code}; run it again to go on.")
+    elif {name: known[name] for name in ranked} == ranked:
+        return known
+    found = asked | ranked | {"metrics": _rank(values, ablation, progress)}
+    write_json(folder / RESULT, found)
+    return found
 
 
 def _rank(values: dict[str, Any], ablation: Ablation, progress: bool) -> dict[str, Any]:
@@ -238,7 +248,7 @@ def ablation_markdown(table: list[dict[str, Any]]) -> str:
     """
     lines = ["# Ablation", ""]
     for protocol in table[0]["protocols"]:
-        names = ("H@1", "H@3", "H@5", "H@10", "MRR")
+        names = ("H@1", "H@3", "H@5", "H@10", "H@20", "MRR")
         lines += [f"## Protocol `{protocol}`", "", "| | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
         for row in table:
             metrics = row["metrics"][protocol]

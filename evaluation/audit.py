@@ -7,11 +7,13 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
-from dim.corpora.hub import load_entities, load_mentions
-from dim.corpora.schema import SPLITS
+from dim.corpora.hub import load_entities
 from dim.corpora.words import fold, words
 from dim.evaluation.copies import Pictures, alike, read_pictures
+from dim.evaluation.splits import load_splits
 
 EXAMPLES = 5
 """Ids shown of each finding."""
@@ -26,6 +28,8 @@ _SCRIPTS = (
     ("Chinese or Japanese", re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")),
     ("Korean", re.compile(r"[\uac00-\ud7af]")),
 )
+_SURE = 0.9  # probability from which on a sentence's language is told
+_LANGUAGES = 8
 
 
 def audit(dataset: str, progress: bool = False) -> dict[str, Any]:
@@ -43,7 +47,7 @@ def audit(dataset: str, progress: bool = False) -> dict[str, Any]:
         ValueError: If there is no such dataset, or it has no split.
     """
     entities = load_entities(dataset)
-    splits = _load_splits(dataset)
+    splits = load_splits(dataset)
     ids = set(entities["id"][:])
     pictures = {split: read_pictures(rows, split, progress) for split, rows in splits.items()}
     return {
@@ -53,19 +57,6 @@ def audit(dataset: str, progress: bool = False) -> dict[str, Any]:
         "given_away": _given_away(splits),
         "knowledge_base": _knowledge_base(entities),
     }
-
-
-def _load_splits(dataset: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    reasons = []
-    for split in SPLITS:
-        try:
-            found[split] = load_mentions(dataset, split)
-        except ValueError as error:
-            reasons.append(str(error))
-    if not found:
-        raise ValueError(reasons[0])
-    return found
 
 
 def finding(ids: Sequence[str]) -> dict[str, Any]:
@@ -112,6 +103,7 @@ def _split(rows: Any, entities: set[str], pictures: Pictures) -> dict[str, Any]:
         "pictures that do not load": finding(pictures.broken),
         "words of a sentence": _lengths(sentences),
         "scripts": _scripts(sentences),
+        "languages": _languages(sentences),
     }
 
 
@@ -122,13 +114,25 @@ def _lengths(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _scripts(texts: Iterable[str]) -> dict[str, int]:
-    """How many texts are mostly in which script: what stands in for the language, told without a model."""
+    """How many texts are mostly in which script, told without a model."""
     found: Counter[str] = Counter()
     for text in texts:
         counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS}
         best = max(counts, key=lambda name: counts[name])
         found[best if counts[best] else "none of these"] += 1
     return dict(found.most_common())
+
+
+def _languages(texts: Iterable[str]) -> dict[str, int]:
+    """How many texts are in which language (ISO 639-1, by py3langid): the most frequent ones."""
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    found: Counter[str] = Counter()
+    for text in texts:
+        language, probability = identifier.classify(text)
+        found[language if probability >= _SURE else "not sure"] += 1
+    kept = dict(found.most_common(_LANGUAGES))
+    rest = found.total() - sum(kept.values())
+    return kept | ({"others": rest} if rest else {})
 
 
 def sentence_key(sentence: str) -> str:
@@ -184,8 +188,7 @@ def _given_away(splits: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for split, rows in splits.items():
         names, golds = _texts(rows, "id"), _texts(rows, "entity_id")
-        images = rows.data.column("image").combine_chunks()
-        paths = images.field("path").to_pylist() if images.type.num_fields else [None] * len(names)
+        paths = pc.struct_field(rows.data.column("image"), "path").to_pylist()
         columns = {"id": names, "file name of the picture": [path or "" for path in paths]}
         if "image_id" in rows.column_names:
             columns["image_id"] = _texts(rows, "image_id")

@@ -1,5 +1,6 @@
 """A dataset without what its splits share: the later split keeps it, as published, the earlier ones lose it."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import datasets
 import yaml
 
 from dim.corpora.card import feature_list, read_card
-from dim.corpora.hub import load_candidates, load_entities, load_mentions
-from dim.corpora.schema import CANDIDATES, SPLITS
+from dim.corpora.hub import load_candidates, load_entities
+from dim.corpora.schema import CANDIDATES
 from dim.corpora.writer import write_parquet, write_text
 from dim.evaluation.audit import sentence_key
 from dim.evaluation.copies import Pictures, alike, read_pictures
+from dim.evaluation.splits import load_splits, splits_of
 
 
 def write_clean(dataset: str, folder: Path, progress: bool = False) -> dict[str, dict[str, int]]:
@@ -35,25 +37,20 @@ def write_clean(dataset: str, folder: Path, progress: bool = False) -> dict[str,
     if folder.exists():
         raise ValueError(f"{folder} exists: give a new folder for the clean dataset.")
     entities = load_entities(dataset)
-    splits = {}
-    for split in SPLITS:
-        try:
-            splits[split] = load_mentions(dataset, split)
-        except ValueError:
-            continue  # a dataset need not have every split
+    splits, listed = load_splits(dataset), splits_of(dataset, "candidates")
     kept, counts = _kept(splits, progress)
     for split, rows in kept.items():
         if not rows:
             raise ValueError(f"{dataset}: nothing would be left of {split}.")
     temporary = folder.with_name(f".{folder.name}.building")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a run that was killed
     tables: dict[str, Any] = {}
     for split, rows in kept.items():
         mentions = splits[split].select(rows)
         _write(temporary, tables, "mentions", split, mentions, mentions.features)
-        try:
-            candidates = load_candidates(dataset, split)
-        except ValueError:
-            continue  # nor candidates
+        if split not in listed:
+            continue
+        candidates = load_candidates(dataset, split)
         names = mentions["id"][:]
         columns = datasets.Features({name: CANDIDATES[name] for name in ("mention_id", "entity_ids")})
         lists = [{"mention_id": name, "entity_ids": candidates[name]} for name in names if name in candidates]

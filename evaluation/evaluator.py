@@ -72,7 +72,25 @@ class RankingEvaluator:
             `{"NAME_PROTOCOL_H@1": ..., ..., "NAME_PROTOCOL_MRR": ...}` in percent.
 
         Raises:
-            ValueError: If a score is not finite, or blocks do not cover the mentions.
+            ValueError: As [`RankingEvaluator.metrics`].
+        """
+        return {
+            f"{self.name}_{protocol}_{metric}": value
+            for protocol, values in self.metrics(model).items()
+            for metric, value in values.items()
+        }
+
+    def metrics(self, model: Any) -> dict[str, dict[str, float]]:
+        """The same, protocol by protocol.
+
+        Args:
+            model: What `score` takes.
+
+        Returns:
+            What [`dim.evaluation.ranking.ranking_metrics`] gives, by protocol.
+
+        Raises:
+            ValueError: If a score is not finite, blocks do not cover the mentions, or a protocol leaves out them all.
         """
         found: dict[str, list[Tensor]] = {protocol: [] for protocol in self.protocols}
         done = 0
@@ -85,12 +103,8 @@ class RankingEvaluator:
                 ranks.append(ranks_under(protocol, block, self._gold[part], lists, self._limit))
         if done != len(self._gold):
             raise ValueError(f"{done} mentions were scored of {len(self._gold)}")
-        table = {}
-        for protocol, parts in found.items():
-            whole = torch.cat(parts)
-            for metric, value in ranking_metrics(whole[~whole.isnan()]).items():
-                table[f"{self.name}_{protocol}_{metric}"] = value
-        return table
+        whole = {protocol: torch.cat(parts) for protocol, parts in found.items()}
+        return {protocol: ranking_metrics(ranks[~ranks.isnan()]) for protocol, ranks in whole.items()}
 
 
 __all__ = ["RankingEvaluator"]

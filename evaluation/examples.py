@@ -83,7 +83,7 @@ def make_examples(
                         "share": float(shares[row, k]) if outcomes[0].probabilistic else None,
                         "right": int(outcomes[0].rows[row, k]) == gold,
                     }
-                    for k in range(min(BEST, outcomes[0].rows.shape[1]))
+                    for k in range(min(BEST, int((outcomes[0].rows[row] >= 0).sum())))
                 ],
             }
         )
@@ -100,7 +100,7 @@ def _choose(ids: Sequence[str], correct: Sequence[bool], limit: int) -> list[int
 
 
 def _rank(outcome: Outcome, row: int) -> float | None:
-    """Rank of the gold under the first protocol; `None` where it has none."""
+    """Rank of the gold under the first protocol; `None` where it has none, or was not retrieved."""
     rank = float(next(iter(outcome.ranks.values()))[row])
     return rank if rank < float("inf") else None
 

@@ -38,6 +38,7 @@ class Encoder:
         check_lexical(model)
         self.model, self.processor, self.entities = model, processor, entities
         self.batch_size, self.progress = batch_size, progress
+        self._kept: tuple[Sequence[dict], tuple[str, ...], Tensor] | None = None
 
     @classmethod
     def load(
@@ -70,6 +71,24 @@ class Encoder:
     def features(self) -> object:
         """Lexical features of the knowledge base; `None` for a model without a lexical prior."""
         return name_features(self.entities) if self.model.config.num_lexical_features else None
+
+    def mention_vectors(self, mentions: Sequence[dict], without: tuple[str, ...] = ()) -> Tensor:
+        """Vectors of mentions `(M, D)`; the last ones are kept, since systems may differ in their scores alone.
+
+        Args:
+            mentions: `M` rows of mentions.
+            without: Modalities that are hidden from the model.
+
+        Returns:
+            The vectors.
+        """
+        if self._kept is None or self._kept[0] is not mentions or self._kept[1] != without:
+            with hidden(self.model, without):
+                vectors = encode_mentions(
+                    self.model, self.processor, mentions, batch_size=self.batch_size, progress=self.progress
+                )
+            self._kept = mentions, without, vectors
+        return self._kept[2]
 
     def systems(self, modalities: Sequence[str] = ()) -> list["DIMSystem"]:
         """The model as it is, and with one thing taken away at a time.
@@ -126,11 +145,9 @@ class DIMSystem:
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.System.scores`]."""
         encoder = self._encoder
-        with hidden(encoder.model, self._without):
-            vectors = encode_mentions(
-                encoder.model, encoder.processor, mentions, batch_size=encoder.batch_size, progress=encoder.progress
-            )
-        texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
+        vectors = encoder.mention_vectors(mentions, self._without)
+        sentences = [""] * len(mentions) if "sentence" in self._without else column(mentions, "sentence")
+        texts = list(zip(column(mentions, "mention"), sentences, strict=True))  # what the prior reads
         features = encoder.features if self._prior else None
         yield from score_blocks(encoder.model, vectors, encoder.vectors, features, texts, encoder.progress)  # type: ignore[arg-type]
 

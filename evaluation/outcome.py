@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dim.evaluation.calibration import fit_temperature
 from dim.evaluation.nil import best_nil_threshold
-from dim.evaluation.protocols import LIMIT, CandidateLists, ranks_under
+from dim.evaluation.protocols import LIMIT, CandidateLists, lists_under, ranks_under
 from dim.evaluation.ranking import top_k
 from dim.evaluation.systems import System
 
@@ -24,8 +24,8 @@ class Outcome:
         name: The system's name.
         probabilistic: Whether its confidence is a probability.
         ranks: Ranks of the golds by protocol, each `(M,)`; NaN for mentions that the protocol leaves out.
-        rows: Rows of the best entities of the whole knowledge base `(M, K)`, `K` at most 100.
-        scores: Their scores `(M, K)`.
+        rows: Rows of the best entities under the first protocol `(M, K)`, `K` at most 100; -1 behind the last.
+        scores: Their scores `(M, K)`; `-inf` behind the last.
         gold: Row of each gold, -1 for NIL `(M,)`.
         gold_scores: Scores of the golds `(M,)`, NaN for NIL.
     """
@@ -40,9 +40,8 @@ class Outcome:
 
     @property
     def correct(self) -> Tensor:
-        """Whether the gold stands above all other entities of the knowledge base `(M,)`; a tie or NIL is no answer."""
-        alone = self.scores[:, :2].diff(dim=1).ne(0).all(1)  # also where there is only one entity
-        return (self.rows[:, 0] == self.gold) & alone
+        """Whether the gold has rank 1 under the first protocol `(M,)`; NIL, which is not ranked, is not right."""
+        return next(iter(self.ranks.values())) == 1
 
     def confidence(self, temperature: Tensor | None = None) -> Tensor:
         """How sure the system is of its best entity `(M,)`, 0..1.
@@ -51,8 +50,8 @@ class Outcome:
             temperature: Divides the scores of each mention `(M,)`; none divides by 1.
 
         Returns:
-            The best entity's part in the softmax over the 100 best; for a system whose scores are no logits, the share
-                of mentions whose best score is lower.
+            The best entity's part in the softmax over the 100 best, 0 where there is no candidate; for a system whose
+                scores are no logits, the share of mentions whose best score is lower.
         """
         if not self.probabilistic:
             best = self.scores[:, 0].numpy()
@@ -60,7 +59,7 @@ class Outcome:
         scores = self.scores.double()
         if temperature is not None:
             scores = scores / temperature[:, None]
-        return torch.softmax(scores, dim=1)[:, 0]
+        return torch.softmax(scores, dim=1)[:, 0].nan_to_num(0.0)  # NaN: a softmax of nothing
 
 
 def run_system(
@@ -77,7 +76,7 @@ def run_system(
         system: The system.
         mentions: `M` rows of the config `mentions`.
         gold: Row of each gold, -1 for NIL `(M,)`.
-        protocols: Names of [`dim.evaluation.protocols.PROTOCOLS`].
+        protocols: Names of [`dim.evaluation.protocols.PROTOCOLS`]; the best entities kept are those of the first.
         lists: The mentions' candidates, for protocols that need them.
         limit: Candidates of `candidates_dim`.
 
@@ -91,14 +90,15 @@ def run_system(
     ranks: dict[str, list[Tensor]] = {name: [] for name in protocols}
     rows, scores, golds = [], [], []
     for part, block in system.scores(mentions):
-        own = gold[part]
+        own, own_lists = gold[part], None if lists is None else lists[part]
         broken = (~torch.isfinite(block)).any(1).nonzero()
         if len(broken):
             row = part.start + int(broken[0])
             raise ValueError(f"{system.name}: mention {mentions[row]['id']!r} has a score that is not finite.")
         for name in protocols:
-            ranks[name].append(ranks_under(name, block, own, None if lists is None else lists[part], limit))
-        best, places = top_k(block, min(LIMIT, block.shape[1]))
+            ranks[name].append(ranks_under(name, block, own, own_lists, limit))
+        first = lists_under(protocols[0], own, own_lists, limit)
+        best, places = top_k(block, min(LIMIT, block.shape[1])) if first is None else first.best(block, LIMIT)
         rows.append(places)
         scores.append(best)
         golds.append(block.gather(1, own.clamp(min=0)[:, None])[:, 0].masked_fill(own < 0, math.nan))
@@ -139,7 +139,7 @@ def crossed_temperature(outcome: Outcome, half: Tensor) -> Tensor | None:
     Returns:
         The temperatures; `None` where a half has no gold among its best entities.
     """
-    found = outcome.rows == outcome.gold[:, None]
+    found = (outcome.rows == outcome.gold[:, None]) & (outcome.rows >= 0)
     place = torch.where(found.any(1), found.long().argmax(1), -1)
     temperature = torch.empty(len(half), dtype=torch.float64)
     for own in (half, ~half):

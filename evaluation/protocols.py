@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dim.evaluation.ranking import gold_ranks
+from dim.evaluation.ranking import gold_ranks, top_k
 
 LIMIT = 100
 """Most candidates of a mention, in the field's tables and here."""
@@ -136,14 +136,36 @@ class CandidateLists:
         Raises:
             ValueError: As [`dim.evaluation.ranking.gold_ranks`].
         """
-        place = self.place_of(gold)
-        found = scores.float().gather(1, self.rows.clamp(min=0))  # (M, C)
+        return gold_ranks(self._own(scores), self.place_of(gold), ties)
+
+    def best(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Each mention's `k` best candidates, fewer where no list is as long.
+
+        Args:
+            scores: Scores of every entity `(M, E)`, finite.
+            k: How many.
+
+        Returns:
+            Their scores and their rows `(M, min(k, C))`, best first, equal scores in the order of the list; `-inf` and
+                -1 behind the last.
+
+        Example:
+            >>> CandidateLists(torch.tensor([[1, 0], [2, -1]])).best(torch.tensor([[0.9, 0.1, 0.5]] * 2), 2)
+            (tensor([[0.9000, 0.1000],
+                    [0.5000,   -inf]]), tensor([[ 0,  1],
+                    [ 2, -1]]))
+        """
+        values, places = top_k(self._own(scores), min(k, self.rows.shape[1]))
+        rows = self.rows.gather(1, places)
+        return values.masked_fill(rows < 0, -math.inf), rows
+
+    def _own(self, scores: Tensor) -> Tensor:
+        """Scores of the candidates `(M, C)`; empty places of a short list score lower than anything."""
         lowest = torch.finfo(torch.float32).min
-        # A list may be short: its empty places score lower than anything, and the gold is never one of them.
-        goal = found.gather(1, place.clamp(min=0)[:, None])
-        if bool((goal[place >= 0] == lowest).any()):
-            raise ValueError("a gold's score is the lowest number of float32: it cannot be told from an empty place.")
-        return gold_ranks(found.masked_fill(self.rows < 0, lowest), place, ties)
+        found = scores.float().gather(1, self.rows.clamp(min=0))
+        if bool((found == lowest).any()):
+            raise ValueError("a score is the lowest number of float32: it cannot be told from an empty place.")
+        return found.masked_fill(self.rows < 0, lowest)
 
 
 def dim_limit(dataset: str) -> int:
@@ -191,19 +213,31 @@ def ranks_under(
         candidates_normalised [2.0, nan]
         candidates_dim [2.0, 1.0]
     """
-    known = find_protocol(protocol)
-    if protocol == "full_kb":
-        ranks = gold_ranks(scores, gold, known.ties)
-    elif lists is None:
-        raise ValueError(f"the protocol {protocol} needs candidates: the dataset has none for this split.")
-    elif protocol == "candidates_dim":
-        ranks = lists.forced(gold, limit).ranks(scores, gold, known.ties)
-    else:
-        ranks = lists.ranks(scores, gold, known.ties)
+    ties, own = find_protocol(protocol).ties, lists_under(protocol, gold, lists, limit)
+    ranks = gold_ranks(scores, gold, ties) if own is None else own.ranks(scores, gold, ties)
     left_out = gold < 0
     if protocol == "candidates_normalised":
-        left_out = left_out | (lists.place_of(gold) < 0)  # type: ignore[union-attr]
+        left_out = left_out | ranks.isinf()
     return ranks.masked_fill(left_out, math.nan)
+
+
+def lists_under(protocol: str, gold: Tensor, lists: CandidateLists | None, limit: int = LIMIT) -> CandidateLists | None:
+    """What a protocol ranks among.
+
+    Args:
+        protocol, gold, lists, limit: As for [`ranks_under`].
+
+    Returns:
+        The lists; `None` for every entity.
+
+    Raises:
+        ValueError: If the protocol needs candidates and there are none.
+    """
+    if protocol == "full_kb":
+        return None
+    if lists is None:
+        raise ValueError(f"the protocol {protocol} needs candidates: the dataset has none for this split.")
+    return lists.forced(gold, limit) if protocol == "candidates_dim" else lists
 
 
 def find_protocol(name: str) -> Protocol:
@@ -223,4 +257,6 @@ def find_protocol(name: str) -> Protocol:
     return PROTOCOLS[name]
 
 
-__all__ = ["LIMIT", "PROTOCOLS", "CandidateLists", "Protocol", "dim_limit", "find_protocol", "ranks_under"]
+__all__ = [
+    "LIMIT", "PROTOCOLS", "CandidateLists", "Protocol", "dim_limit", "find_protocol", "lists_under", "ranks_under",
+]  # fmt: skip

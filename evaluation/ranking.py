@@ -173,8 +173,12 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     scores = _checked_scores(scores)
     if not 1 <= k <= scores.shape[1]:
         raise ValueError(f"k is {k}, but there are {scores.shape[1]} candidates: ask for 1 to {scores.shape[1]}")
-    values, indices = torch.sort(scores, dim=1, descending=True, stable=True)
-    return values[:, :k].contiguous(), indices[:, :k].contiguous()
+    last = torch.topk(scores, k, dim=1).values[:, -1:]  # (M, 1); which of equal scores `topk` gives is left open
+    above, equal = scores > last, scores == last
+    room = k - above.sum(dim=1, keepdim=True)
+    indices = (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(len(scores), k)
+    values, order = torch.sort(scores.gather(1, indices), dim=1, descending=True, stable=True)
+    return values, indices.gather(1, order)
 
 
 def mention_metrics(ranks: torch.Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """The report's files: JSON for machines, Markdown for a paper, one HTML page to look at, which needs nothing else."""
 
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def write_report(report: Report, folder: Path, command: str = "") -> list[Path]:
     Returns:
         The files.
     """
-    numbers = {"command": command, **report.numbers}
+    numbers = {"command": command, "date": datetime.now(timezone.utc).date().isoformat(), **report.numbers}
     page = PAGE.read_text(encoding="utf-8").replace("{{data}}", _embedded({**numbers, "examples": report.examples}))
     files = [folder / f"report.{suffix}" for suffix in ("html", "md", "json")]
     write_text(files[0], page)
@@ -62,7 +63,7 @@ def markdown(numbers: dict[str, Any]) -> str:
     lines = [f"# {cell(model)} on {cell(numbers['dataset'])}, {numbers['split']}", ""]
     lines += [
         f"{numbers['mentions']:,} mentions ({numbers['NIL mentions']:,} NIL, {numbers['with picture']:,} with a "
-        f"picture), {numbers['entities']:,} entities. Percent; intervals: {numbers['intervals']}.",
+        f"picture), {numbers['entities']:,} entities. Percent; intervals: {numbers['intervals']}. {numbers['date']}.",
         "",
     ]
     if numbers["command"]:
@@ -73,7 +74,8 @@ def markdown(numbers: dict[str, Any]) -> str:
     for name, why in numbers["not run"].items():
         lines += [f"Not run: {name}: {cell(why)}.", ""]
     for protocol, about in numbers["protocols"].items():
-        lines += [f"## Protocol `{protocol}`", "", f"{about['meaning'][0].upper()}{about['meaning'][1:]}. Ties: {about['ties']}.", ""]
+        meaning = about["meaning"][0].upper() + about["meaning"][1:]
+        lines += [f"## Protocol `{protocol}`", "", f"{meaning}. Ties: {about['ties']}.", ""]
         lines += _table(protocol, numbers["systems"])
     first = numbers["systems"][0]
     for group, slices in first["slices"].items():

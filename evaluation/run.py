@@ -14,8 +14,9 @@ from dim.evaluation.examples import make_examples
 from dim.evaluation.lexical import BM25, CharNgrams, FuzzyName, Popularity
 from dim.evaluation.models import Encoder
 from dim.evaluation.outcome import Outcome, halves, run_system
-from dim.evaluation.protocols import CandidateLists, dim_limit, find_protocol
+from dim.evaluation.protocols import LIMIT, CandidateLists, dim_limit, find_protocol
 from dim.evaluation.slices import Table, make_slices
+from dim.evaluation.splits import splits_of
 from dim.evaluation.systems import System
 from dim.evaluation.zero_shot import ZeroShotPicture, ZeroShotText
 
@@ -100,23 +101,22 @@ def evaluate(settings: Settings) -> Report:
     """
     dataset = settings.dataset
     entities, mentions = load_entities(dataset), load_mentions(dataset, settings.split)
-    train = _train(settings)
+    train = load_mentions(dataset, "train") if settings.split != "train" and "train" in splits_of(dataset) else None
     row_of = {name: row for row, name in enumerate(entities["id"][:])}
     _check_golds(dataset, row_of, {settings.split: mentions, "train": train})
-    lists = None
-    if any(protocol != "full_kb" for protocol in settings.protocols):
-        lists = CandidateLists.from_ids(load_candidates(dataset, settings.split), mentions["id"][:], row_of)
     table = Table.of(mentions, entities, train, row_of)
     if not bool((table.gold >= 0).any()):
         raise ValueError(f"{dataset}: no mention of the split {settings.split!r} has an entity.")
+    lists = _lists(settings, mentions, table, row_of)
 
     encoder = _encoder(settings, entities)
     systems, not_run = _systems(settings, encoder, entities, mentions, table)
     outcomes = [
-        run_system(make(), mentions, table.gold, settings.protocols, lists, dim_limit(dataset))
-        for make in tqdm(systems, desc="systems", disable=not settings.progress)
+        run_system(system, mentions, table.gold, settings.protocols, lists, dim_limit(dataset))
+        for system in tqdm(systems, desc="systems", disable=not settings.progress)
     ]
-    slices = {group: masks for group, masks in make_slices(table).items() if group in settings.slices}
+    made = make_slices(table)
+    slices = {group: made[group] for group in settings.slices if group in made}
     groups = [fold(text) for text in table.mentions]
     numbers: dict[str, Any] = {
         "dataset": dataset,
@@ -142,14 +142,22 @@ def evaluate(settings: Settings) -> Report:
     return Report(numbers, examples)
 
 
-def _train(settings: Settings) -> Any | None:
-    """The training split, for what was seen in it; `None` where there is none or it is what is evaluated."""
-    if settings.split == "train":
+def _lists(settings: Settings, mentions: Any, table: Table, row_of: dict[str, int]) -> CandidateLists | None:
+    """The mentions' candidates, where a protocol asks for them."""
+    asking = [protocol for protocol in settings.protocols if protocol != "full_kb"]
+    if not asking:
         return None
-    try:
-        return load_mentions(settings.dataset, "train")
-    except ValueError:
-        return None
+    if settings.split not in splits_of(settings.dataset, "candidates"):
+        raise ValueError(
+            f"{settings.dataset} has no candidates for the split {settings.split!r}, and {asking[0]} ranks only those: "
+            "build the dataset with `dim build`, which finds them, or add a config `candidates` with the "
+            "columns mention_id and entity_ids; or ask for full_kb alone."
+        )
+    found = load_candidates(settings.dataset, settings.split)
+    lists = CandidateLists.from_ids(found, mentions["id"][:], row_of)
+    if "candidates_normalised" in asking and lists.recall(table.gold, LIMIT) == 0:
+        raise ValueError(f"{settings.dataset}: no gold is among its candidates: candidates_normalised has no mention.")
+    return lists
 
 
 def _check_golds(dataset: str, row_of: dict[str, int], splits: dict[str, Any]) -> None:
@@ -167,14 +175,13 @@ def _encoder(settings: Settings, entities: Any) -> Encoder | None:
 
 def _systems(
     settings: Settings, encoder: Encoder | None, entities: Any, mentions: Any, table: Table
-) -> tuple[list[Callable[[], System]], dict[str, str]]:
-    """What makes each system, the model's first, and why others do not run."""
-    made: list[Callable[[], System]] = []
+) -> tuple[list[System], dict[str, str]]:
+    """The systems, the model's first, and why others do not run; what is slow comes when they are asked for scores."""
+    made: list[System] = []
     if encoder is not None:
         answers = mentions["expert_answer"][:] if "expert_answer" in mentions.column_names else []
         there = {"sentence": True, "picture": any(table.has_picture), "expert": any(answers)}
-        variants = encoder.systems([name for name, given in there.items() if given])
-        made += [lambda system=system: system for system in variants]  # type: ignore[misc]
+        made += encoder.systems([name for name, given in there.items() if given])
     bar, size = settings.progress, settings.batch_size
     possible: dict[str, tuple[Callable[[], System], str]] = {
         "fuzzy": (lambda: FuzzyName(table.names, table.aliases, bar), ""),
@@ -182,7 +189,7 @@ def _systems(
         "ngrams": (lambda: CharNgrams(table.names, table.aliases, bar), ""),
         "popularity": (
             lambda: Popularity(table.train_forms, table.train_gold, len(table.names), bar),
-            "" if len(table.train_gold) else "there is no training split beside the one that is evaluated",
+            "" if any(row >= 0 for row in table.train_gold) else "there are no answers of another split to count",
         ),
         "text": (
             lambda: ZeroShotText(str(settings.text_tower), entities, size, bar),
@@ -196,7 +203,7 @@ def _systems(
         ),
     }
     chosen = {name: possible[name] for name in settings.baselines}
-    made += [make for make, missing in chosen.values() if not missing]
+    made += [make() for make, missing in chosen.values() if not missing]
     return made, {name: missing for name, (_, missing) in chosen.items() if missing}
 
 

@@ -1,6 +1,7 @@
 """Towers that were never trained for linking, as systems: what pretraining alone gives."""
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -31,10 +32,12 @@ class ZeroShotText:
     probabilistic = False
 
     def __init__(self, tower: str | Path, entities: Sequence[dict], batch_size: int = 64, progress: bool = False):
-        self._towers = Towers(tower, batch_size, progress)
-        names = [text or "" for text in column(entities, "name")]
-        descriptions = [text or "" for text in column(entities, "description")]
-        self._keys = torch.cat([self._towers.texts(names), self._towers.texts(descriptions)], 1)  # (E, 2D)
+        self._towers, self._entities = Towers(tower, batch_size, progress), entities
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        sides = [[text or "" for text in column(self._entities, name)] for name in ("name", "description")]
+        return torch.cat([self._towers.texts(texts) for texts in sides], 1)  # (E, 2D)
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.System.scores`]; `mention` and `sentence` are read."""
@@ -62,11 +65,14 @@ class ZeroShotPicture:
     probabilistic = False
 
     def __init__(self, towers: str | Path, entities: Sequence[dict], batch_size: int = 64, progress: bool = False):
-        self._towers = Towers(towers, batch_size, progress)
+        self._towers, self._entities = Towers(towers, batch_size, progress), entities
         if not self._towers.model.config.uses_pictures:
             raise ValueError(f"{towers} has no vision tower: give a checkpoint with both, such as CLIP.")
-        pairs = zip(column(entities, "name"), column(entities, "description"), strict=True)
-        self._keys = self._towers.texts([f"{name}. {text or ''}" for name, text in pairs])
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        pairs = zip(column(self._entities, "name"), column(self._entities, "description"), strict=True)
+        return self._towers.texts([f"{name or ''}. {text or ''}" for name, text in pairs])  # (E, D)
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.System.scores`]; only `image` is read."""

@@ -53,7 +53,7 @@ def test_every_row_is_the_model_that_it_says(write, tmp_path, capsys):
     assert result["metrics"]["full_kb"]["mentions"] == 11
 
 
-def test_what_is_done_is_kept_and_what_changed_is_done_again(write):
+def test_what_is_done_is_kept_and_what_changed_is_done_again(write, tmp_path):
     asked = []
 
     def train(flags):
@@ -67,15 +67,32 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(write):
     assert [Path(one).name for one in asked] == ["a", "b"]
     assert ablate(read_ablation(write(rows)), train) == first
     assert len(asked) == 2
+    before = (tmp_path / "runs" / "b" / "model.safetensors").read_bytes()
     rows[1]["arguments"]["seed"] = 2
     ablate(read_ablation(write(rows)), train)
     assert [Path(one).name for one in asked[2:]] == ["b"]
+    assert (tmp_path / "runs" / "b" / "model.safetensors").read_bytes() != before  # not the old checkpoint's
+    again = ablate(read_ablation(write(rows, samples=200)), train)  # ranked anew, not trained anew
+    assert (len(asked), again[0]["samples"]) == (3, 200)
     assert ablation_markdown(first).count("| a |") == 1
 
 
-def test_a_training_that_fails_is_named(write):
-    with pytest.raises(ValueError, match="the training of row 'a' ended with exit code 143; run it again to go on"):
-        ablate(read_ablation(write([{"name": "a"}])), lambda flags: 143)
+def test_a_training_that_fails_is_named_and_goes_on(write, tmp_path):
+    ablation, asked = read_ablation(write([{"name": "a"}])), []
+    for code in (143, 1):
+        with pytest.raises(ValueError, match=f"the training of row 'a' ended with exit code {code}; run it again"):
+            ablate(ablation, lambda flags, code=code: asked.append(flags) or code)
+        (tmp_path / "runs" / "a" / "checkpoint-1").mkdir(exist_ok=True)
+    assert asked[0] == asked[1]
+    assert "auto" in asked[0]
+    assert (tmp_path / "runs" / "a" / "checkpoint-1").is_dir()  # what was there is gone on from
+
+
+def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
+    (tmp_path / "runs" / "b").mkdir(parents=True)
+    (tmp_path / "runs" / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="b is in the way: it is no folder of this ablation"):
+        ablate(read_ablation(write([{"name": "a"}, {"name": "b"}])), lambda flags: pytest.fail("trained"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import datasets
@@ -10,8 +11,9 @@ from PIL import Image, ImageDraw
 
 from dim.cli import main
 from dim.corpora.hub import load_candidates, load_entities, load_mentions
-from dim.evaluation.audit import audit
+from dim.evaluation.audit import _languages, audit
 from dim.evaluation.audit_release import audit_release
+from dim.evaluation.clean import write_clean
 from dim.evaluation.copies import Pictures, alike, thumbnail
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -127,6 +129,14 @@ def test_what_splits_lack(found):
     assert train["without picture"] == 1
     assert validation["gold not in the knowledge base"]["first"] == ["v4"]
     assert train["words of a sentence"]["median"] == 3
+    assert sum(train["languages"].values()) == 5
+
+
+def test_languages():
+    long = "Der Hund läuft heute durch den großen Wald und sucht dort seinen Knochen."
+    assert _languages([long, long, "The quick brown fox jumps over the lazy dog in the garden.", "x"]) == {
+        "de": 2, "en": 1, "not sure": 1,
+    }  # fmt: skip
 
 
 def test_the_knowledge_base(found):
@@ -167,6 +177,27 @@ def test_clean_shares_nothing_and_keeps_the_later_split(planted, tmp_path, capsy
     assert "| sentence, by its words | 1 | 4 | 1 | v1 |" in (tmp_path / "report" / "audit.md").read_text()
     assert main(["audit", str(planted), "--write-clean", str(clean)]) == 2
     assert "exists: give a new folder" in capsys.readouterr().err
+
+
+def test_what_a_killed_run_left_is_not_taken_over(planted, tmp_path):
+    left = tmp_path / ".clean.building" / "mentions" / "old.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"old")
+    write_clean(str(planted), tmp_path / "clean")
+    assert not (tmp_path / "clean" / "mentions" / "old.parquet").exists()
+
+
+def test_a_broken_split_is_an_error_and_a_missing_one_is_not(planted, tmp_path):
+    folder = tmp_path / "broken"
+    shutil.copytree(planted, folder)
+    path = folder / "mentions" / "test.parquet"
+    datasets.Dataset.from_parquet(str(path)).select([]).to_parquet(str(path))
+    with pytest.raises(ValueError, match="split 'test', has no rows"):
+        audit(str(folder))
+    path.unlink()
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text().replace("  - split: test\n    path: mentions/test.parquet\n", ""))
+    assert set(audit(str(folder))["splits"]) == {"train", "validation"}
 
 
 def test_raw_release_whose_ids_are_the_answers(tmp_path, capsys):

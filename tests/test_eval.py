@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,6 +72,23 @@ def test_without_picture_equals_rows_without_one(tiny_mel_dir, tiny_dim_dir):
     torch.testing.assert_close(scores_of(by_name["DIM without expert"], mentions), scores_of(whole, silent))
     assert not torch.allclose(scores_of(by_name["DIM without sentence"], mentions), scores_of(whole, mentions))
     assert encoder.model.config.mention_modalities == ["sentence", "picture", "expert"]
+
+
+def test_a_hidden_sentence_is_hidden_from_the_prior_too(tiny_mel_dir, tiny_dim_dir):
+    from dim import DIMModel, DIMProcessor
+    from dim.evaluation.models import DIMSystem
+    from dim.linking.lexical import LEXICAL_FEATURES
+
+    model = DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=len(LEXICAL_FEATURES)).eval()
+    entities = load_entities(str(tiny_mel_dir))
+    encoder = Encoder(model, DIMProcessor.from_pretrained(tiny_dim_dir), entities)
+    read = []
+    names = encoder.features
+    encoder.features = lambda mentions, sentences: read.extend(sentences) or names(mentions, sentences)
+    rows = load_mentions(str(tiny_mel_dir), "validation").select(range(2))
+    scores_of(DIMSystem(encoder, "whole"), rows)
+    scores_of(DIMSystem(encoder, "bare", without=("sentence",)), rows)
+    assert read == [*rows["sentence"][:], "", ""]
 
 
 def test_hiding_ends_with_an_error_too(tiny_dim_dir):
@@ -193,6 +211,66 @@ def test_outcome_of_known_scores():
     assert plain.confidence().tolist() == pytest.approx([0, 2 / 3, 1 / 3])
 
 
+def test_what_is_kept_is_of_the_first_protocol():
+    """The whole knowledge base says entity 2; the candidates, which lack it, say 1, and one mention has none."""
+    scores, gold = torch.tensor([[0.0, 1.0, 9.0]] * 3), torch.tensor([1, 2, 0])
+    lists = CandidateLists(torch.tensor([[0, 1], [1, 0], [-1, -1]]))
+    mentions = [{"id": "m"}] * 3
+    among = run_system(Fixed(scores), mentions, gold, ["candidates", "full_kb"], lists)
+    assert among.rows.tolist() == [[1, 0], [1, 0], [-1, -1]]
+    assert among.correct.tolist() == [True, False, False]
+    assert among.confidence().tolist() == pytest.approx([1 / (1 + math.exp(-1))] * 2 + [0])
+    whole = run_system(Fixed(scores), mentions, gold, ["full_kb", "candidates"], lists)
+    assert whole.rows[:, 0].tolist() == [2, 2, 2]
+    assert whole.correct.tolist() == [False, True, False]
+    forced = run_system(Fixed(scores), mentions, gold, ["candidates_dim"], lists)
+    assert forced.rows[1:].tolist() == [[2, 1, 0], [0, -1, -1]]
+    assert forced.correct.tolist() == [True, True, True]
+
+
+def test_a_page_of_candidates_shows_candidates(tiny_mel_dir, monkeypatch):
+    lists = {f"m24-{row}": [] if row == 0 else ["e0", "e1"] for row in range(24)}
+    monkeypatch.setattr("dim.evaluation.run.load_candidates", lambda dataset, split: lists)
+    settings = Settings(
+        str(tiny_mel_dir), split="train", protocols=("candidates", "full_kb"), baselines=("fuzzy",), samples=100
+    )
+    found = evaluate(settings)
+    assert [len(one["found"]) for one in found.examples] == [0] + [2] * 23
+    assert {entity["id"] for one in found.examples for entity in one["found"]} == {"e0", "e1"}
+    assert found.numbers["systems"][0]["metrics"]["candidates"]["H@20"]["value"] == pytest.approx(100 * 7 / 24)
+    assert sum(one["right"] for one in found.examples) == 0  # every gem has the same name: all tie
+    monkeypatch.setattr("dim.evaluation.run.load_candidates", lambda dataset, split: {})
+    with pytest.raises(ValueError, match="no gold is among its candidates"):
+        evaluate(replace(settings, protocols=("candidates_normalised",)))
+
+
+def test_towers_are_asked_for_before_anything_long(tiny_mel_dir, tiny_dim_dir, monkeypatch):
+    monkeypatch.setattr("dim.evaluation.models.encode_entities", lambda *a, **k: pytest.fail("long work"))
+    settings = Settings(str(tiny_mel_dir), str(tiny_dim_dir), baselines=("text",), text_tower="./nothing", samples=100)
+    with pytest.raises(ValueError, match="There is no encoder './nothing'"):
+        evaluate(settings)
+
+
+def test_mentions_are_encoded_once_for_systems_that_differ_in_scores(tiny_mel_dir, tiny_dim_dir, monkeypatch):
+    from dim.evaluation import models
+
+    counted = []
+    real = models.encode_mentions
+    monkeypatch.setattr(models, "encode_mentions", lambda *a, **k: counted.append(1) or real(*a, **k))
+    mentions, entities = load_mentions(str(tiny_mel_dir), "validation"), load_entities(str(tiny_mel_dir))
+    encoder = Encoder.load(tiny_dim_dir, entities)
+    whole, bare = models.DIMSystem(encoder, "a"), models.DIMSystem(encoder, "b", prior=False)
+    hidden_one = models.DIMSystem(encoder, "c", without=("picture",))
+    first = scores_of(whole, mentions)
+    torch.testing.assert_close(scores_of(bare, mentions), first)
+    assert len(counted) == 1
+    assert not torch.allclose(scores_of(hidden_one, mentions), first)
+    torch.testing.assert_close(scores_of(whole, mentions), first)
+    other = mentions.select(range(2))
+    assert len(scores_of(whole, other)) == 2
+    assert len(counted) == 4
+
+
 def test_what_is_fitted_on_one_half_is_judged_on_the_other():
     """One half needs the temperature 1, the other 4: each gets the other's."""
     generator = torch.Generator().manual_seed(0)
@@ -280,7 +358,7 @@ def test_command_writes_three_files_and_candidates_count_misses(tiny_mel_dir, tm
     numbers = json.loads((out / "report.json").read_text())
     assert numbers["candidates"] == {"recall@1": pytest.approx(100 / 6), "recall@10": 100, "recall@100": 100}
     assert list(numbers["protocols"]) == ["full_kb", "candidates"]
-    assert numbers["not run"] == {"popularity": "there is no training split beside the one that is evaluated"}
+    assert numbers["not run"] == {"popularity": "there are no answers of another split to count"}
     text = (out / "report.md").read_text()
     assert "## Protocol `candidates`" in text
     assert "Not run: popularity" in text
@@ -295,7 +373,7 @@ def test_command_writes_three_files_and_candidates_count_misses(tiny_mel_dir, tm
         (["--model", "./nothing"], "There is no model './nothing'"),
         (["--split", "test"], "cannot give the split 'test'"),
         (["--protocol", "kb"], "there is no protocol 'kb'"),
-        (["--protocol", "candidates"], "config 'candidates'"),
+        (["--protocol", "candidates"], "has no candidates for the split 'validation'"),
         (["--baselines", "bm26"], "there is no baseline 'bm26'; there are fuzzy"),
         (["--slices", "colour"], "there is no slice 'colour'"),
         (["--samples", "5"], "samples is 5: give at least 100"),

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from dim.evaluation.ranking import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
+from dim.evaluation.evaluator import RankingEvaluator
+from dim.evaluation.protocols import CandidateLists
+from dim.evaluation.ranking import gold_ranks_from_embeddings, ranking_metrics
 from dim.linking.scoring import score_blocks
 from dim.modeling_dim import DIMModel
 from dim.training.batches import entity_inputs, mention_inputs
@@ -35,6 +38,7 @@ def rank_validation(
     side = data.validation
     rows = (side.gold >= 0).nonzero().flatten()
     gold, candidates = side.gold[rows], side.candidates[rows]
+    protocols = ("full_kb", "candidates") if (candidates >= 0).any() else ("full_kb",)
     mentions = encode_side(model, data, side, rows, batch_size)
     names = [side.names[row] for row in rows.tolist()]
     found = []
@@ -45,23 +49,13 @@ def rank_validation(
         if data.names is not None:
             ranks = gold_ranks_from_embeddings(mentions, entities, gold)
             metrics = {f"vectors {name}": value for name, value in ranking_metrics(ranks).items()}
-        whole, among = [], []
-        for part, scores in score_blocks(model, mentions, entities, data.names, names):
-            whole.append(gold_ranks(scores, gold[part]))
-            among.append(_ranks_among(scores, candidates[part], gold[part]))
-        metrics |= ranking_metrics(torch.cat(whole))
-        if (candidates >= 0).any():
-            metrics |= {f"candidates {name}": value for name, value in ranking_metrics(torch.cat(among)).items()}
+        score = partial(score_blocks, queries=mentions, entities=entities, names=data.names, mentions=names)
+        evaluator = RankingEvaluator(score, gold, protocols=protocols, lists=CandidateLists(candidates))
+        for protocol, values in evaluator.metrics(model).items():
+            prefix = "" if protocol == "full_kb" else f"{protocol} "
+            metrics |= {f"{prefix}{name}": value for name, value in values.items()}
         found.append(metrics)
     return found
-
-
-def _ranks_among(scores: Tensor, candidates: Tensor, gold: Tensor) -> Tensor:
-    """Ranks of golds `(B,)` among candidates `(B, C)`, -1 behind the last, by scores `(B, E)`; `inf` for one that is
-    not among them."""
-    own = scores.gather(1, candidates.clamp(min=0)).masked_fill(candidates < 0, torch.finfo(scores.dtype).min)
-    is_gold = candidates == gold[:, None]
-    return gold_ranks(own, torch.where(is_gold.any(1), is_gold.long().argmax(1), -1))
 
 
 def encode_side(model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int) -> Tensor:
