@@ -74,6 +74,7 @@ def enhance(
             asked = asyncio.run(ask_all(waiting, endpoint, ledger, budget, concurrency, bar.update))
     result = Enhancement(
         not_asked=asked.not_asked,
+        failed=len(asked.failures),
         asked=asked.answered,
         tokens=ledger.tokens(),
         shortened=[entity.id for entity in entities if entity.shortened],

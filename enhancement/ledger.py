@@ -10,6 +10,7 @@ from pathlib import Path
 from dim.enhancement.answers import Answer
 
 _VERSION = 1
+_CAME = "json_extract(answer, '$.created_at')"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS run (id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS answers (
@@ -50,9 +51,17 @@ class Ledger:
             hint = "another run is using it" if "locked" in str(error) else str(error)
             raise ValueError(f"The file of answers {path} cannot be opened: {hint}.") from error
 
-    def keys(self) -> set[str]:
-        """Keys of the requests that have an answer."""
-        return {key for (key,) in self._execute("SELECT key FROM answers")}
+    def keys(self, since: str = "") -> set[str]:
+        """Keys of the requests that have an answer, if given one that came at `since` (ISO 8601, UTC) or later."""
+        return {key for (key,) in self._execute(f"SELECT key FROM answers WHERE {_CAME} >= ?", since)}
+
+    def drop_before(self, time: str) -> None:
+        """Drops answers that came before a time (ISO 8601, UTC)."""
+        self._execute(f"DELETE FROM answers WHERE {_CAME} < ?", time)
+
+    def clear(self) -> None:
+        """Drops all answers and batches: what is asked next is asked anew."""
+        self._connection.executescript("BEGIN; DELETE FROM answers; DELETE FROM batches; COMMIT;")
 
     def answer(self, key: str) -> Answer | None:
         """The answer to a request, `None` where there is none."""

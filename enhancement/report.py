@@ -30,6 +30,7 @@ class Enhancement:
         descriptions: Rows as `dim build --descriptions` reads them, in the order of the entities.
         kept: Entities that keep their old description.
         not_asked: How many of these were not asked for want of budget.
+        failed: How many of these were asked about and got no answer; the next run asks again.
         asked: How many answers came in this run; the others were there before.
         tokens: Tokens of all requests and of all answers, those of earlier runs included.
         shortened: Entities whose text was longer than a request may hold.
@@ -38,6 +39,7 @@ class Enhancement:
     descriptions: list[dict[str, str | None]] = field(default_factory=list)
     kept: list[Kept] = field(default_factory=list)
     not_asked: int = 0
+    failed: int = 0
     asked: int = 0
     tokens: tuple[int, int] = (0, 0)
     shortened: list[str] = field(default_factory=list)

@@ -57,13 +57,13 @@ def picture_content(cell: Mapping[str, Any]) -> bytes:
         Its content.
 
     Raises:
-        PictureError: If there is neither, or no such file.
+        PictureError: If there is neither, or it is no file.
     """
     if cell["bytes"] is not None:
         return cell["bytes"]
     path = Path(cell["path"] or "")
     if not path.is_file():
-        raise PictureError(f"picture {cell['path']!r}: there is no such file")
+        load_picture(cell)  # which says why it cannot be read
     return path.read_bytes()
 
 

@@ -28,10 +28,12 @@ _ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A mention with a picture but without an answer, and why. A picture that does not load is taken out of the row."""
+    """A mention with a picture but without an answer, and why: in a word or two, and in a line. A picture that does not
+    load is taken out of the row."""
 
     mention: str
     image: str
+    kind: str
     reason: str
 
 
@@ -174,11 +176,12 @@ class _Filling:
                 load_picture({**cell, "bytes": content}, max_pixels=self.question.max_pixels)
                 raise ValueError(f"the picture of mention {row['id']!r} was not asked about")
         except PictureError as error:
-            self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), str(error)))
+            self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), error.reason, str(error)))
             return {"image": None}
         image = {"bytes": content, "path": Path(cell["path"] or "").name or None}
         if not answer:
-            self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), "the expert said nothing"))
+            why = ("no answer", "the expert said nothing")
+            self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), *why))
             return {"image": image}
         self.answered += 1
         prompt = self.question.about(row["mention"])

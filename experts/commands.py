@@ -1,6 +1,7 @@
 """`dim caption` on the command line."""
 
 import argparse
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,9 @@ def _caption(arguments: argparse.Namespace) -> int:
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         answered, unanswered = write_captioned(source, arguments.out, question, cache)
-        print(f"{answered:,} mentions with an answer, {len(unanswered):,} pictures without ({UNANSWERED})")
+        kinds = Counter(one.kind for one in unanswered).most_common()
+        listed = ": " + ", ".join(f"{count:,} {kind}" for kind, count in kinds) if kinds else ""
+        print(f"{answered:,} mentions with an answer, {len(unanswered):,} pictures without ({UNANSWERED}){listed}")
         print(arguments.out)
     accelerator.wait_for_everyone()
     accelerator.end_training()

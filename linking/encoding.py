@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
+import datasets
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import BatchFeature
 
-from dim.corpora.pictures import load_picture
+from dim.corpora.pictures import UnreadablePictures
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -21,23 +22,30 @@ class _Collate:
     def __init__(self, processor: DIMProcessor, pictures: bool, make: Callable):
         self.processor, self.pictures, self.make = processor, pictures, make
 
-    def __call__(self, rows: list[dict]) -> BatchFeature:
-        return self.make(self.processor, rows, self.pictures)
+    def __call__(self, rows: list[dict]) -> tuple[BatchFeature, UnreadablePictures]:
+        unreadable = UnreadablePictures()  # a worker's own: it travels with the batch
+        return self.make(self.processor, rows, self.pictures, unreadable), unreadable
 
 
-def mention_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> BatchFeature:
-    """The model's inputs for a few mentions.
+def mention_batch(
+    processor: DIMProcessor, rows: list[dict], pictures: bool, unreadable: UnreadablePictures | None = None
+) -> BatchFeature:
+    """The model's inputs for a few mentions. A picture that cannot be read is masked, as one that is not there.
 
     Args:
         processor: A processor.
         rows: Mentions, as for [`encode_mentions`].
         pictures: Whether the model looks at their pictures.
+        unreadable: Where pictures that cannot be read are listed.
 
     Returns:
         Tensors, on the CPU.
     """
     spans = [(row["start"], row["end"]) for row in rows]
-    images = [None if row.get("image") is None else load_picture(row["image"]) for row in rows] if pictures else None
+    load = (UnreadablePictures() if unreadable is None else unreadable).load
+    images = None
+    if pictures:
+        images = [None if row.get("image") is None else load(row["image"], row.get("id")) for row in rows]
     answers = [row.get("expert_answer") for row in rows]
     return processor.process_mentions(
         [row["mention"] for row in rows],
@@ -48,8 +56,13 @@ def mention_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> 
     )
 
 
-def _entity_batch(processor: DIMProcessor, rows: list[dict], pictures: bool) -> BatchFeature:
-    images = [[load_picture(image) for image in row.get("images") or []] for row in rows] if pictures else None
+def _entity_batch(
+    processor: DIMProcessor, rows: list[dict], pictures: bool, unreadable: UnreadablePictures
+) -> BatchFeature:
+    images = None
+    if pictures:
+        loaded = [[unreadable.load(image, row.get("id")) for image in row.get("images") or []] for row in rows]
+        images = [[picture for picture in row if picture is not None] for row in loaded]
     return processor.process_entities([row["name"] for row in rows], [row["description"] or "" for row in rows], images)
 
 
@@ -61,8 +74,9 @@ def encode_mentions(
     batch_size: int = BATCH_SIZE,
     num_workers: int = 0,
     progress: bool = False,
+    unreadable: UnreadablePictures | None = None,
 ) -> Tensor:
-    """Vectors of mentions, as they are ranked.
+    """Vectors of mentions, as they are ranked. A picture that cannot be read is masked, as one that is not there.
 
     Args:
         model: A DIM.
@@ -72,17 +86,19 @@ def encode_mentions(
         batch_size: Rows encoded at a time.
         num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
         progress: Whether to show a bar.
+        unreadable: Where pictures that cannot be read are listed, by the rows' `id`; without it, one warning tells
+            their number, reasons and first ids.
 
     Returns:
         `torch.Tensor` of shape `(M, D)`, float32, on the CPU, in the order of `mentions`.
 
     Raises:
         ValueError: If there is no mention, or a row is not as it should be.
-        PictureError: If a picture cannot be read.
     """
     lengths = [len(text) for text in column(mentions, "sentence")]
     collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
-    return _encode(model, model.get_mention_features, mentions, lengths, collate, batch_size, num_workers, progress)
+    rows, loading = _undecoded(mentions), (batch_size, num_workers, progress, unreadable)
+    return _encode(model, model.get_mention_features, rows, lengths, collate, *loading)
 
 
 def encode_entities(
@@ -93,8 +109,9 @@ def encode_entities(
     batch_size: int = BATCH_SIZE,
     num_workers: int = 0,
     progress: bool = False,
+    unreadable: UnreadablePictures | None = None,
 ) -> Tensor:
-    """Vectors of entities, as they are ranked.
+    """Vectors of entities, as they are ranked. A picture that cannot be read is left out.
 
     Args:
         model: A DIM.
@@ -103,20 +120,21 @@ def encode_entities(
         batch_size: Rows encoded at a time.
         num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
         progress: Whether to show a bar.
+        unreadable: As for `encode_mentions`.
 
     Returns:
         `torch.Tensor` of shape `(E, D)`, float32, on the CPU, in the order of `entities`.
 
     Raises:
         ValueError: If there is no entity, or a row is not as it should be.
-        PictureError: If a picture cannot be read.
     """
     lengths = [
         len(name) + len(text or "")
         for name, text in zip(column(entities, "name"), column(entities, "description"), strict=True)
     ]
     collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
-    return _encode(model, model.get_entity_features, entities, lengths, collate, batch_size, num_workers, progress)
+    rows, loading = _undecoded(entities), (batch_size, num_workers, progress, unreadable)
+    return _encode(model, model.get_entity_features, rows, lengths, collate, *loading)
 
 
 @torch.inference_mode()
@@ -129,6 +147,7 @@ def _encode(
     batch_size: int,
     num_workers: int,
     progress: bool,
+    unreadable: UnreadablePictures | None,
 ) -> Tensor:
     if not lengths:
         raise ValueError("There is nothing to encode.")
@@ -138,18 +157,37 @@ def _encode(
     training = model.training
     model.eval()
     vectors: Tensor | None = None
-    for places, batch in zip(batches, _bar(loader, len(batches), progress), strict=True):
+    found = UnreadablePictures()
+    for places, (batch, missing) in zip(batches, _bar(loader, len(batches), progress), strict=True):
+        found.update(missing)
         part = encode(**batch.to(model.device)).float().cpu()
         vectors = part.new_empty(len(order), part.shape[1]) if vectors is None else vectors
         vectors[places] = part
     model.train(training)
     if vectors is None:
         raise ValueError("There is nothing to encode.")
+    if unreadable is None:
+        found.warn()
+    else:
+        unreadable.update(found)
     return vectors
 
 
-def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[BatchFeature]:
+def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[tuple[BatchFeature, UnreadablePictures]]:
     return iter(tqdm(batches, total=total, desc="encoding", disable=not progress))
+
+
+def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
+    """Rows whose pictures `datasets` leaves as they are: it stops at one that cannot be read."""
+    if not isinstance(rows, datasets.Dataset):
+        return rows
+    table: datasets.Dataset = rows
+    for name, feature in table.features.items():
+        one = getattr(feature, "feature", feature)  # of a list of pictures, what it holds
+        if isinstance(one, datasets.Image) and one.decode:
+            undecoded = datasets.Image(decode=False)
+            table = table.cast_column(name, undecoded if one is feature else datasets.List(undecoded))
+    return table
 
 
 def column(rows: Sequence[dict], name: str) -> Sequence[str]:

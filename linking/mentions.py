@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
+from dim.corpora.pictures import load_picture
 from dim.processing_dim import find_mention
 
 NOWHERE = (-1, -1)
@@ -35,6 +37,23 @@ def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
     if not spans:
         raise ValueError(f"Mark the mention by double brackets, as in 'We saw [[Turkey]].'; got {sentence[:80]!r}.")
     return text + sentence[last:], spans
+
+
+def read_pictures(image: Any) -> Any:
+    """Reads what somebody gave as a mention's picture, so that one that cannot be read is an error at once.
+
+    Args:
+        image: A picture in any form that `load_picture` takes, several in a list, or None.
+
+    Returns:
+        The RGB image, the list of them, or None.
+
+    Raises:
+        PictureError: If one cannot be read.
+    """
+    if isinstance(image, list | tuple):
+        return [load_picture(one) for one in image]
+    return None if image is None else load_picture(image)
 
 
 def mention_row(

@@ -54,7 +54,7 @@ def forker():
 
     yield start, status
     process.stdin.close()
-    process.wait(10)
+    process.wait(60)
 
 
 @pytest.mark.parametrize("kills, count", [(5, 150), pytest.param(50, 1500, marks=pytest.mark.slow)])

@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from dim.cli import main
-
+pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
 pytest.importorskip("fastapi", reason="`transformers serve` needs fastapi and uvicorn")
 pytest.importorskip("uvicorn", reason="`transformers serve` needs fastapi and uvicorn")
+
+from dim.cli import main
+from dim.linking.kb import KnowledgeBase
+
 COUNT = 100
 
 
@@ -87,9 +90,9 @@ def server(llama_dir, tmp_path_factory):
 def test_a_knowledge_base_of_100_entities(server, llama_dir, tmp_path, capsys, api):
     count = COUNT if api == "chat" else 10
     rows = [{"id": f"Q{n}", "name": f"Name {n}", "description": f"text {n}"} for n in range(count)]
-    (tmp_path / "kb.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    KnowledgeBase.create(tmp_path / "kb", rows)
     out = tmp_path / "new.jsonl"
-    command = ["enhance", str(tmp_path / "kb.jsonl"), "--model", str(llama_dir), "--base-url", server, "--api", api]
+    command = ["enhance", str(tmp_path / "kb"), "--model", str(llama_dir), "--base-url", server, "--api", api]
     command += ["--out", str(out), "--max-answer-tokens", "8", "--prompt", "paper", "--concurrency", "4"]
     assert main(command) == 0
     told = capsys.readouterr().out

@@ -7,6 +7,7 @@ import os
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from dim.corpora.pictures import PictureError, load_picture
+from dim.corpora.pictures import PictureError, UnreadablePictures, load_picture
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "images"
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)
@@ -298,9 +299,59 @@ class TestSize:
         with pytest.raises(PictureError, match="has 9000 x 9000 pixels: 1 to 80000000"):
             load_picture(bomb)
 
-    def test_what_pillow_itself_refuses(self):
-        with pytest.raises(PictureError, match="is too large for Pillow"):
-            load_picture(png(2, 8, (50_000, 50_000), b""))
+    @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+    def test_beyond_what_pillow_itself_refuses_the_reason_is_ours(self):
+        with pytest.raises(PictureError, match=r"has more than 80000000 pixels: 1 to 80000000 are accepted \(max_pix"):
+            load_picture(png(2, 8, (20_000, 20_000), b""))
+        with pytest.raises(PictureError, match=r"has 20000 x 20000 pixels: 1 to 300000000 are accepted"):
+            load_picture(png(2, 8, (20_000, 20_000), b""), max_pixels=300_000_000)
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF"])
+    def test_the_users_limit_is_the_only_one(self, monkeypatch, kind):
+        """Pillow's bound lies far below the picture, wherever Pillow looks at it."""
+        frames = [Image.effect_noise((30, 20), 50).convert("P" if kind == "GIF" else "RGB") for _ in range(2)]
+        animated = {"save_all": True, "append_images": frames[1:], "disposal": 2} if kind == "GIF" else {}
+        content = encode(frames[0], kind, **animated)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert load_picture(content, max_pixels=600).size == (30, 20)
+            with pytest.raises(PictureError, match="1 to 599 are accepted"):
+                load_picture(content, max_pixels=599)
+            with pytest.raises(PictureError, match="1 to 20 are accepted") as caught:
+                load_picture(content, max_pixels=20)
+        assert caught.value.reason == "too large"
+        assert Image.MAX_IMAGE_PIXELS == 20
+
+    def test_limits_of_several_threads_do_not_get_in_each_others_way(self, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+        small, large = encode(Image.effect_noise((30, 20), 50)), encode(Image.effect_noise((300, 200), 50))
+
+        def load(number: int) -> bool:
+            picture = load_picture(large, max_pixels=60_000) if number % 2 else load_picture(small, max_pixels=600)
+            return picture.size == ((300, 200) if number % 2 else (30, 20))
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(load, range(400)))
+        assert Image.MAX_IMAGE_PIXELS == 20
+
+    def test_a_part_that_claims_more_than_the_whole_is_refused(self):
+        """A GIF of one pixel whose frame says that it is 65,535 x 65,535, and asks for that memory."""
+        content = bytearray(encode(Image.new("P", (1, 1)), "GIF", disposal=2))
+        place = content.index(b",\0\0\0\0\1\0\1\0")
+        content[place + 5 : place + 9] = b"\xff\xff\xff\xff"
+        for limit in (80_000_000, 500_000_000):
+            with pytest.raises(PictureError, match="more than|has 65535 x 65535") as caught:
+                load_picture(bytes(content), max_pixels=limit)
+            assert caught.value.reason == "too large"
+
+    @pytest.mark.slow
+    def test_a_real_picture_of_400_million_pixels(self):
+        content = encode(Image.new("L", (20_000, 20_000), 7))
+        with pytest.raises(PictureError, match="1 to 80000000 are accepted"):
+            load_picture(content)
+        picture = load_picture(content, max_pixels=400_000_000)
+        assert (picture.size, picture.getpixel((19_999, 19_999))) == ((20_000, 20_000), (7, 7, 7))
 
     def test_an_image_without_pixels(self):
         with pytest.raises(PictureError, match="'<PIL image>': has 0 x 5 pixels"):
@@ -320,6 +371,48 @@ class TestSize:
     def test_max_pixels_below_1(self, stripes):
         with pytest.raises(ValueError, match="max_pixels is 0"):
             load_picture(stripes, max_pixels=0)
+
+
+class TestUnreadablePictures:
+    def test_every_fault_has_its_reason(self, tmp_path):
+        noise = encode(Image.effect_noise((64, 64), 50))
+        sources = {
+            "missing": tmp_path / "gone.png",
+            "directory": tmp_path,
+            "URL": "https://a.org/b.png",
+            "no regular file": os.devnull,
+            "unreadable file": tmp_path / ("x" * 300),
+            "empty": b"",
+            "SVG": b"<svg/>",
+            "no picture": b"hello",
+            "damaged": noise[: len(noise) // 2],
+            "too large": png(2, 8, (9000, 9000), b""),
+            "no pixels": Image.new("RGB", (0, 5)),
+            "unknown colour mode": Image.new("F", (1, 1)),
+            "no picture source": 3,
+        }
+        unreadable = UnreadablePictures()
+        assert [unreadable.load(source, reason) for reason, source in sources.items()] == [None] * len(sources)
+        assert unreadable.found == {reason: [reason] for reason in sources}
+        assert unreadable.load(noise, "sound").size == (64, 64)
+        assert len(unreadable) == len(sources)
+
+    def test_one_warning_counts_all_and_names_the_first(self):
+        unreadable, other = UnreadablePictures(), UnreadablePictures()
+        for number in range(2000):
+            other.load(b"", f"m{number}")
+        unreadable.load("nowhere.png", None)
+        unreadable.update(other)
+        expected = (
+            r"^2,001 pictures cannot be read and are left out: 2,000 empty \(m0, m1, m2, \.\.\.\), "
+            r"1 missing \(picture 'nowhere.png'\)$"
+        )
+        with pytest.warns(UserWarning, match=expected) as told:
+            unreadable.warn()
+        assert len(told) == 1
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            UnreadablePictures().warn()
 
 
 def _files() -> list[bytes]:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.corpora.pictures import PictureSource, load_picture
+from dim.corpora.pictures import PictureError, PictureSource, UnreadablePictures, load_picture
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -86,10 +86,11 @@ class PictureBank:
     Args:
         pixels: `(P, 3, h, w)`, 8 bits, after the image processor's resizing and cropping.
         image_processor: Gives the rescaling and normalisation that turn pixels into the tower's inputs.
+        places: Row in `pixels` of each picture that may be asked for, -1 for one that cannot be read, `(N,)`.
     """
 
-    def __init__(self, pixels: Tensor, image_processor: object):
-        self.pixels = pixels
+    def __init__(self, pixels: Tensor, image_processor: object, places: Tensor):
+        self.pixels, self.places = pixels, places
         self.factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0  # type: ignore[attr-defined]
         normalise = image_processor.do_normalize  # type: ignore[attr-defined]
         mean = image_processor.image_mean if normalise else [0.0] * 3  # type: ignore[attr-defined]
@@ -107,26 +108,38 @@ class PictureBank:
             path: The file, made anew.
 
         Returns:
-            The bank.
-
-        Raises:
-            PictureError: If a picture cannot be read; the message names it.
+            The bank. Pictures that cannot be read are masked wherever they are asked for, and told in one warning.
         """
 
-        def decode(row: int) -> np.ndarray:
-            image = load_picture(load[row]())
+        def decode(row: int) -> np.ndarray | PictureError:
+            try:
+                image = load_picture(load[row]())
+            except PictureError as error:
+                return error
             pixels = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
             return np.asarray(pixels["pixel_values"][0]).astype(np.uint8)  # (3, h, w)
 
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels: np.memmap | None = None
+        places, count = torch.full((len(load),), -1), 0
+        unreadable = UnreadablePictures()
         with ThreadPoolExecutor() as pool:
-            for row, picture in enumerate(tqdm(pool.map(decode, range(len(load))), total=len(load), desc="pictures")):
+            decoded = pool.map(decode, range(len(load)))
+            for row, picture in enumerate(tqdm(decoded, total=len(load), desc="pictures", disable=not load)):
+                if isinstance(picture, PictureError):
+                    unreadable.add(picture)
+                    continue
                 if pixels is None:
                     pixels = np.memmap(path, np.uint8, "w+", shape=(len(load), *picture.shape))
-                pixels[row] = picture
-        return cls(torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if pixels is None else torch.from_numpy(pixels),
-                   processor.image_processor)  # fmt: skip
+                pixels[count] = picture
+                places[row], count = count, count + 1
+        unreadable.warn()
+        kept = torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if pixels is None else torch.from_numpy(pixels[:count])
+        return cls(kept, processor.image_processor, places)
+
+    def rows_of(self, sources: Tensor) -> Tensor:
+        """Rows in `pixels` of pictures by their place among the sources; -1 for none, and for one that cannot be read."""
+        return torch.cat([self.places, torch.tensor([-1])])[sources]
 
     def fetch(self, rows: Tensor, prefix: str, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
         """The model's inputs for pictures `rows` of shape `(B,)` or `(E, N)`; -1 where there is none.
@@ -143,15 +156,20 @@ class PictureBank:
         if change is not None:
             present = change(present)
         pixels = torch.zeros(*rows.shape, *present.shape[1:])
-        pixels[mask] = (present - self.mean) / self.std
+        pixels[mask] = self._normalised(present)
         return {f"{prefix}pixel_values": pixels, f"{prefix}pixel_mask": mask}
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
 
     def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
         """Runs the vision tower once over every picture, or reads what it gave the same tower and pictures before."""
+        if not len(self.pixels):
+            return
         path = cache / f"pictures-{_fingerprint(model, 'vision', (self.pixels, self.mean, self.std))}.safetensors"
 
         def vectors(rows: Tensor) -> Tensor:
-            return model.pool_pictures(self.fetch(rows, "")["pixel_values"].to(device))
+            return model.pool_pictures(self._normalised(self.pixels[rows].float() * self.factor).to(device))
 
         self.pooled = _cached(path, "encoding pictures", vectors, len(self.pixels), batch_size)
 

@@ -74,7 +74,6 @@ class MELData:
 
     Raises:
         ValueError: If the dataset lacks a column, a split or an entity; the message says which.
-        PictureError: If a picture cannot be read.
     """
 
     def __init__(self, arguments: DataArguments, processor: DIMProcessor, picture_file: Path, config: DIMConfig):
@@ -95,7 +94,10 @@ class MELData:
         if config.uses_pictures:
             pictures = {split: _mention_pictures(mentions, loaders) for split, mentions in splits.items()}
             entity_pictures = _entity_pictures(entities, loaders)
-        self.pictures = PictureBank.build(loaders, processor, picture_file) if loaders else None
+        bank = PictureBank.build(loaders, processor, picture_file)
+        pictures = {split: bank.rows_of(places) for split, places in pictures.items()}
+        entity_pictures = bank.rows_of(entity_pictures)
+        self.pictures = bank if len(bank.pixels) else None  # none of them may be there, or be readable
         self.entities = self._entity_side(entities, entity_pictures)
         self.names = name_features(entities) if config.num_lexical_features else None
         masking = arguments.mention_masking > 0

@@ -1,4 +1,4 @@
-"""`dim kb create`, `add`, `remove`, `encode`, `info`, `versions`, `restore`, `export` and `import`."""
+"""`dim kb create`, `add`, `remove`, `encode`, `refresh`, `info`, `versions`, `restore`, `export` and `import`."""
 
 import argparse
 import json
@@ -6,7 +6,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dim.enhancement.options import Asking, add_asking
+from dim.linking.kb.database import is_local
+
 if TYPE_CHECKING:
+    from dim.enhancement.ledger import Ledger
     from dim.linking.kb.store import KnowledgeBase
 
 _SOURCE = "a .jsonl, .csv or .parquet file, MIMIC's kb_entity.json, or a dataset with the config `entities`"
@@ -46,6 +50,15 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     encode.add_argument("--model", required=True, help="folder or Hub name of a DIM")
     _add_encoding(encode)
 
+    refresh = action("refresh", "renew descriptions by a language model, and with --encoder encode what changed")
+    which = refresh.add_mutually_exclusive_group(required=True)
+    which.add_argument("--older-than", metavar="AGE", help="descriptions older than this: 90d, 12w or 36h")
+    which.add_argument("--ids", nargs="+", metavar="ID", help="descriptions of these entities")
+    refresh.add_argument("--out", type=Path, metavar="FILE", help="JSONL of them (default: KB.refresh.jsonl)")
+    refresh.add_argument("--encoder", metavar="MODEL", help="folder or Hub name of the DIM that encoded the rest")
+    add_asking(refresh)
+    _add_encoding(refresh)
+
     info = action("info", "show what a knowledge base holds")
     info.add_argument("--json", action="store_true", help="print JSON instead of lines")
     versions = action("versions", "list the versions")
@@ -72,7 +85,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 def _create(arguments: argparse.Namespace) -> int:
     from dim.linking.kb.store import KnowledgeBase
 
-    encoder = _Encoder(arguments) if arguments.model else None
+    encoder = _Encoder(arguments, arguments.model) if arguments.model else None
     kb = KnowledgeBase.create(arguments.kb, arguments.source, overwrite=arguments.overwrite, progress=True)
     if encoder is not None:
         encoder(kb)
@@ -84,12 +97,9 @@ def _add(arguments: argparse.Namespace) -> int:
     from dim.linking.kb.store import KnowledgeBase
 
     kb = KnowledgeBase.open(arguments.kb)
-    encoder = _Encoder(arguments) if arguments.model else None
+    encoder = _Encoder(arguments, arguments.model) if arguments.model else None
     print(f"{kb.upsert(arguments.source):,} entities added or changed")
-    if encoder is not None:
-        encoder(kb)
-    elif kb.width:
-        print(f"not encoded yet: {kb.encoders().get(None, 0):,} (dim kb encode {kb.uri} --model MODEL)")
+    _encode_changed(kb, encoder)
     return 0
 
 
@@ -114,14 +124,55 @@ def _encode(arguments: argparse.Namespace) -> int:
     from dim.linking.kb.store import KnowledgeBase
 
     kb = KnowledgeBase.open(arguments.kb)
-    _Encoder(arguments)(kb)
+    _Encoder(arguments, arguments.model)(kb)
     return 0
 
 
-class _Encoder:
-    """The model of the arguments, loaded before anything is written."""
+def _refresh(arguments: argparse.Namespace) -> int:
+    from dim.enhancement.refresh import chosen, cutoff, older_than, texts_of, write_back
+    from dim.linking.kb.store import KnowledgeBase
 
-    def __init__(self, arguments: argparse.Namespace):
+    kb = KnowledgeBase.open(arguments.kb)
+    if arguments.out is None:
+        if not is_local(kb.uri):
+            raise ValueError(f"{kb.uri} is no folder: say by --out FILE where answers are kept.")
+        folder = Path(kb.uri).resolve()
+        arguments.out = folder.with_name(f"{folder.name}.refresh.jsonl")
+    asking = Asking(arguments)
+    since = "" if arguments.ids else cutoff(arguments.older_than)
+    entities = texts_of(kb, chosen(kb, arguments.ids) if arguments.ids else older_than(kb, since))
+    if arguments.dry_run:
+        asking.estimate(entities, since)
+        return 0
+    encoder = _Encoder(arguments, arguments.encoder) if arguments.encoder else None
+    if encoder is not None:
+        encoder.check(kb)
+
+    def work(ledger: "Ledger") -> None:
+        ledger.drop_before(since)
+        if there := len(ledger.keys()):
+            print(f"{there:,} answers of a refresh that was not finished are in {asking.answers}")
+        result = asking(entities, ledger)
+        write_back(kb, entities, result)
+        asking.report(result)
+        _encode_changed(kb, encoder)
+        if not result.failed and not result.not_asked:
+            ledger.clear()  # the next refresh asks anew
+
+    return asking.run(work)
+
+
+def _encode_changed(kb: "KnowledgeBase", encoder: "_Encoder | None") -> None:
+    if encoder is not None:
+        encoder(kb)
+    elif kb.width:
+        print(f"not encoded yet: {kb.encoders().get(None, 0):,} (dim kb encode {kb.uri} --model MODEL)")
+
+
+class _Encoder:
+    """A model, loaded before anything is written."""
+
+    def __init__(self, arguments: argparse.Namespace, model: str):
         import torch
 
         from dim.linking.loading import load_dim
@@ -131,7 +182,19 @@ class _Encoder:
         self.options = {"batch_size": arguments.batch_size, "num_workers": arguments.workers, "progress": True}
         self.dtype = getattr(torch, arguments.dtype)
         self.device = arguments.device
-        self.model, self.processor = load_dim(arguments.model)
+        self.model, self.processor = load_dim(model)
+
+    def check(self, kb: "KnowledgeBase") -> None:
+        """Raises a `ValueError` if another model, or none, encoded the knowledge base: all of it would be encoded."""
+        from dim.linking.loading import fingerprint
+
+        if not kb.width:
+            raise ValueError(
+                f"Nothing in {kb.uri} is encoded: leave --encoder out, or encode it first by dim kb encode."
+            )
+        others = set(kb.table(["encoder"])["encoder"].to_pylist()) - {None, fingerprint(self.model, self.processor)}
+        if others:
+            raise ValueError(f"{kb.uri} was encoded by another model than --encoder; encode it by dim kb encode first.")
 
     def __call__(self, kb: "KnowledgeBase") -> None:
         from accelerate import PartialState

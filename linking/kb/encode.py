@@ -1,5 +1,6 @@
 """Encoding a knowledge base: only what changed, by several processes, and on from where it was stopped."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import gather
 from tqdm.auto import tqdm
 
+from dim.corpora.pictures import UnreadablePictures
 from dim.linking.encoding import BATCH_SIZE, encode_entities
 from dim.linking.kb.rows import CONTENT, vector_arrays, vector_schema
 from dim.linking.loading import fingerprint
@@ -37,7 +39,7 @@ def encode_entities_of(
 
     Every `part_rows` rows are one commit, so after a kill the next call goes on. Rows that others add or change
     meanwhile are left for the next call. Started by `accelerate launch`, the processes share each part, and the first
-    one writes.
+    one writes. A picture that cannot be read is left out, and told in one warning of each process.
 
     Args:
         kb: The knowledge base.
@@ -54,7 +56,6 @@ def encode_entities_of(
 
     Raises:
         ValueError: If the model gives NaN or infinity, or a size is less than 1.
-        PictureError: If a picture cannot be read.
     """
     if batch_size < 1 or part_rows < 1:
         raise ValueError(f"Batches and parts must have at least 1 row, got {batch_size} and {part_rows}.")
@@ -67,6 +68,8 @@ def encode_entities_of(
     before = kb.checkout(kb.version)
     pending = before.pending(encoder)
     state.wait_for_everyone()  # nobody writes before everybody knows what there is to do
+    unreadable = UnreadablePictures()
+    encode = partial(encode_entities, batch_size=batch_size, num_workers=num_workers, unreadable=unreadable)
     hidden = not (progress and state.is_main_process)
     with tqdm(total=len(pending), desc="encoding", unit="entity", disable=hidden) as bar:
         for start in range(0, len(pending), part_rows):
@@ -76,7 +79,7 @@ def encode_entities_of(
             vectors = torch.zeros(0, width)
             if mine:
                 with torch.autocast(model.device.type, dtype, enabled=dtype != torch.float32):
-                    vectors = encode_entities(model, processor, mine, batch_size=batch_size, num_workers=num_workers)
+                    vectors = encode(model, processor, mine)
             vectors = _gathered(state, vectors, len(part))
             if not torch.isfinite(vectors).all():
                 row = int((~torch.isfinite(vectors)).any(dim=1).nonzero()[0])
@@ -84,6 +87,7 @@ def encode_entities_of(
             if state.is_main_process:
                 kb.write_vectors(encoded(part, vectors.numpy(), encoder))
             bar.update(len(part))
+    unreadable.warn()
     if state.is_main_process and len(pending):
         kb.finish(progress)
     state.wait_for_everyone()
