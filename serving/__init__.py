@@ -1,0 +1,1 @@
+"""The linker as a web service: `dim serve`."""

@@ -1,0 +1,248 @@
+"""The service as its clients see it: a real process, asked over HTTP."""
+
+import asyncio
+import base64
+import json
+import re
+
+import httpx2 as httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from prometheus_client.parser import text_string_to_metric_families
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from serving_server import ENTITIES, TOKEN, WORDS, data_url, error_of, make, png, serving
+
+from dim.linking.linker import DIMLinker
+
+WRITER = {"Authorization": f"Bearer {TOKEN}"}
+EXAMPLES = 12  # requests of each operation
+TOLERANCE = 1e-4  # of scores and confidences: what a mention is batched with changes the last bits of float32
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_dim_dir, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("serving"), tiny_dim_dir)
+
+
+@pytest.fixture(scope="module")
+def linker(folders):
+    return DIMLinker.from_pretrained(*folders, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def server(folders):
+    with serving(*folders, "--device", "cpu", token=TOKEN) as found:
+        yield found
+
+
+@pytest.fixture
+def client(server):
+    with httpx.Client(base_url=server.url, timeout=30) as made:
+        yield made
+
+
+def linked(client, *mentions, **options):
+    """The results of a request."""
+    answer = client.post("/link", json={"mentions": list(mentions), **options})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["results"]
+
+
+def equal(result, links):
+    """Whether an answer is the linker's, up to the tolerance."""
+    expected = links.to_dict()["entities"]
+    assert [entity["id"] for entity in result["entities"]] == [entity["id"] for entity in expected]
+    for entity, other in zip(result["entities"], expected, strict=True):
+        assert entity["score"] == pytest.approx(other["score"], abs=TOLERANCE)
+        assert entity["confidence"] == pytest.approx(other["confidence"], abs=TOLERANCE)
+        assert {**entity, "score": 0, "confidence": 0} == {**other, "score": 0, "confidence": 0}
+
+
+# ----------------------------------------------------------------------------------------------------------- answers
+
+
+def test_health_and_documentation(client, folders):
+    health = client.get("/health").json()
+    assert health["status"] == "ok"
+    assert health["model"] == str(folders[0])
+    assert health["entities"] >= len(ENTITIES)
+    assert client.get("/docs").status_code == 200
+    assert client.get("/health").headers["x-content-type-options"] == "nosniff"
+
+
+def test_ways_to_ask(client, linker):
+    red, blue = png("red"), png("blue")
+    questions = [
+        ({"sentence": "We saw [[Amber]] here."}, ("We saw [[Amber]] here.",)),
+        ({"sentence": "We saw Amber here.", "mention": "Amber"}, ("We saw Amber here.", "Amber")),
+        ({"sentence": "", "mention": "Coral"}, ("", "Coral")),
+        ({"sentence": "Jade", "mention": "Jade", "images": [data_url(red)]}, ("Jade", "Jade", red)),
+        ({"sentence": "[[Jade]]", "images": [data_url(red), data_url(blue)]}, ("[[Jade]]", None, [red, blue])),
+    ]  # fmt: skip
+    for mention, arguments in questions:
+        [result] = linked(client, mention, k=3)
+        equal(result, linker(*arguments, k=3))
+    [by_span] = linked(client, {"sentence": "We saw Amber here.", "start": 7, "end": 12})
+    assert (by_span["mention"], by_span["start"], by_span["end"]) == ("Amber", 7, 12)
+    equal(by_span, linker("We saw Amber here.", span=(7, 12)))
+    both = linked(client, questions[0][0], questions[3][0], k=64)
+    for result, (_, arguments) in zip(both, (questions[0], questions[3]), strict=True):
+        equal(result, linker(*arguments, k=64))
+
+
+def test_why(client, linker):
+    [result] = linked(client, {"sentence": "[[Amber]]", "images": [data_url(png())]}, k=2, why=True)
+    expected = linker("[[Amber]]", image=png(), k=2, why=True)
+    assert [entity["id"] for entity in result["entities"]] == [entity.id for entity in expected]
+    why = result["entities"][0]["why"]
+    assert why["found_by"] == expected[0].why["found_by"]
+    assert why["without_picture"] == pytest.approx(expected[0].why["without_picture"], abs=TOLERANCE)
+
+
+def test_multipart(client, linker):
+    asked = {
+        "mentions": [
+            {"sentence": f"[[{word}]]", "images": [f"upload:{part}"]} for word, part in (("Amber", "a"), ("Jade", "b"))
+        ]
+    }
+    parts = {"a": ("a.png", png("red")), "b": ("b.png", png("blue"))}
+    answer = client.post("/link", data={"request": json.dumps(asked)}, files=parts)
+    assert answer.status_code == 200, answer.text
+    for result, (word, colour) in zip(answer.json()["results"], (("Amber", "red"), ("Jade", "blue")), strict=True):
+        equal(result, linker(f"[[{word}]]", image=png(colour)))
+
+
+def test_answers_of_64_clients_at_once_are_each_its_own(server, linker, client):
+    """Every client asks something else; a swapped answer would show."""
+    sentences = [f"Number {row} of the [[{WORDS[row % 10]} number {row}]] stones." for row in range(64)]
+    expected = [linker(sentence, k=4) for sentence in sentences]
+    before = batches(client)
+
+    async def ask():
+        async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=httpx.Limits(max_connections=64)) as many:
+
+            async def one(row):
+                found = []
+                for _ in range(3):
+                    body = {"mentions": [{"sentence": sentences[row]}], "k": 4}
+                    found.append(await many.post("/link", json=body))
+                return found
+
+            return await asyncio.gather(*(one(row) for row in range(64)))
+
+    for answers, links in zip(asyncio.run(ask()), expected, strict=True):
+        for answer in answers:
+            assert answer.status_code == 200, answer.text
+            equal(answer.json()["results"][0], links)
+    mentions, count = (now - then for now, then in zip(batches(client), before, strict=True))
+    assert mentions == 192
+    assert count < 192 / 2  # they were linked together
+
+
+def batches(client):
+    """Mentions linked so far, and in how many batches."""
+    found = {sample.name: sample.value for sample in samples(client)}
+    return found["dim_batch_mentions_sum"], found["dim_batch_mentions_count"]
+
+
+def samples(client):
+    text = client.get("/metrics").text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+# ---------------------------------------------------------------------------------------------------------- entities
+
+
+@pytest.mark.parametrize("name", ["Q1", "http://some.org/entity/1?a=b", 'it\'s "Ø" %2F #1'])
+def test_a_change_is_seen_by_the_next_question(client, name):
+    path = "/entities/" + "".join(f"%{byte:02X}" for byte in name.encode())
+    given = {"name": "Zeolite", "aliases": ["boiling stone"], "description": "it swells", "extra": {"a": [1, None]},
+             "images": [data_url(png())]}  # fmt: skip
+    assert error_of(client.get(path))[:2] == (404, "not_found")
+    added = client.put(path, json=given, headers=WRITER)
+    assert added.status_code == 201, added.text
+    [result] = linked(client, {"sentence": "[[Zeolite]]"}, k=64)
+    assert name in [entity["id"] for entity in result["entities"]]
+    found = client.get(path).json()
+    assert found["id"] == name
+    assert {field: found["entity"][field] for field in given if field != "images"} == {
+        field: value for field, value in given.items() if field != "images"
+    }
+    assert base64.b64decode(found["entity"]["images"][0].partition(",")[2]) == png()
+    assert client.put(path, json=found["entity"], headers=WRITER).status_code == 200
+    changed = {**found["entity"], "name": "Quartz"}
+    assert client.put(path, json=changed, headers=WRITER).json()["entity"] == changed
+    [result] = linked(client, {"sentence": "[[Zeolite]]"}, k=64)
+    assert {entity["id"]: entity["name"] for entity in result["entities"]}[name] == "Quartz"
+    assert client.delete(path, headers=WRITER).status_code == 204
+    [result] = linked(client, {"sentence": "[[Zeolite]]"}, k=64)
+    assert name not in [entity["id"] for entity in result["entities"]]
+    assert error_of(client.delete(path, headers=WRITER))[:2] == (404, "not_found")
+
+
+def test_what_is_put_is_encoded_as_the_knowledge_base_would(client, linker):
+    entity = {"name": "Amber number 0", "description": "a stone of amber, the 0th"}  # another's text, so its vector
+    assert client.put("/entities/twin", json=entity, headers=WRITER).status_code == 201
+    assert linker.kb.refresh()
+    mine, other = linker.kb.vectors([linker.kb.row_of[name] for name in ("twin", "e0")])
+    assert mine.tolist() == pytest.approx(other.tolist(), abs=1e-5)
+    assert None not in linker.kb.encoders()
+    assert client.delete("/entities/twin", headers=WRITER).status_code == 204
+
+
+@pytest.mark.parametrize("given", [None, "Bearer let me", TOKEN, "Basic bGV0IG1lIGlu", "Bearer lét".encode()])
+def test_changes_need_the_token(client, given):
+    given = {} if given is None else {"Authorization": given}
+    before = client.get("/entities/e0").json()
+    for answer in (
+        client.put("/entities/e0", json={"name": "x"}, headers=given),
+        client.delete("/entities/e0", headers=given),
+    ):
+        assert error_of(answer)[:2] == (401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert TOKEN not in answer.text
+    assert client.get("/entities/e0").json() == before
+
+
+@pytest.mark.parametrize("body, message", [
+    ({}, "name: Field required"),
+    ({"name": "a", "id": "b"}, "id: Extra inputs"),
+    ({"name": "  "}, "field 'name': it is empty"),
+    ({"name": "a", "images": ["data:;base64,AAAA"]}, "'images.0': is no picture"),
+    ({"name": "a", "images": ["conftest.py"]}, r"images\.0: a picture is a data URL"),
+    ({"name": "a", "description": "a" * 20_001}, "description: String should have at most 20000"),
+])  # fmt: skip
+def test_entities_that_are_refused(client, body, message):
+    status, code, told = error_of(client.put("/entities/new", json=body, headers=WRITER))
+    assert (status, code) == (422, "invalid")
+    assert re.search(message, told)
+    assert client.get("/entities/new").status_code == 404
+
+
+# ---------------------------------------------------------------------------------------------------------- OpenAPI
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
+def test_openapi_document_is_kept_to(server, mode):
+    """Requests made from the document, right and wrong ones: no 5xx, and every answer is one that it describes."""
+    schema = schemathesis.openapi.from_url(server.url + "/openapi.json")
+    checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+    asked = []
+    for operation in (found.ok() for found in schema.get_all_operations()):
+        if mode.is_negative and not (operation.path_parameters or operation.body):
+            continue  # there is nothing to get wrong
+
+        @given(case=operation.as_strategy(mode))
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        def ask(case):
+            asked.append(case.call_and_validate(headers=WRITER, checks=checks).status_code)
+
+        ask()
+    assert len(asked) > EXAMPLES
+    assert (200 in asked) if mode.is_positive else (422 in asked)

@@ -1,0 +1,232 @@
+"""The service against clients that mean no good, or have no luck: large, slow, broken, gone; and its own end."""
+
+import concurrent.futures
+import json
+import re
+import socket
+import time
+
+import httpx2 as httpx
+import pytest
+from serving_server import ENTITIES, WORDS, data_url, error_of, make, png, serving
+
+from dim.linking.linker import DIMLinker
+
+LIMIT = 100_000  # bytes of a body
+HEAD = b"POST /link HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_dim_dir, tmp_path_factory):
+    return make(tmp_path_factory.mktemp("serving"), tiny_dim_dir)
+
+
+@pytest.fixture(scope="module")
+def server(folders):
+    """A service of narrow limits that links each request alone."""
+    limits = ["--max-batch", "1", "--timeout", "3", "--max-body", "0.1", "--max-pixels", "0.01"]
+    with serving(*folders, "--device", "cpu", *limits) as found:
+        yield found
+
+
+@pytest.fixture
+def client(server):
+    with httpx.Client(base_url=server.url, timeout=30) as made:
+        yield made
+        assert made.get("/health").status_code == 200  # whatever a test did
+
+
+def raw(server, content, wait=10.0):
+    """Everything that the service answers to some bytes until it closes the connection or `wait` is over."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=wait) as connection:
+        connection.sendall(content)
+        found = b""
+        while not found.endswith(b"}}") and (part := connection.recv(65536)):
+            found += part
+        return found
+
+
+def test_alone_in_its_batch_an_answer_is_the_linkers_bit_for_bit(client, folders):
+    linker = DIMLinker.from_pretrained(*folders, device="cpu")
+    for sentence, picture in (("We saw [[Amber]] here.", None), ("[[Jade]]", png())):
+        images = [] if picture is None else [data_url(picture)]
+        answer = client.post("/link", json={"mentions": [{"sentence": sentence, "images": images}], "k": 64})
+        expected = linker(sentence, image=picture, k=64).to_dict()
+        [result] = answer.json()["results"]
+        assert {name: result[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("asked, message", [
+    ({}, "mentions: Field required"),
+    ({"mentions": []}, "mentions: List should have at least 1 item"),
+    ({"mentions": [{"sentence": "[[a]]"}] * 65}, "mentions: List should have at most 64 items"),
+    ({"mentions": [{"sentence": "[[a]]"}], "k": 65}, "k: Input should be less than or equal to 64"),
+    ({"mentions": [{"sentence": "[[a]]", "picture": ""}]}, r"mentions\.0\.picture: Extra inputs"),
+    ({"mentions": [{"sentence": 1}]}, r"mentions\.0\.sentence: Input should be a valid string"),
+    ({"mentions": [{"sentence": "a" * 20_001}]}, r"mentions\.0\.sentence: String should have at most 20000"),
+    ({"mentions": [{"sentence": "[[a]]"}, {"sentence": "a"}]}, r"mentions\.1: Mark the mention by double brackets"),
+    ({"mentions": [{"sentence": "[[a]] [[b]]"}]}, r"mentions\.0: Several mentions are marked"),
+    ({"mentions": [{"sentence": "a", "mention": " "}]}, r"mentions\.0: The mention is empty"),
+    ({"mentions": [{"sentence": " ", "mention": "a"}]}, r"mentions\.0: The mention and its sentence must be more"),
+    ({"mentions": [{"sentence": "a b", "start": 1, "end": 2}]}, r"mentions\.0: The mention and its sentence must be"),
+    ({"mentions": [{"sentence": "a", "start": 0}]}, r"mentions\.0: Give both start and end"),
+    ({"mentions": [{"sentence": "a", "start": 0, "end": 9}]}, r"mentions\.0: The span \(0, 9\) does not lie"),
+    ({"mentions": [{"sentence": "[[a]]", "images": [""] * 9}]}, r"mentions\.0\.images: List should have at most 8"),
+])  # fmt: skip
+def test_questions_that_are_refused(client, asked, message):
+    status, code, told = error_of(client.post("/link", json=asked))
+    assert (status, code) == (422, "invalid")
+    assert re.search(message, told)
+
+
+BODIES = [b"", b"{", b"[]", b"null", b'{"mentions": NaN}', b"[" * 50_000]
+BODIES += [b'{"mentions": [{"sentence": "\\ud800"}]}', b'{"mentions": [{"sentence": "\xff"}]}']
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("method, path", [("POST", "/link"), ("PUT", "/entities/a")])
+def test_bodies_that_are_no_question(client, method, path, body):
+    status, code, _ = error_of(client.request(method, path, content=body, headers={"Content-Type": "application/json"}))
+    assert (status, code) in {(422, "invalid"), (400, "bad_request")}
+
+
+def test_nested_and_odd_fields_of_an_entity(client):
+    for extra in ('{"a":' * 400 + "1" + "}" * 400, '{"a": 1e999}', '{"a": NaN}', '{"a": "\\ud800"}'):
+        body = '{"name": "x", "extra": ' + extra + "}"
+        answer = client.put("/entities/odd", content=body, headers={"Content-Type": "application/json"})
+        if answer.status_code != 201:
+            assert error_of(answer)[:2] in {(422, "invalid"), (400, "bad_request")}
+        else:
+            assert client.get("/entities/odd").status_code == 200
+            client.delete("/entities/odd")
+
+
+@pytest.mark.parametrize("source, message", [
+    ("data:image/png;base64,AAAA", r"picture 'mentions\.0\.images\.0': is no picture"),
+    (data_url(png()[:60]), r"'mentions\.0\.images\.0': is truncated or damaged"),
+    (data_url(png(width=101, height=100)), r"'mentions\.0\.images\.0': has 101 x 100 pixels: 1 to 10000 are accepted"),
+    ("data:image/png;base64,@", r"mentions\.0\.images\.0: the data URL is no base64"),
+    ("data:image/png,AAAA", r"mentions\.0\.images\.0: a data URL must be"),
+    ("/etc/hostname", r"mentions\.0\.images\.0: a picture is a data URL"),
+    ("file:///etc/hostname", r"mentions\.0\.images\.0: a picture is a data URL"),
+    ("http://127.0.0.1/a.png", r"mentions\.0\.images\.0: this service fetches no URLs"),
+    ("upload:a", r"mentions\.0\.images\.0: the body has no file part 'a'"),
+])  # fmt: skip
+def test_pictures_that_are_refused(client, source, message):
+    status, code, told = error_of(client.post("/link", json={"mentions": [{"sentence": "[[a]]", "images": [source]}]}))
+    assert (status, code) == (422, "invalid")
+    assert re.search(message, told)
+
+
+def test_multipart_that_is_refused(client):
+    twice = [("a", ("a", png())), ("a", ("a", png()))]
+    assert error_of(client.post("/link", data={"request": "{}"}, files=twice))[2] == "The part 'a' comes twice."
+    assert "needs the part 'request'" in error_of(client.post("/link", files=twice[:1]))[2]
+    assert "The part 'b' is no file" in error_of(client.post("/link", data={"b": "c"}, files=twice[:1]))[2]
+    broken = client.post("/link", content=b"--x", headers={"Content-Type": "multipart/form-data"})
+    assert error_of(broken)[:2] == (400, "bad_request")
+    assert error_of(client.post("/link", content=b"a"))[:2] == (415, "unsupported_media_type")
+
+
+def test_paths_methods_and_hosts(client):
+    assert error_of(client.get("/nothing"))[:2] == (404, "not_found")
+    assert error_of(client.get("/link"))[:2] == (405, "method_not_allowed")
+    assert client.post("/entities/a").headers["allow"] == "DELETE, GET, PUT"
+    for host in ("evil.example", "127.0.0.1.evil.example", "localhost:80:80", ""):
+        assert error_of(client.get("/health", headers={"Host": host}))[:2] == (421, "wrong_host")
+    for host in ("localhost", "LOCALHOST:1", "[::1]:80"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200
+
+
+# ------------------------------------------------------------------------------------------------- large, slow, gone
+
+
+def test_a_body_that_says_it_is_too_large_is_not_read(server, client):
+    began = time.monotonic()
+    answer = raw(server, HEAD % (LIMIT + 1))  # nothing of the body is sent
+    assert time.monotonic() - began < 2
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b'"code":"too_large"' in answer
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_chunked_body_is_cut_off_at_the_limit(client):
+    sent = 0
+
+    def chunks():
+        nonlocal sent
+        for _ in range(40):
+            sent += 10_000
+            yield b"a" * 10_000
+
+    assert error_of(client.post("/link", content=chunks()))[:2] == (413, "too_large")
+    just = b'{"mentions": [{"sentence": "[[Amber]]"}]}'
+    just += b" " * (LIMIT - len(just))
+    headers = {"Content-Type": "application/json"}
+    assert client.post("/link", content=iter([just[:7], just[7:]]), headers=headers).status_code == 200
+    assert error_of(client.post("/link", content=iter([just, b" "]), headers=headers))[:2] == (413, "too_large")
+
+
+def test_a_slow_client_is_told_so_and_others_are_not_slowed(server, client):
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(raw, server, HEAD % 90 + b"{")
+        for _ in range(5):
+            began = time.monotonic()
+            assert client.post("/link", json={"mentions": [{"sentence": "[[Amber]]"}]}).status_code == 200
+            assert time.monotonic() - began < 2
+        answer = slow.result()
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code":"slow_request"' in answer
+
+
+def test_clients_that_go_away(server, client):
+    body = json.dumps({"mentions": [{"sentence": f"[[{word}]]"} for word in WORDS], "k": 5}).encode()
+    head = (
+        b"POST /link HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        % len(body)
+    )
+    for content in (head[:30], head, head + body[:50], head + body):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(content)
+                # With nothing left to send, closing resets the connection instead of waiting.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    answer = client.post("/link", json={"mentions": [{"sentence": "[[Amber]]"}]})
+    assert answer.status_code == 200
+
+
+# ------------------------------------------------------------------------------------------------------- counters, end
+
+
+def test_counters(client):
+    client.get("/entities/e1")
+    client.get("/entities/e2")
+    text = client.get("/metrics").text
+    assert re.search(r'dim_http_requests_total\{code="200",method="GET",route="/entities/\{entity_id\}"\} \d', text)
+    assert "e2" not in re.findall(r'route="([^"]*)"', text)
+    for name in ("dim_queue_mentions 0", "dim_batch_mentions_bucket", "process_resident_memory_bytes",
+                 'dim_http_request_seconds_bucket{le="0.1",route="/link"}'):  # fmt: skip
+        assert name in text
+
+
+def test_sigterm_finishes_what_was_taken(folders):
+    mentions = [{"sentence": f"We saw [[{WORDS[row % 10]} number {row}]] here."} for row in range(64)]
+    with serving(*folders, "--device", "cpu") as server:
+
+        def ask(_):
+            with httpx.Client(base_url=server.url, timeout=60) as one:
+                return one.post("/link", json={"mentions": mentions})
+
+        ask(0)  # the first takes longer
+        with concurrent.futures.ThreadPoolExecutor(12) as threads:
+            answers = [threads.submit(ask, row) for row in range(12)]
+            concurrent.futures.wait(answers, return_when=concurrent.futures.FIRST_COMPLETED)
+            waiting = sum(not answer.done() for answer in answers)
+            assert server.end() == 0
+            assert [answer.result().status_code for answer in answers] == [200] * 12
+        assert waiting > 3
+        assert all(len(answer.result().json()["results"]) == 64 for answer in answers)
+        with pytest.raises(httpx.ConnectError):
+            ask(0)
+        assert "Traceback" not in server.process.stderr.read()
+    assert len(ENTITIES) == 100
