@@ -1,0 +1,54 @@
+"""Repositories that are Spaces: a demo, and a metric, which `evaluate.load` finds among the Spaces."""
+
+from pathlib import Path
+
+from dim.publishing.checks import check_files
+from dim.publishing.files import CARD, Publication, files_of, read_front, required
+
+_LEFT_OUT = (".pyc", ".log", ".tmp")
+
+
+def space_publication(folder: Path, target: str) -> Publication:
+    """What is pushed for a Space: every file of a folder, hidden ones apart.
+
+    Args:
+        folder: The folder, with a README.md that says what it runs on.
+        target: Name of the repository, `owner/name`.
+
+    Returns:
+        The publication, checked.
+
+    Raises:
+        ValueError: If the README.md or the app is missing, the card says nothing that a Space needs, or a file holds
+            what must not be published.
+    """
+    required(folder, [CARD], "a Space needs one, with sdk and app_file in its head")
+    front, _ = read_front(folder)
+    missing = next((name for name in ("sdk", "app_file", "license") if not front.get(name)), None)
+    if missing is not None:
+        raise ValueError(f"{folder / CARD} gives no {missing}, which a Space needs in its head.")
+    required(folder, [front["app_file"]], f"{CARD} names it as app_file")
+    files = tuple(file for file in files_of(folder, ["**/*"]) if not file.path.endswith(_LEFT_OUT))
+    check_files(files)
+    return Publication("space", target, files, sdk=front["sdk"])
+
+
+def metric_publication(folder: Path, target: str) -> Publication:
+    """What is pushed for a metric.
+
+    Args:
+        folder: Its folder, such as `metrics/mel_ranking`.
+        target: Name of the repository, `owner/name`; the metric's file must be called `name.py`.
+
+    Returns:
+        The publication, checked.
+
+    Raises:
+        ValueError: As [`space_publication`], or if `evaluate.load(target)` would not find the metric's file.
+    """
+    name = target.split("/")[-1]
+    required(folder, [f"{name}.py"], f"evaluate.load({target!r}) asks for it: call the repository as the file")
+    return space_publication(folder, target)
+
+
+__all__ = ["metric_publication", "space_publication"]
