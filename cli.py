@@ -10,6 +10,9 @@ from dim.evaluation.commands import add_commands as add_evaluation_commands
 from dim.experts.commands import add_commands as add_expert_commands
 from dim.linking.commands import add_commands as add_linking_commands
 from dim.linking.kb.commands import add_commands as add_kb_commands
+from dim.publishing.commands import add_commands as add_publishing_commands
+from dim.serving.commands import add_commands as add_serving_commands
+from dim.training.commands import add_commands as add_training_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     add_evaluation_commands(commands)
     add_kb_commands(commands)
     add_linking_commands(commands)
+    add_publishing_commands(commands)
+    add_serving_commands(commands)
+    add_training_commands(commands)
     commands.add_parser("train", help="train a model (`dim train --help` lists its options)", add_help=False)
 
     return parser

