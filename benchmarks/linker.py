@@ -1,6 +1,7 @@
 """The whole linker on real mentions: recall of the candidates, accuracy, confidence, NIL, mentions a second.
 
-    python benchmarks/linker.py --model runs/wikimel_text --dataset data/wikimel [--kb DIR] [--rerank 16] [--json FILE]
+    python benchmarks/linker.py --model runs/wikimel_text --dataset data/wikimel [--kb DIR] [--rerank 16]
+                                [--dtype bfloat16] [--json FILE]
 
 The mentions are those of the validation split, ranked by `DIMLinker` against every entity of the dataset. Confidence
 and NIL are those of `dim calibrate`: a fifth of the golds taken out of the candidates, five-fold cross-fitting by
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--dataset", help="folder of a dataset")
     parser.add_argument("--kb", help="a knowledge base of it, encoded by the model; made anew by default")
     parser.add_argument("--rerank", type=int, default=0, help="candidates that the model's reranker reads")
+    parser.add_argument("--dtype", default="float32", help="of the arithmetic that reads mentions")
     parser.add_argument("--json", type=Path, help="write the results to a file as well")
     arguments = parser.parse_args()
     if not (arguments.model and arguments.dataset):
@@ -105,7 +107,10 @@ def main() -> None:
         if arguments.kb is None:
             kb = KnowledgeBase.create(Path(folder) / "kb", arguments.dataset)
             kb.encode(*load_dim(arguments.model), batch_size=128, progress=True)
-        linker = DIMLinker.from_pretrained(arguments.model, arguments.kb or kb.uri, rerank=arguments.rerank)
+        dtype = getattr(torch, arguments.dtype)
+        linker = DIMLinker.from_pretrained(
+            arguments.model, arguments.kb or kb.uri, dtype=dtype, rerank=arguments.rerank
+        )
         results = measure(linker, arguments.dataset)
     print(f"{platform.machine()} CPU, {torch.get_num_threads()} threads, {len(linker.kb):,} entities\n")
     for name, value in results.items():

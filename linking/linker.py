@@ -45,7 +45,7 @@ class DIMLinker:
         processor: Its processor.
         kb: Entities encoded by that very model.
         calibration: Makes scores probabilities and tells NIL.
-        dtype: Of the arithmetic that encodes mentions (autocast); vectors and ranking are float32 all the same.
+        dtype: Of the arithmetic that reads texts (autocast); vectors, scores and ranking are float32 all the same.
         reranker: Reads the best candidates once more; `None` leaves the model's ranking as it is.
 
     Raises:
@@ -130,8 +130,8 @@ class DIMLinker:
             text: The sentence, with the mention in double brackets if neither `mention` nor `span` is given. It may be
                 empty: the mention is then read on its own.
             mention: What is mentioned; it need not stand in the sentence.
-            image: The picture that belongs to the sentence: a path, bytes, or a PIL image. None is no error: the
-                model then goes by the text. Of several in a list, the mean of the mention's vectors counts.
+            image: The picture that belongs to the sentence: a path, bytes, or a PIL image; of several in a list, the
+                mean of the mention's vectors counts. Without one the model goes by the text.
             k: How many entities, at most 64.
             span: Character offsets of the mention in the sentence.
             expert_answer: What an expert said about the picture.
@@ -211,7 +211,7 @@ class DIMLinker:
     def encode(self, mentions: Sequence[dict], **encoding: Any) -> Tensor:
         """Mention vectors `(M, D)`; of a mention with several pictures, their mean."""
         rows, owners = one_picture_each(mentions)
-        with torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self._autocast():
             vectors = encode_mentions(self.model, self.processor, rows, **encoding)
         if owners is None:
             return vectors
@@ -219,6 +219,9 @@ class DIMLinker:
         sums = vectors.new_zeros(len(mentions), vectors.shape[1]).index_add_(0, of, vectors)
         mean = sums / of.bincount()[:, None]
         return F.normalize(mean, dim=-1) if self.model.config.normalize else mean
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def rank_vectors(self, queries: Tensor, texts: list[tuple[str, str]]) -> Ranking:
         """Candidates of encoded mentions, ranked.
@@ -233,7 +236,10 @@ class DIMLinker:
         names, sentences = [name for name, _ in texts], [sentence for _, sentence in texts]
         found = self.search.search(names, sentences, queries, CANDIDATES)
         ranking = self.score(queries, texts, found.rows, found.sources)
-        return ranking if self.reranker is None else self.reranker.rerank(ranking, texts, self.kb)
+        if self.reranker is None:
+            return ranking
+        with self._autocast():
+            return self.reranker.rerank(ranking, texts, self.kb)
 
     def score(self, queries: Tensor, texts: list[tuple[str, str]], rows: np.ndarray, sources: np.ndarray) -> Ranking:
         """Given candidates of encoded mentions, ranked by the model alone.
@@ -247,10 +253,8 @@ class DIMLinker:
         Returns:
             The ranking of those candidates.
         """
-        unique, places = np.unique(rows, return_inverse=True)
-        places = places.reshape(rows.shape)
-        if len(unique) and unique[0] < 0:  # no candidate
-            unique, places = unique[1:], places - 1
+        unique = np.unique(rows[rows >= 0])
+        places = np.where(rows >= 0, np.searchsorted(unique, rows), -1)
         lexical, vectors = None, torch.zeros(1, queries.shape[1])
         if len(unique):
             entities = self.kb.take(unique, [*_TEXTS, "vector", "encoded_hash", "content_hash"])
@@ -276,8 +280,7 @@ class DIMLinker:
             confidences, nil = self.calibration(ranking)
         else:
             confidences = ranking.scores.double().softmax(1) if ranking.rows.shape[1] else ranking.scores.double()
-        best = ranking.rows[:, :k]
-        there = best >= 0
+        best, there = ranking.rows[:, :k], ranking.rows[:, :k] >= 0
         rows = self.kb.take(best[there].tolist(), ["id", *_TEXTS]).to_pylist()
         scores, sure = ranking.scores[:, :k][there].tolist(), confidences[:, :k][there].tolist()
         entities = iter([LinkedEntity(row["id"], row["name"], row["description"] or "", score, confidence)
@@ -285,11 +288,10 @@ class DIMLinker:
         found = []
         for place, count in enumerate(there.sum(1).tolist()):
             links = Links([next(entities) for _ in range(count)])
+            links.is_nil = not links
             if self.calibration is not None:
                 links.nil = nil[place].item()
                 links.is_nil = not links or links[0].confidence < self.calibration.threshold
-            else:
-                links.is_nil = not links
             found.append(links)
         return found
 

@@ -23,7 +23,7 @@ FOLDER = "reranker"
 class Reranker:
     """Scores pairs of a mention with its sentence and an entity with its description, each pair read as one text.
 
-    What it gives is added to the model's own score, which it was trained to correct. It sees no picture.
+    What it gives is added to the model's own score: both are logarithms of odds, learned apart. It sees no picture.
 
     Args:
         model: A model of sequence classification with one label.

@@ -138,7 +138,7 @@ class PictureBank:
         return cls(kept, processor.image_processor, places)
 
     def rows_of(self, sources: Tensor) -> Tensor:
-        """Rows in `pixels` of pictures by their place among the sources; -1 for none, and for one that cannot be read."""
+        """Rows in `pixels` of pictures by their place among the sources; -1 for none, or one that cannot be read."""
         return torch.cat([self.places, torch.tensor([-1])])[sources]
 
     def fetch(self, rows: Tensor, prefix: str, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:

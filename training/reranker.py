@@ -1,4 +1,4 @@
-"""Training a reranker: a cross-encoder that corrects the ranking of a linker where it is unsure."""
+"""Training a reranker: a cross-encoder that learns from the mentions of which a linker is unsure."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -8,7 +8,6 @@ from typing import Any
 
 import datasets
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
@@ -22,23 +21,23 @@ from transformers import (
 
 from dim.linking.linker import DIMLinker
 from dim.linking.reranker import entity_text, mention_text, pair_inputs
+from dim.losses_dim import n_pair_loss
 
 _SURE = 0.995  # probability of the gold by the linker, above which there is nothing to correct
 
 
 @dataclass
 class _Examples(torch.utils.data.Dataset):
-    """Mentions with candidates: the gold first, and the linker's scores of all."""
+    """Mentions with the rows of their candidates `(N, C)`, the gold first."""
 
     mentions: list[str]
-    rows: Tensor  # (N, C)
-    scores: Tensor  # (N, C)
+    rows: Tensor
 
     def __len__(self) -> int:
         return len(self.mentions)
 
-    def __getitem__(self, place: int) -> tuple[str, Tensor, Tensor]:
-        return self.mentions[place], self.rows[place], self.scores[place]
+    def __getitem__(self, place: int) -> tuple[str, Tensor]:
+        return self.mentions[place], self.rows[place]
 
 
 class _Pairs:
@@ -47,21 +46,20 @@ class _Pairs:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, entities: list[str]):
         self.tokenizer, self.entities = tokenizer, entities
 
-    def __call__(self, examples: Sequence[tuple[str, Tensor, Tensor]]) -> dict[str, Tensor]:
-        mentions = [mention for mention, rows, _ in examples for _ in rows]
-        entities = [self.entities[row] for _, rows, _ in examples for row in rows.tolist()]
-        pairs = pair_inputs(self.tokenizer, mentions, entities)
-        return {**pairs, "scores": torch.stack([scores for _, _, scores in examples])}
+    def __call__(self, examples: Sequence[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        mentions = [mention for mention, rows in examples for _ in rows]
+        entities = [self.entities[row] for _, rows in examples for row in rows.tolist()]
+        golds = torch.zeros(len(examples), dtype=torch.long)
+        return {**pair_inputs(self.tokenizer, mentions, entities), "golds": golds}
 
 
-class _ResidualTrainer(Trainer):
-    """The loss is that of the sum of both scores, with the gold first."""
+class _NPairTrainer(Trainer):
+    """The loss is the N-pair loss among each mention's candidates."""
 
     def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any) -> Any:
-        scores = inputs.pop("scores")
+        golds = inputs.pop("golds")
         outputs = model(**inputs)
-        total = scores + outputs.logits.float().view_as(scores)
-        loss = F.cross_entropy(total, torch.zeros(len(total), dtype=torch.long, device=total.device))
+        loss = n_pair_loss(outputs.logits.float().view(len(golds), -1), golds)
         return (loss, outputs) if return_outputs else loss
 
 
@@ -76,8 +74,9 @@ def train_reranker(
 ) -> None:
     """Trains a cross-encoder on the mentions that a linker is unsure of, and saves it.
 
-    Each of them stands with its gold and the other candidates that the linker ranks highest; the loss is the N-pair
-    loss of the linker's score plus the cross-encoder's. A run that is started again goes on from its last checkpoint.
+    Each of them stands with its gold and the other candidates that the linker ranks highest. The cross-encoder learns
+    to tell them apart by itself: one that was trained on the sum of both scores left the ranking to the linker. A run
+    that is started again goes on from its last checkpoint.
 
     Args:
         linker: The linker, without a reranker.
@@ -98,7 +97,7 @@ def train_reranker(
     data = _examples(linker, mentions, examples, candidates, arguments.seed)
     known = linker.kb.table(["name", "description"]).to_pylist()
     texts = [entity_text(row["name"], row["description"]) for row in known]
-    trainer = _ResidualTrainer(model, arguments, train_dataset=data, data_collator=_Pairs(tokenizer, texts))
+    trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_Pairs(tokenizer, texts))
     trainer.train(resume_from_checkpoint=any(Path(arguments.output_dir).glob("checkpoint-*")))
     trainer.save_model()
     tokenizer.save_pretrained(arguments.output_dir)
@@ -137,7 +136,7 @@ def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candida
     unsure = unsure[order[:count]]
     gold_first = is_gold[unsure].int().argsort(dim=1, descending=True, stable=True)[:, :candidates]
     texts = [mention_text(mentions[row]["mention"], mentions[row]["sentence"]) for row in unsure.tolist()]
-    return _Examples(texts, rows[unsure].gather(1, gold_first), scores[unsure].gather(1, gold_first))
+    return _Examples(texts, rows[unsure].gather(1, gold_first))
 
 
 __all__ = ["train_reranker"]
