@@ -38,8 +38,10 @@ typecheck: $(STAMP) ## check the types of the package
 
 docstrings: $(STAMP) ## check that every public name of the package has a docstring
 	$(BIN)/interrogate -c pyproject.toml .
+	$(PYTEST) -q tests/test_docstrings.py
 
-docs: $(STAMP) ## run the examples in docstrings and Markdown, and check the links
+docs: $(STAMP) ## build the site, run the examples in docstrings and Markdown, and check the links
+	$(BIN)/mkdocs build --strict
 	$(PYTEST) tests/test_docs.py
 
 bench: $(STAMP) ## run every benchmark
@@ -61,7 +63,7 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install -q -c constraints.txt torch setuptools wheel
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,kb,enhance,eval,serve,test]"
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,kb,enhance,eval,serve,demo,docs,test]"
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps $(NO_DEPS)
 	touch $@
 

@@ -1,14 +1,29 @@
 """What the documentation says is so: its examples run, its links lead somewhere, its commands exist."""
 
+import argparse
+import ast
 import contextlib
 import doctest
 import importlib
+import importlib.util
 import io
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from accelerate.commands.launch import launch_command_parser
+from demo_folder import write_demo
+from doc_blocks import blocks
+from doc_blocks import commands as shell_commands
+from PIL import Image
+
+from dim import cli
+from dim.corpora.hub import load_mentions
+from dim.training.arguments import parse_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
@@ -29,20 +44,22 @@ def module_name(path: str) -> str:
 ROOMS = {name.split("/")[0] for name in listed(r"[^/]+/__init__\.py")}
 MODULES = listed(rf"(?!setup\.py)[^/]+\.py|({'|'.join(ROOMS)})/.*\.py")
 PAGES = listed(r".*\.md")
+PAGES_OF_THE_SITE = [page for page in PAGES if page.startswith("docs/")]
+GUIDES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *PAGES_OF_THE_SITE]
+SHELLS = ("bash", "sh", "shell", "console")
+OTHERS = {"curl", "hf", "transformers"}  # programs of others that pages call
+# Pages whose Python blocks run; those of the others are compiled, and their imports looked up.
+RUN_WHOLE = {"README.md", "docs/quickstart.md", "docs/own_data.md", "docs/scale_out.md", "docs/linking.md"}
+NOT_RUN = (
+    "import ray",
+    "your-name/",
+    '"org/',
+)  # Ray is not installed; the last two ask the Hub, see test_hub_loopback.py
 
 
 def without_fences(text: str) -> str:
     """Markdown less its fenced blocks."""
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def commands(program: str) -> set[tuple[str, ...]]:
-    """What README.md tells its reader to run: the plain words after `program`, in shell fences and code spans."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    fences = re.findall(r"^```(?:bash|sh|shell|console|text)?\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    code = "\n".join([*fences, *re.findall(r"`([^`\n]+)`", without_fences(text))])
-    found = re.findall(rf"(?:^|[;&|$] *){program}((?: +[a-z][a-z-]*(?=\s|$))+)", code, flags=re.MULTILINE)
-    return {tuple(words.split()) for words in found}
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -86,15 +103,162 @@ def test_relative_links_lead_to_files(name):
     assert broken == []
 
 
-def test_make_targets_of_the_readme_exist():
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    assert {target for words in commands("make") for target in words} <= targets
+@pytest.mark.parametrize(
+    "block", [block for page in GUIDES for block in blocks(page, *SHELLS)], ids=lambda block: block.id
+)
+def test_commands_parse(block):
+    """Each command of a shell block is read by the parser that would read it; what is no program of ours is known."""
+    for words in shell_commands(block):
+        program = words[0].removeprefix(".venv/bin/")
+        if program == "dim":
+            check_dim(words[1:])
+        elif program == "accelerate" and words[1] == "launch":
+            arguments = launch_command_parser().parse_args(words[2:])
+            rest = arguments.training_script_args
+            assert arguments.training_script == ("dim.cli" if arguments.module else "train.py")
+            check_dim(rest if arguments.module else ["train", *rest])
+        elif program == "make":
+            targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert set(words[1:]) <= set(targets), words
+        elif program in {"python", "python3"}:
+            check_python(words[1:])
+        elif program == "pip":
+            check_extras(words)
+        else:
+            assert program in OTHERS, f"{program} is neither ours nor listed in OTHERS"
 
 
-def test_commands_of_the_readme_exist():
-    from dim import cli
+def check_dim(words: list[str]) -> None:
+    """Parses a command of `dim`, as far as it needs no file."""
+    if words[0] == "train":
+        config = words[1:2] if not words[1].startswith("-") else []
+        if config and (ROOT / config[0]).is_file():
+            parse_arguments([str(ROOT / config[0]), *words[2:]])
+        else:
+            here = ["--dataset", "D", "--output_dir", "O", *([] if "--text_tower" in words else ["--text_tower", "T"])]
+            parse_arguments([*here, *words[1 + len(config) :]])
+        return
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        try:
+            cli._parser().parse_args(["1" if word in {"N", "X", "Y"} else word for word in words])
+        except SystemExit as stop:
+            if stop.code != 0:
+                pytest.fail(f"dim {' '.join(words)}: {told.getvalue()}")
 
-    for words in sorted({command[:2] for command in commands("dim")}):  # `dim train`, `dim kb create`
-        with pytest.raises(SystemExit) as stop, contextlib.redirect_stdout(io.StringIO()):
-            cli.main([*words, "--help"])
-        assert stop.value.code == 0, f"`dim {' '.join(words)}` does not exist"
+
+def check_python(words: list[str]) -> None:
+    """A script exists; a module can be found; what follows `-c` compiles."""
+    if words[0] == "-c":
+        compile(words[1], "-c", "exec")
+    elif words[0] == "-m":
+        assert importlib.util.find_spec(words[1]) is not None
+    else:
+        assert (ROOT / words[0]).is_file(), words[0]
+
+
+def check_extras(words: list[str]) -> None:
+    """The extras of the package that a page names are there."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("[project.optional-dependencies]")[2]
+    extras = set(re.findall(r"^([a-z]+) = \[", text.partition("\n[")[0], flags=re.MULTILINE))
+    for word in words:
+        if named := re.fullmatch(r"dim-mel\[([a-z,]+)\]", word):
+            assert set(named[1].split(",")) <= extras, word
+
+
+@pytest.mark.parametrize(
+    "block", [block for page in GUIDES for block in blocks(page, "json", "yaml")], ids=lambda block: block.id
+)
+def test_data_blocks_parse(block):
+    if block.language == "yaml":
+        yaml.safe_load(block.text)
+        return
+    text, decoder = block.text.strip(), json.JSONDecoder()
+    while text:  # one object after the other
+        _, end = decoder.raw_decode(text)
+        text = text[end:].strip()
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for page in GUIDES for block in blocks(page, "python") if not re.search(r"^>>> ", block.text, re.MULTILINE)],
+    ids=lambda block: block.id,
+)
+def test_imports_of_python_blocks(block):
+    """Whatever a block takes from the package is there under that name."""
+    for node in ast.walk(ast.parse(block.text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {
+            "dim",
+            "transformers",
+            "datasets",
+        }:
+            module = importlib.import_module(node.module)
+            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+
+
+@pytest.fixture(scope="module")
+def world(tiny_dim_dir, tiny_clip_dir, tiny_bert_dir, tmp_path_factory) -> Path:
+    """A folder where every name that these pages use as a path or a repository is something small of that kind."""
+    folder = tmp_path_factory.mktemp("world")
+    write_demo(folder / "demo", tiny_dim_dir)
+    links = {
+        "openai/clip-vit-base-patch32": tiny_clip_dir,
+        "facebook/dinov2-base": tiny_clip_dir,
+        "bert-base-uncased": tiny_bert_dir,
+        "datasets/namesakes": ROOT / "datasets" / "namesakes",
+        "MODEL": folder / "demo" / "model",
+        "KB": folder / "demo" / "kb",
+        "photo.jpg": folder / "demo" / "example.png",
+    }
+    for name, target in links.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+    return folder
+
+
+@pytest.mark.parametrize("page", sorted(RUN_WHOLE))
+def test_python_blocks_run(page, world, monkeypatch):
+    """The Python blocks of a page, from top to bottom in one namespace, with the names that the page takes as given."""
+    monkeypatch.chdir(world)
+    names: dict[str, object] = {"__name__": "__main__", "picture": Image.new("RGB", (40, 30), "red")}
+    if page == "docs/linking.md":
+        names["dataset"] = load_mentions(str(ROOT / "datasets" / "namesakes"), "test").select(range(4))
+    for block in blocks(page, "python"):
+        if any(words in block.text for words in NOT_RUN):
+            continue
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(block.text, block.id, "exec"), names)
+
+
+def test_navigation_of_the_site_names_every_page():
+    site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+    named = {f"docs/{page}" for section in site["nav"] for pages in section.values() for page in pages}
+    assert named == set(PAGES_OF_THE_SITE)
+
+
+@pytest.mark.slow
+def test_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    reference = (tmp_path / "reference" / "linking" / "index.html").read_text(encoding="utf-8")
+    assert "DIMLinker" in reference
+    assert "Ranks the entities for one mention." in reference
+    assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?:", reference), "asks another server"
+
+
+def test_readme_names_every_command():
+    """The table of commands and the parser know the same ones."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    told = {words for row in re.findall(r"^\| `dim ([a-z-]+)", text, flags=re.MULTILINE) for words in [row]}
+    [parsers] = [action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    assert told == set(parsers.choices)
+
+
+def test_tree_of_the_readme_is_that_of_the_root():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    [tree] = re.findall(r"^## What is where\n\n```text\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    told = {word for line in tree.splitlines() for word in re.findall(r"^([\w.]+/?)", line)}
+    files = {name for name in listed(r"[^/]+\.(py|yml|cff)") if name not in {"__init__.py", "setup.py"}}
+    folders = {name.split("/")[0] + "/" for name in listed(r"[a-z][^/]*/.*")}
+    assert told == files | folders

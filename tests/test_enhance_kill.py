@@ -97,7 +97,7 @@ def test_interrupted_by_the_user(stub, forker, tmp_path):
     start, status = forker
     stub.latency = 0.2
     source = tmp_path / "e.jsonl"
-    rows = [{"id": f"e{n}", "name": f"Name {n}", "description": ""} for n in range(400)]
+    rows = [{"id": f"e{n}", "name": f"Name {n}", "description": ""} for n in range(4000)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     child = start(
         ["enhance", str(source), "--model", "m", "--base-url", stub.url, "--out", str(tmp_path / "new.jsonl")]

@@ -1,0 +1,32 @@
+"""An expert of your own: anything that answers a question about a picture can be one.
+
+make demo && python examples/expert.py
+"""
+
+from collections.abc import Sequence
+
+from PIL import Image
+
+from dim.corpora.pictures import load_picture
+from dim.linking.linker import DIMLinker
+
+
+class MainColour:
+    """Says which colour a picture has most of. A real one is `dim.experts.blip2.Blip2Expert`."""
+
+    identity = "main-colour@1"  # answers are kept under it
+
+    def answer(
+        self, images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int = 8, max_new_tokens: int = 20
+    ) -> list[str]:
+        """One answer a picture."""
+        means = [image.resize((1, 1)).getpixel((0, 0)) for image in images]
+        return [f"something {('red', 'green', 'blue')[mean.index(max(mean))]}" for mean in means]
+
+
+picture = load_picture("demo/example.png")
+[answer] = MainColour().answer([picture], "What is in the picture?")
+print(answer)
+
+linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
+print(linker("[[Turkey]] was everywhere.", image=picture, expert_answer=answer, k=1))

@@ -1,0 +1,27 @@
+"""Ranks of a system of your own, with intervals, beside a name matcher: what every table should hold.
+
+python examples/measure.py
+"""
+
+import torch
+
+from dim.corpora.hub import load_entities, load_mentions
+from dim.evaluation.baselines import NameMatch
+from dim.evaluation.intervals import paired_test, ranking_metrics_with_intervals
+from dim.evaluation.ranking import gold_ranks
+
+entities = load_entities("datasets/namesakes")
+mentions = load_mentions("datasets/namesakes", "test").select(range(300))
+row_of = {name: row for row, name in enumerate(entities["id"])}
+gold = torch.tensor([row_of[name] for name in mentions["entity_id"]])
+forms = mentions["mention"][:]  # mentions of one form succeed and fail together: they are drawn together
+
+by_name = NameMatch(entities["name"][:], entities["aliases"][:]).scores(forms)
+yours = by_name + torch.rand(by_name.shape, generator=torch.Generator().manual_seed(0)) / 100  # ties broken by lot
+
+ranks = {"name match": gold_ranks(by_name, gold), "the same, ties by lot": gold_ranks(yours, gold)}
+for name, found in ranks.items():
+    metrics = ranking_metrics_with_intervals(found, groups=forms, samples=200)
+    print(name, {key: f"{one['value']:.1f} [{one['low']:.1f}, {one['high']:.1f}]" for key, one in metrics.items()})
+hits = [(found == 1).double() for found in ranks.values()]
+print("difference of H@1:", paired_test(hits[1], hits[0], groups=forms, samples=200))

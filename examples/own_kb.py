@@ -1,0 +1,32 @@
+"""A knowledge base of your own: made, encoded, changed while a linker uses it, and brought back.
+
+make demo && python examples/own_kb.py
+"""
+
+import tempfile
+from pathlib import Path
+
+from dim.linking.kb import KnowledgeBase
+from dim.linking.linker import DIMLinker
+from dim.linking.loading import load_dim
+
+ENTITIES = [
+    {"id": "k1", "name": "Python", "description": "programming language"},
+    {"id": "k2", "name": "python", "aliases": ["constrictor"], "description": "large snake without venom"},
+]
+
+folder = Path(tempfile.mkdtemp())
+kb = KnowledgeBase.create(folder / "kb", ENTITIES)
+kb.encode(*load_dim("demo/model"))
+linker = DIMLinker.from_pretrained("demo/model", kb=folder / "kb")
+print([entity.description for entity in linker("[[Python]] is easy to learn.")])
+
+# A new entity is seen by the very next question. It is encoded when it is somebody's candidate, or now.
+linker.kb.upsert([{"id": "k3", "name": "Monty Python", "description": "British comedians"}])
+print([entity.description for entity in linker("[[Python]] is easy to learn.")])
+
+# Each change is a version.
+print([version["version"] for version in linker.kb.versions()])
+linker.kb.delete(["k3"])
+linker.kb.export(folder / "kb.parquet")
+print(KnowledgeBase.open(folder / "kb").info()["entities"], "entities")

@@ -1,0 +1,18 @@
+"""What `dim push` would upload, file by file; with `push(...)` instead of the listing it is on the Hub.
+
+make demo && python examples/publish.py
+"""
+
+from pathlib import Path
+
+from dim.publishing.model import model_publication
+from dim.publishing.space import metric_publication
+from dim.publishing.upload import check_target
+
+TARGET = "your-name/dim-namesakes"
+
+check_target(TARGET)
+model = model_publication(Path("demo/model"), TARGET)  # refuses tokens, paths of this machine, a missing licence
+print(model.listing())
+print(metric_publication(Path("metrics/mel_ranking"), "your-name/mel_ranking").listing())
+# from dim.publishing.upload import push; push(model) after `hf auth login`

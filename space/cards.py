@@ -1,0 +1,125 @@
+"""The page's HTML. Whatever comes from a user or a knowledge base is escaped: it is data."""
+
+from html import escape
+
+from playground import Answer, data_url
+
+from dim.linking.results import LinkedEntity, Links
+
+_NAMES = {"sentence": "sentence", "picture": "picture", "expert_answer": "expert's answer"}
+_PARTS = {"score_by_vectors": "vectors", "score_by_prior": "name prior", "score_by_reranker": "reranker"}
+_MEANING = {
+    "vectors": "how near the vectors of mention and entity are",
+    "name prior": "what names and words add",
+    "reranker": "what the second reading adds",
+    "picture": "this score less the one without the picture",
+}
+
+
+def results(answer: Answer, before: list[str], changed: str | None) -> str:
+    """The ranking, with the picture beside without.
+
+    Args:
+        answer: What was linked.
+        before: Ids in the order of the ranking before an edit; empty if there was none.
+        changed: Id of the entity that was edited.
+
+    Returns:
+        HTML.
+    """
+    columns = [("With the picture" if answer.blind is not None else "Ranking, without a picture", answer.links)]
+    if answer.blind is not None:
+        columns.append(("Without the picture", answer.blind))
+    largest = max([abs(v) for _, links in columns for one in links for v in _parts(one).values()], default=1.0) or 1.0
+    made = []
+    for title, links in columns:
+        moved = before if links is answer.links else []
+        cards = "".join(
+            _card(rank, one, answer.pictures.get(one.id), largest, _move(rank, one.id, moved, changed))
+            for rank, one in enumerate(links, 1)
+        )
+        head = f"<h3>{title}</h3>{_verdict(links)}"
+        made.append(f'<section class="dim-column">{head}<ol class="dim-cards">{cards}</ol></section>')
+    return f'<div class="dim-results">{_question(answer)}<div class="dim-columns">{"".join(made)}</div></div>'
+
+
+def message(text: str, bad: bool = True) -> str:
+    """A line that a screen reader reads at once."""
+    role, kind = ("alert", "bad") if bad else ("status", "good")
+    return f'<p class="dim-message dim-{kind}" role="{role}">{escape(text)}</p>'
+
+
+def _question(answer: Answer) -> str:
+    row = answer.row
+    start, end, text = row["start"], row["end"], row["sentence"]
+    if start < 0:
+        shown, note = escape(text), f"“{escape(row['mention'])}” does not stand in the sentence: it is read beside it. "
+    else:
+        shown, note = f"{escape(text[:start])}<mark>{escape(text[start:end])}</mark>{escape(text[end:])}", ""
+    picture = "" if row["image"] is None else f'<img alt="the mention’s picture" src="{data_url(row["image"])}">'
+    attention = answer.links[0].why["attention"] if answer.links else {}
+    total = sum(attention.values()) or 1.0
+    shares = {_NAMES.get(name, name): weight / total for name, weight in attention.items()}
+    stack = "".join(f'<i class="dim-{name.split()[0]}" style="width:{100 * s:.1f}%"></i>' for name, s in shares.items())
+    legend = "".join(f'<span class="dim-{n.split()[0]}">{escape(n)} {100 * s:.0f} %</span>' for n, s in shares.items())
+    legend = f'<p class="dim-legend">The mention looks at {legend}</p>'
+    looked = f'<div class="dim-stack">{stack}</div>{legend}' if stack else ""
+    hint = "" if row["image"] is not None else "Add a picture to see what it changes."
+    note = f'<p class="dim-note">{note}{hint}</p>' if note or hint else ""
+    return f'<div class="dim-question">{picture}<div><p class="dim-text">{shown}</p>{looked}{note}</div></div>'
+
+
+def _verdict(links: Links) -> str:
+    if not links:
+        return '<p class="dim-note">The knowledge base has nothing like it.</p>'
+    if links.is_nil:
+        return '<p class="dim-note">None of these is sure enough: no link (NIL).</p>'
+    return ""
+
+
+def _parts(entity: LinkedEntity) -> dict[str, float]:
+    why = entity.why or {}
+    parts = {title: why[name] for name, title in _PARTS.items() if name in why}
+    if "without_picture" in why:
+        parts["picture"] = entity.score - why["without_picture"]
+    return parts
+
+
+def _move(rank: int, name: str, before: list[str], changed: str | None) -> str:
+    tags = []
+    if name == changed:
+        tags.append('<span class="dim-tag dim-edited">edited</span>')
+    if before and name not in before:
+        tags.append('<span class="dim-tag">new here</span>')
+    elif before and before.index(name) + 1 != rank:
+        old = before.index(name) + 1
+        tags.append(f'<span class="dim-tag">{"▲" if rank < old else "▼"} was {old}</span>')
+    return "".join(tags)
+
+
+def _card(rank: int, entity: LinkedEntity, picture: str | None, largest: float, tags: str) -> str:
+    image = f'<img alt="" src="{picture}">' if picture else '<span class="dim-none">no picture</span>'
+    bars = "".join(_bar(name, value, largest) for name, value in _parts(entity).items())
+    found = "".join(f'<span class="dim-tag">{escape(one)}</span>' for one in (entity.why or {}).get("found_by", []))
+    sure = 100 * entity.confidence
+    return (
+        f'<li class="dim-card" data-id="{escape(entity.id)}">{image}<div class="dim-about"><h4><b>{rank}</b> '
+        f"{escape(entity.name)}{tags}</h4><p>{escape(entity.description)}</p>"
+        f'<div class="dim-sure" role="img" aria-label="confidence {sure:.1f} %"><i style="width:{sure:.1f}%"></i></div>'
+        f'<span class="dim-percent">{sure:.1f} %</span></div>'
+        f"<details{' open' if rank == 1 else ''}><summary>why: score {entity.score:.1f}</summary>{bars}"
+        f'<p class="dim-found">found by {found}</p></details></li>'
+    )
+
+
+def _bar(name: str, value: float, largest: float) -> str:
+    width = 50 * abs(value) / largest
+    left = 50 if value >= 0 else 50 - width
+    return (
+        f'<div class="dim-bar" title="{_MEANING[name]}"><span>{name}</span>'
+        f'<i><b class="{"plus" if value >= 0 else "minus"}" style="left:{left:.1f}%;width:{width:.1f}%"></b></i>'
+        f"<em>{value:+.1f}</em></div>"
+    )
+
+
+__all__ = ["message", "results"]
