@@ -72,7 +72,7 @@ def _download(name: str, revision: str | None) -> Path:
         raise ValueError(f"There is no linker {name!r} on the Hub, or it is private (hf auth login).") from error
     except RevisionNotFoundError as error:
         raise ValueError(f"The linker {name} has no revision {revision!r}.") from error
-    except (OSError, httpx.HTTPError) as error:
+    except (OSError, httpx.HTTPError, RuntimeError) as error:  # the last: the Hub's threads close each other's client
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
         raise ValueError(f"Cannot download the linker {name}: {reason} Run it again: whole files are kept.") from error
 
