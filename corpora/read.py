@@ -77,7 +77,7 @@ def read_release(dataset: str, raw: Sequence[Path], layout: str = "auto", seed: 
     notes += [*draft.notes, *_beside(files)]
     if draft.blank_mentions:
         notes.append(
-            f"Mentions that are blank in the release and got the name of their answer: {draft.blank_mentions}."
+            f"Mentions that are blank in the release and got the name of their answer: {len(draft.blank_mentions)}."
         )
     notes += _without_entity(draft)
     notes += _new_ids(draft, seed)

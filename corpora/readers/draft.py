@@ -25,7 +25,7 @@ class Draft:
     rows_in: int = 0
     label: str = ""  # the layout, where its reader knows better than its name
     has_numbered_rows: bool = False  # ids of mentions are numbers of rows, which tell nothing
-    blank_mentions: int = 0
+    blank_mentions: list[str] = field(default_factory=list)
 
     def add_sentence(
         self,
@@ -73,15 +73,15 @@ class Draft:
                 self.rejected.append(Rejected(file, f"{key}-{place}", str(error)))
             else:
                 name = f"{prefix}{key}-{place}"
+                if isinstance(text, str) and not text.strip():
+                    self.blank_mentions.append(name)
                 self.mentions.append(Mention(name, sentence, mention, split, answer, **shared))
 
     def _mention(self, text: object, title: object) -> str:
         """The mention, or the name of its answer where the release left it blank."""
         if not isinstance(text, str) or text.strip():
             return checked(text, "the mention")
-        name = checked(title, "the mention is blank, and the name of its answer")
-        self.blank_mentions += 1
-        return name
+        return checked(title, "the mention is blank, and the name of its answer")
 
     def reject(self, file: str, key: str, reason: str, count: int = 1) -> None:
         """Rejects a row that holds `count` mentions."""
