@@ -4,32 +4,14 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import closing
 
 import pytest
+from forker import forking
 from openai_stub import OpenAIStub
 
 from dim.enhancement.ledger import Ledger
-
-# Importing takes seconds: one process does it and forks one for each run, which is then the one to kill.
-FORK = """
-import json, os, sys
-import dim.enhancement.enhance, dim.enhancement.checks, openai
-from dim.cli import main
-dim.enhancement.checks.check_language("en")
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.dup2(2, 1)
-        os._exit(main(json.loads(line)))
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
 
 
 @pytest.fixture
@@ -41,25 +23,13 @@ def stub():
 
 @pytest.fixture
 def forker():
-    process = subprocess.Popen([sys.executable, "-c", FORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-
-    def start(argv: list[str]) -> int:
-        process.stdin.write(json.dumps(argv) + "\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
-
-    def status() -> int:
-        return int(process.stdout.readline())
-
-    yield start, status
-    process.stdin.close()
-    process.wait(60)
+    with forking("dim.enhancement.enhance", "openai") as forker:
+        yield forker
 
 
 @pytest.mark.parametrize("kills, count", [(5, 150), pytest.param(50, 1500, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(stub, forker, tmp_path, kills, count):
-    start, status = forker
+    start, status = forker.start, forker.status
     source, out, concurrency = tmp_path / "e.jsonl", tmp_path / "new.jsonl", 8
     rows = [{"id": f"e{n}", "name": f"Name {n}", "description": f"text {n}"} for n in range(count)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -94,7 +64,7 @@ def test_killed_at_any_moment(stub, forker, tmp_path, kills, count):
 
 
 def test_interrupted_by_the_user(stub, forker, tmp_path):
-    start, status = forker
+    start, status = forker.start, forker.status
     stub.latency = 0.2
     source = tmp_path / "e.jsonl"
     rows = [{"id": f"e{n}", "name": f"Name {n}", "description": ""} for n in range(4000)]

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from forker import forking
 from openai_stub import OpenAIStub, description
 
 pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
@@ -18,23 +17,6 @@ from dim.enhancement import refresh
 from dim.enhancement.ledger import Ledger
 from dim.linking.kb import KnowledgeBase
 from dim.linking.loading import load_dim
-
-# Importing takes seconds: one process does it and forks one for each run, which is then the one to kill.
-FORK = """
-import json, os, sys
-import dim.enhancement.enhance, dim.enhancement.checks, dim.linking.kb.store, openai
-from dim.cli import main
-dim.enhancement.checks.check_language("en")
-print("ready", flush=True)
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.dup2(2, 1)
-        os._exit(main(json.loads(line)))
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
-"""
 
 
 def ago(days: float) -> str:
@@ -350,11 +332,8 @@ def test_through_the_batch_api(stub, renew, tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def forker():
-    process = subprocess.Popen([sys.executable, "-c", FORK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    yield process
-    process.stdin.close()
-    process.wait(60)
+    with forking("dim.enhancement.enhance", "dim.linking.kb.store", "openai") as forker:
+        yield forker
 
 
 @pytest.mark.parametrize("choice, kills", [("older-than", 2), ("ids", 1)])
@@ -366,9 +345,7 @@ def test_killed_at_any_moment_it_asks_for_nothing_twice(stub, forker, tmp_path, 
     argv += ["--older-than", "90d"] if choice == "older-than" else ["--ids", *rows_of(kb)]
 
     def start() -> int:
-        forker.stdin.write(json.dumps(argv) + "\n")
-        forker.stdin.flush()
-        return int(forker.stdout.readline())
+        return forker.start(argv)
 
     durable: set[str] = set()
     for _ in range(kills):
@@ -377,7 +354,7 @@ def test_killed_at_any_moment_it_asks_for_nothing_twice(stub, forker, tmp_path, 
         while len(stub.requests) < seen + 15:
             time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
-        assert os.WIFSIGNALED(int(forker.stdout.readline())), "it had ended before it was killed"
+        assert os.WIFSIGNALED(forker.status()), "it had ended before it was killed"
         assert set(stub.entities[seen:]) & durable == set(), "asked although the answer was there"
         ledger = Ledger(tmp_path / "kb.refresh.answers.sqlite")
         answers = list(map(ledger.answer, ledger.keys()))
@@ -386,7 +363,7 @@ def test_killed_at_any_moment_it_asks_for_nothing_twice(stub, forker, tmp_path, 
         assert durable <= known, "an answer was lost"
         durable = known
     start()
-    assert int(forker.stdout.readline()) == 0
+    assert forker.status() == 0
     assert 0 < len(durable) < count
     assert len(stub.requests) <= count + kills * concurrency
     assert {name: row["description"] for name, row in rows_of(kb).items()} == {f"Q{n}": new(n) for n in range(count)}
