@@ -9,6 +9,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,10 +63,34 @@ def without_fences(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
+@pytest.fixture(scope="module")
+def world(tiny_dim_dir, tiny_clip_dir, tiny_bert_dir, tmp_path_factory) -> Path:
+    """A folder where every name that these pages use as a path or a repository is something small of that kind."""
+    folder = tmp_path_factory.mktemp("world")
+    write_demo(folder / "demo", tiny_dim_dir)
+    links = {
+        "openai/clip-vit-base-patch32": tiny_clip_dir,
+        "facebook/dinov2-base": tiny_clip_dir,
+        "bert-base-uncased": tiny_bert_dir,
+        "datasets/namesakes": ROOT / "datasets" / "namesakes",
+        "MODEL": folder / "demo" / "model",
+        "KB": folder / "demo" / "kb",
+        "photo.jpg": folder / "demo" / "example.png",
+    }
+    for name, target in links.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+    return folder
+
+
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name, tmp_path, monkeypatch):
-    """`doctest.testmod` on the imported module: pytest's own collection would import the root a second time."""
-    monkeypatch.chdir(tmp_path)
+def test_examples_in_docstrings(name, world, tmp_path, monkeypatch):
+    """`doctest.testmod` on the imported module: pytest's own collection would import the root a second time.
+
+    The working directory has what `make demo` leaves; what an example writes goes away with it.
+    """
+    shutil.copytree(world, tmp_path / "world", symlinks=True)
+    monkeypatch.chdir(tmp_path / "world")
     module = importlib.import_module(module_name(name))
     report = io.StringIO()
     with contextlib.redirect_stdout(report):
@@ -193,26 +218,6 @@ def test_imports_of_python_blocks(block):
         }:
             module = importlib.import_module(node.module)
             assert [name.name for name in node.names if not hasattr(module, name.name)] == []
-
-
-@pytest.fixture(scope="module")
-def world(tiny_dim_dir, tiny_clip_dir, tiny_bert_dir, tmp_path_factory) -> Path:
-    """A folder where every name that these pages use as a path or a repository is something small of that kind."""
-    folder = tmp_path_factory.mktemp("world")
-    write_demo(folder / "demo", tiny_dim_dir)
-    links = {
-        "openai/clip-vit-base-patch32": tiny_clip_dir,
-        "facebook/dinov2-base": tiny_clip_dir,
-        "bert-base-uncased": tiny_bert_dir,
-        "datasets/namesakes": ROOT / "datasets" / "namesakes",
-        "MODEL": folder / "demo" / "model",
-        "KB": folder / "demo" / "kb",
-        "photo.jpg": folder / "demo" / "example.png",
-    }
-    for name, target in links.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(target)
-    return folder
 
 
 @pytest.mark.parametrize("page", sorted(RUN_WHOLE))
