@@ -40,9 +40,9 @@ docstrings: $(STAMP) ## check that every public name of the package has a docstr
 	$(BIN)/interrogate -c pyproject.toml .
 	$(PYTEST) -q tests/test_docstrings.py
 
-docs: $(STAMP) ## build the site, run the examples in docstrings and Markdown, and check the links
+docs: $(STAMP) ## build the site, run every code block and example, and check the links
 	$(BIN)/mkdocs build --strict
-	$(PYTEST) tests/test_docs.py
+	$(PYTEST) -m "not slow" tests/test_docs.py tests/test_docs_run.py
 
 bench: $(STAMP) ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

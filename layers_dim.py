@@ -67,11 +67,11 @@ class DIMLogitScale(nn.Module):
 
     def __init__(self, config: DIMConfig):
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(float(config.logit_scale_init_value)))
+        self.log_scale = nn.Parameter(torch.tensor([float(config.logit_scale_init_value)]))  # FSDP shards no scalars
 
     def forward(self) -> Tensor:
         """The factor `exp(log_scale)`, at most 100, as a scalar tensor."""
-        return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)
+        return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)[0]
 
 
 class DIMLexicalPrior(nn.Module):
@@ -87,7 +87,7 @@ class DIMLexicalPrior(nn.Module):
         super().__init__()
         self.hidden = nn.Linear(config.num_lexical_features, self.width)
         self.output_weight = nn.Parameter(torch.zeros(self.width))
-        self.vector_weight = nn.Parameter(torch.ones(()))
+        self.vector_weight = nn.Parameter(torch.ones(1))
 
     def forward(self, logits: Tensor, features: Tensor) -> Tensor:
         """Scores `(B, E)` of the vectors and features `(B, E, F)` of the names to scores `(B, E)`."""

@@ -55,6 +55,14 @@ class DIMOutput(ModelOutput):
         text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.
         vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for those mentions of
             the batch that have a picture, in order.
+
+    Example:
+
+        >>> ids = torch.tensor([[5, 6], [7, 8]])
+        >>> model = DIMModel.from_pretrained("demo/model")
+        >>> output = model(mention_input_ids=ids, sentence_input_ids=ids, entity_input_ids=ids)
+        >>> output.logits.shape, output.mention_embeds.shape == (2, model.config.projection_dim), output.loss
+        (torch.Size([2, 2]), True, None)
     """
 
     loss: Tensor | None = None

@@ -78,6 +78,16 @@ class DIMProcessor(ProcessorMixin):
 
     Raises:
         ValueError: If the tokenizer gives no offsets, or the limit leaves no room for a text.
+
+    Example:
+
+        >>> processor = DIMProcessor.from_pretrained("demo/model")
+        >>> mentions = processor.process_mentions(["Turkey", "Biden"], ["We saw Turkey.", "Biden spoke."])
+        >>> sorted(mentions)
+        ['mention_attention_mask', 'mention_input_ids', 'num_truncated_tokens', 'sentence_attention_mask',
+        'sentence_input_ids']
+        >>> processor.process_entities(["Turkey"], ["country"])["entity_input_ids"].shape[0]
+        1
     """
 
     def __init__(

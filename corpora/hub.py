@@ -22,6 +22,13 @@ def load_mentions(dataset: str, split: str) -> datasets.Dataset:
 
     Raises:
         ValueError: If there is no such folder, config or split, if a column is missing, or if the split is empty.
+
+    Example:
+        >>> mention = load_mentions("datasets/namesakes", "test")[0]
+        >>> mention["sentence"], mention["mention"], mention["entity_id"]
+        ('He pointed at the image and said love letter.', 'love letter', 'e0397')
+        >>> mention["sentence"][mention["start"] : mention["end"]], list(mention["image"])
+        ('love letter', ['bytes', 'path'])
     """
     return _load(dataset, "mentions", split, MENTION_COLUMNS, "image")
 
@@ -38,6 +45,11 @@ def load_entities(dataset: str) -> datasets.Dataset:
     Raises:
         ValueError: If there is no such folder or config, if a column is missing, if there is no entity, or if an id
             occurs twice.
+
+    Example:
+        >>> entity = load_entities("datasets/namesakes")[0]
+        >>> entity["id"], entity["name"], entity["description"]
+        ('e0001', 'loudly crying face', 'Yellow expression with streams of tears.')
     """
     entities = _load(dataset, "entities", "kb", ENTITY_COLUMNS, "images")
     ids = entities["id"][:]
@@ -59,6 +71,11 @@ def load_candidates(dataset: str, split: str) -> dict[str, list[str]]:
 
     Raises:
         ValueError: If there is no such folder, config or split, or if a column is missing.
+
+    Example:
+        >>> candidates = load_candidates("datasets/namesakes", "test")
+        >>> candidates["m000008"]
+        ['e1059', 'e1528']
     """
     rows = _load(dataset, "candidates", split, CANDIDATE_COLUMNS, None)
     return dict(zip(rows["mention_id"][:], rows["entity_ids"][:], strict=True))

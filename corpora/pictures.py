@@ -46,6 +46,13 @@ class PictureError(ValueError):
     Args:
         message: That line.
         reason: What is wrong in a few words, the same for all pictures with that fault.
+
+    Example:
+        >>> try:
+        ...     load_picture("nowhere.jpg")
+        ... except PictureError as error:
+        ...     print(f"{error} [{error.reason}]")
+        picture 'nowhere.jpg': there is no such file [missing]
     """
 
     def __init__(self, message: str, reason: str = "cannot be loaded"):

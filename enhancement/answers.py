@@ -28,6 +28,13 @@ class Question:
 
     Raises:
         ValueError: For an `api` or `max_answer_tokens` that cannot be.
+
+    Example:
+
+        >>> question = Question("qwen", Prompt("short", "Who is this?"), max_answer_tokens=50)
+        >>> request = question.about(EntityText("Q7259", "Ada Lovelace"))
+        >>> request.entity, request.body["messages"][0], request.body["max_completion_tokens"]
+        ('Q7259', {'role': 'system', 'content': 'Who is this?'}, 50)
     """
 
     model: str
@@ -61,7 +68,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: the entity's id, the API, the body, and how many tokens the body has (a guess, and a bound)."""
+    """One request: the entity's id, the API, the body, and how many tokens the body has (a guess, and a bound).
+
+    Example:
+
+        >>> ada = EntityText("Q7259", "Ada Lovelace")
+        >>> request = Question("qwen", Prompt("short", "Who is this?"), max_answer_tokens=50).about(ada)
+        >>> request.likely_tokens < request.most_tokens, request.most_answer_tokens, len(request.key)
+        (True, 50, 32)
+    """
 
     entity: str
     api: Api
@@ -94,6 +109,12 @@ class Answer:
         input_tokens: Tokens of the request.
         output_tokens: Tokens of the answer.
         created_at: When it arrived, ISO 8601 in UTC.
+
+    Example:
+
+        >>> answer = Answer("A British mathematician.", "", "qwen", "stop", None, 120, 5, "2026-11-23T06:00:00Z")
+        >>> answer.text if answer.finish_reason == "stop" and not answer.refusal else None
+        'A British mathematician.'
     """
 
     text: str
@@ -123,6 +144,16 @@ def read_answer(request: Request, body: Any) -> Answer:
 
     Raises:
         ValueError: If the body is not what the API promises.
+
+    Example:
+
+        >>> request = Question("qwen", Prompt("short", "Who is this?")).about(EntityText("Q7259", "Ada Lovelace"))
+        >>> message = {"role": "assistant", "content": "A British mathematician."}
+        >>> body = {"model": "qwen", "choices": [{"message": message, "finish_reason": "stop"}],
+        ...         "usage": {"prompt_tokens": 120, "completion_tokens": 5}}
+        >>> answer = read_answer(request, body)
+        >>> answer.text, answer.finish_reason, answer.output_tokens
+        ('A British mathematician.', 'stop', 5)
     """
     try:
         text, refusal, finish = _chat(body) if request.api == "chat" else _responses(body)

@@ -39,6 +39,16 @@ class Budget:
 
     Raises:
         ValueError: If a bound is not positive, or a cost is bounded without prices.
+
+    Example:
+
+        >>> from dim.enhancement.answers import Question
+        >>> from dim.enhancement.entities import EntityText
+        >>> from dim.enhancement.prompts import load_prompt
+        >>> request = Question("qwen", load_prompt("paper"), max_answer_tokens=300).about(EntityText("e1", "Ada"))
+        >>> prices = Prices(input=2.0, output=10.0)  # 300 tokens of an answer: 0.003 dollars
+        >>> Budget(prices, max_cost=0.01).fits(request), Budget(prices, max_cost=0.002).fits(request)
+        (True, False)
     """
 
     def __init__(

@@ -22,11 +22,39 @@ _HOPELESS = {"insufficient_quota", "billing_hard_limit_reached"}  # codes of 429
 
 
 class EndpointError(ValueError):
-    """The server does not work for us, so the run ends; the message has the server's words."""
+    """The server does not work for us, so the run ends; the message has the server's words.
+
+    Example:
+        Nobody answers at this address:
+
+        >>> from pathlib import Path
+        >>> from dim.enhancement.answers import Question
+        >>> from dim.enhancement.enhance import enhance
+        >>> from dim.enhancement.entities import EntityText
+        >>> from dim.enhancement.ledger import Ledger
+        >>> from dim.enhancement.prompts import load_prompt
+        >>> people, question = [EntityText(f"e{n}", "Ada") for n in range(10)], Question("qwen", load_prompt())
+        >>> ledger = Ledger(Path("answers.sqlite"))
+        >>> enhance(people, question, Endpoint("http://127.0.0.1:9/v1", tries=1), ledger)
+        Traceback (most recent call last):
+        dim.enhancement.endpoint.EndpointError: 10 requests in a row failed; the last one: the connection failed ...
+    """
 
 
 class GaveUpError(Exception):
-    """One request failed as often as it may."""
+    """One request failed as often as it may.
+
+    Example:
+        Nobody answers at this address:
+
+        >>> from dim.enhancement.answers import Question
+        >>> from dim.enhancement.entities import EntityText
+        >>> from dim.enhancement.prompts import load_prompt
+        >>> request = Question("qwen", load_prompt()).about(EntityText("e1", "Ada"))
+        >>> asyncio.run(Endpoint("http://127.0.0.1:9/v1", tries=2, backoff=0).ask(request))
+        Traceback (most recent call last):
+        dim.enhancement.endpoint.GaveUpError: the connection failed (...); given up after 2 tries
+    """
 
 
 class Endpoint:
@@ -40,6 +68,12 @@ class Endpoint:
 
     Raises:
         ValueError: If `openai` is not installed, there is no key, or a number is out of range.
+
+    Example:
+
+        >>> server = Endpoint("http://127.0.0.1:8000/v1", timeout=30.0, backoff=1.0)
+        >>> 0.75 <= server.pause(1) <= 1.25, 3.0 <= server.pause(3) <= 5.0  # seconds before the second and fourth try
+        (True, True)
     """
 
     def __init__(

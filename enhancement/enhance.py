@@ -56,6 +56,20 @@ def enhance(
 
     Raises:
         ValueError: For a bad option, or if the server does not work for us; answers that came are kept.
+
+    Example:
+        Of an earlier run, the answer about Ada is in the ledger, so this one has nothing to ask:
+
+        >>> from pathlib import Path
+        >>> from dim.enhancement.prompts import load_prompt
+        >>> ada, question = EntityText("e1", "Ada Lovelace", "Born in 1815."), Question("qwen", load_prompt())
+        >>> ledger = Ledger(Path("answers.sqlite"))
+        >>> text = "Ada Lovelace was a British mathematician who wrote the first published program."
+        >>> answer = Answer(text, "", "qwen", "stop", None, 300, 16, "2026-11-23T06:00:00Z")
+        >>> ledger.record([(question.about(ada).key, answer)])
+        >>> result = enhance([ada], question, Endpoint("http://127.0.0.1:8000/v1"), ledger)
+        >>> result.asked, result.kept, result.descriptions[0]["description"]
+        (0, [], 'Ada Lovelace was a British mathematician who wrote the first published program.')
     """
     if concurrency < 1:
         raise ValueError(f"--concurrency is {concurrency}: it must be at least 1.")

@@ -86,6 +86,12 @@ def entity_texts(rows: Iterable[Mapping[str, Any]], source: str) -> list[EntityT
     Raises:
         ValueError: For the first row that lacks one of the three or holds something else than text (a description may
             be null), has no or a too long id or the id of an earlier one; and if there is no row.
+
+    Example:
+
+        >>> row = {"id": "e1", "name": "Ada", "description": "A pioneer.", "description_original": "Born in 1815."}
+        >>> entity_texts([row], "my rows")
+        [EntityText(id='e1', name='Ada', description='Born in 1815.', type='')]
     """
     found: dict[str, EntityText] = {}
     for number, row in enumerate(rows, 1):
@@ -126,6 +132,14 @@ def read_entities(source: str) -> list[EntityText]:
 
     Raises:
         ValueError: If there is no such source, or for the first row that is not as it should be.
+
+    Example:
+
+        >>> _ = Path("people.jsonl").write_text('{"id": "e1", "name": "Ada", "description": "Born in 1815."}')
+        >>> read_entities("people.jsonl")
+        [EntityText(id='e1', name='Ada', description='Born in 1815.', type='')]
+        >>> read_entities("demo/kb")[0].id, read_entities("datasets/namesakes")[0].id
+        ('e0001', 'e0001')
     """
     if source.endswith(".jsonl"):
         return entity_texts(_json_lines(Path(source)), source)

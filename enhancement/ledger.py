@@ -30,6 +30,16 @@ class Ledger:
 
     Raises:
         ValueError: If the file cannot be written, is no ledger, or is in use by another run.
+
+    Example:
+
+        >>> ledger = Ledger(Path("answers.sqlite"))
+        >>> answer = Answer("A mathematician.", "", "qwen", "stop", None, 120, 5, "2026-11-23T06:00:00Z")
+        >>> ledger.record([("key-of-a-request", answer)])
+        >>> ledger.close()
+        >>> again = Ledger(Path("answers.sqlite"))  # as the next run does
+        >>> again.answer("key-of-a-request") == answer, again.tokens()
+        (True, (120, 5))
     """
 
     def __init__(self, path: Path) -> None:

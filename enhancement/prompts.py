@@ -32,7 +32,13 @@ class Prompt:
 
 
 def prompt_names() -> list[str]:
-    """Names of the prompts that the package brings along; `paper` asks the paper's question."""
+    """Names of the prompts that the package brings along; `paper` asks the paper's question.
+
+    Example:
+
+        >>> prompt_names()
+        ['describe', 'paper']
+    """
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 

@@ -30,6 +30,13 @@ def cutoff(age: str) -> str:
 
     Raises:
         ValueError: For anything else.
+
+    Example:
+
+        >>> cutoff("90d") < cutoff("36h") < cutoff("0h")
+        True
+        >>> cutoff("90d")
+        '...-...-...T...Z'
     """
     found = re.fullmatch(r"([0-9]{1,5})([hdw])", age)
     if found is None:
@@ -53,6 +60,15 @@ def older_than(kb: "KnowledgeBase", time: str) -> list[str]:
 
     Raises:
         ValueError: If a `description_created_at` is no ISO 8601 time.
+
+    Example:
+
+        >>> from dim.linking.kb import KnowledgeBase
+        >>> rows = [{"id": "e1", "name": "Ada", "description_created_at": "2024-01-31T12:00:00Z"},
+        ...         {"id": "e2", "name": "Al"}]
+        >>> kb = KnowledgeBase.create("people", rows)
+        >>> older_than(kb, cutoff("90d"))  # the other row is new
+        ['e1']
     """
     before = _time(time)
     found = []
@@ -102,6 +118,13 @@ def texts_of(kb: "KnowledgeBase", ids: Sequence[str]) -> list[EntityText]:
 
     Returns:
         Their texts, in the order of `ids`.
+
+    Example:
+
+        >>> from dim.linking.kb import KnowledgeBase
+        >>> [text] = texts_of(KnowledgeBase.open("demo/kb"), ["e0001"])
+        >>> text.id, text.name
+        ('e0001', 'loudly crying face')
     """
     if not ids:
         return []
@@ -119,6 +142,16 @@ def write_back(kb: "KnowledgeBase", asked: Sequence[EntityText], result: Enhance
         kb: The knowledge base.
         asked: What was asked about.
         result: What came out.
+
+    Example:
+        The result is that of `dim.enhancement.enhance.enhance`:
+
+        >>> from dim.linking.kb import KnowledgeBase
+        >>> kb = KnowledgeBase.create("pioneers", [{"id": "e1", "name": "Ada", "description": "Born in 1815."}])
+        >>> result = Enhancement([{"id": "e1", "description": "A mathematician.", "description_source": "llm"}])
+        >>> write_back(kb, texts_of(kb, ["e1"]), result)
+        >>> kb.table(["description"]).to_pylist()
+        [{'description': 'A mathematician.'}]
     """
     from dim.linking.kb.rows import FIELDS
 

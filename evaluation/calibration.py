@@ -21,6 +21,11 @@ class ReliabilityBin:
         count: How many answers are in it.
         confidence: Their mean confidence, 0..1.
         accuracy: The share of them that is right, 0..1.
+
+    Example:
+        >>> [one] = reliability_bins([0.75, 0.5], [1, 1], bins=1)
+        >>> one
+        ReliabilityBin(count=2, confidence=0.625, accuracy=1.0)
     """
 
     count: int

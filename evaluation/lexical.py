@@ -24,6 +24,12 @@ class FuzzyName:
 
     Raises:
         ValueError: As `NameMatch`.
+
+    Example:
+        >>> system = FuzzyName(["Taylor Swift", "Paris"], [["T-Swift"], []])
+        >>> rows, scores = next(system.scores([{"mention": "t-swift"}, {"mention": "PARIS"}]))
+        >>> rows, scores.argmax(1)
+        (slice(0, 2, None), tensor([0, 1]))
     """
 
     name = "fuzzy name"

@@ -23,6 +23,11 @@ class Protocol:
         ties: What a tie costs, see [`dim.evaluation.ranking.gold_ranks`].
         comparable: Whether its numbers say how good a linker is; `False` for what is only there to compare with
             published tables.
+
+    Example:
+        >>> protocol = PROTOCOLS["candidates_dim"]
+        >>> protocol.ties, protocol.comparable
+        ('optimistic', False)
     """
 
     name: str
@@ -232,6 +237,11 @@ def lists_under(protocol: str, gold: Tensor, lists: CandidateLists | None, limit
 
     Raises:
         ValueError: If the protocol needs candidates and there are none.
+
+    Example:
+        >>> lists, gold = CandidateLists(torch.tensor([[2, 0]])), torch.tensor([1])
+        >>> lists_under("candidates", gold, lists).rows, lists_under("candidates_dim", gold, lists, limit=2).rows
+        (tensor([[2, 0]]), tensor([[2, 1]]))
     """
     if protocol == "full_kb":
         return None
@@ -251,6 +261,10 @@ def find_protocol(name: str) -> Protocol:
 
     Raises:
         ValueError: If there is none.
+
+    Example:
+        >>> find_protocol("full_kb").meaning
+        'the gold is ranked among all entities of the knowledge base'
     """
     if name not in PROTOCOLS:
         raise ValueError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}.")

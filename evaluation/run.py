@@ -45,6 +45,11 @@ class Settings:
 
     Raises:
         ValueError: If a name is unknown, a number is too small, or there is nothing to evaluate.
+
+    Example:
+        >>> settings = Settings("datasets/namesakes", model="demo/model", baselines=("fuzzy", "bm25"), slices=("name",))
+        >>> settings.split, settings.protocols
+        ('validation', ('full_kb',))
     """
 
     dataset: str
@@ -81,6 +86,11 @@ class Report:
     Args:
         numbers: Everything that is a number, as JSON.
         examples: Mentions with what the first system found for them, for the error browser.
+
+    Example:
+        >>> report = evaluate(Settings("datasets/namesakes", baselines=("fuzzy",), slices=(), samples=100, examples=3))
+        >>> [system["name"] for system in report.numbers["systems"]], len(report.examples)
+        (['fuzzy name'], 3)
     """
 
     numbers: dict[str, Any]
@@ -98,6 +108,13 @@ def evaluate(settings: Settings) -> Report:
 
     Raises:
         ValueError: If the dataset, the model or a tower is not there or not as it should be, or a score is not finite.
+
+    Example:
+        >>> settings = Settings("datasets/namesakes", baselines=("fuzzy",), slices=(), samples=100, examples=0)
+        >>> [system] = evaluate(settings).numbers["systems"]
+        >>> hits = system["metrics"]["full_kb"]["H@1"]  # with the bounds of its 95 % interval
+        >>> round(hits["value"], 1), hits["low"] < hits["value"] < hits["high"]
+        (48.3, True)
     """
     dataset = settings.dataset
     entities, mentions = load_entities(dataset), load_mentions(dataset, settings.split)
@@ -245,6 +262,10 @@ def folder_for(path: Path) -> Path:
 
     Raises:
         ValueError: If a file is in the way.
+
+    Example:
+        >>> folder_for(Path("reports/first")).is_dir()
+        True
     """
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file: give a folder for the report.")

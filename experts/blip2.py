@@ -29,10 +29,23 @@ class Blip2Expert(GenerativeExpert):
         ValueError: for an encoder-decoder language model (Flan-T5), or a processor and a model whose numbers of query
             tokens differ.
 
+    `Blip2Expert.from_pretrained(dtype=torch.float16)` loads the paper's. Any other BLIP-2 will do, such as this one of
+    one layer, whose untrained weights say random words:
+
     Example:
-        >>> expert = Blip2Expert.from_pretrained(dtype=torch.float16)  # doctest: +SKIP
-        >>> expert.answer([load_picture("cat.jpg")])  # doctest: +SKIP
-        ['a cat on a sofa']
+        >>> from dim import DIMProcessor
+        >>> from transformers import Blip2Config
+        >>> parts = DIMProcessor.from_pretrained("demo/model")
+        >>> processor = Blip2Processor(parts.image_processor, parts.tokenizer, num_query_tokens=2)
+        >>> layer = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+        >>> text = {"model_type": "opt", "word_embed_proj_dim": 32, "vocab_size": len(processor.tokenizer)}
+        >>> side, image = parts.image_processor.crop_size["height"], processor.tokenizer.vocab["<image>"]
+        >>> config = Blip2Config(vision_config={**layer, "image_size": side, "patch_size": 16}, qformer_config=layer,
+        ...                      text_config={**layer, **text}, num_query_tokens=2, image_token_index=image)
+        >>> expert = Blip2Expert(Blip2ForConditionalGeneration(config), processor, "tiny@1")
+        >>> answers = expert.answer([Image.open("demo/example.png")] * 3, max_new_tokens=5)
+        >>> len(answers), answers[0] == answers[1]
+        (3, True)
     """
 
     model_class = Blip2ForConditionalGeneration

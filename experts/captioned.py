@@ -29,7 +29,13 @@ _ROWS = 16
 @dataclass(frozen=True, slots=True)
 class Unanswered:
     """A mention with a picture but without an answer, and why: in a word or two, and in a line. A picture that does not
-    load is taken out of the row."""
+    load is taken out of the row.
+
+    Example:
+        >>> one = Unanswered("m1", "cat.jpg", "missing", "picture 'cat.jpg': there is no such file")
+        >>> one.mention, one.kind
+        ('m1', 'missing')
+    """
 
     mention: str
     image: str
@@ -39,7 +45,13 @@ class Unanswered:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A dataset on disk: its folder, and the Parquet files of its mentions by split."""
+    """A dataset on disk: its folder, and the Parquet files of its mentions by split.
+
+    Example:
+        >>> source = find_dataset("datasets/namesakes")
+        >>> [path.relative_to(source.folder).as_posix() for path in source.files["test"]]
+        ['mentions/test-00000-of-00001.parquet']
+    """
 
     folder: Path
     files: dict[str, list[Path]]
@@ -57,6 +69,10 @@ def find_dataset(dataset: str) -> Source:
     Raises:
         ValueError: If there is no such dataset, or its config `mentions` is not made of Parquet files with the columns
             `id`, `mention` and `image`.
+
+    Example:
+        >>> list(find_dataset("datasets/namesakes").files)
+        ['train', 'validation', 'test']
     """
     folder = Path(dataset).expanduser()
     if not folder.is_dir():
@@ -105,6 +121,33 @@ def write_captioned(source: Source, out: Path, question: Question, cache: Answer
 
     Returns:
         How many mentions got an answer, and those with a picture that got none.
+
+    Example:
+        A dataset of one mention, and an expert of our own:
+
+        >>> from PIL import Image
+        >>> from dim.corpora.build import build
+        >>> from dim.experts.asking import ask_expert
+        >>> raw = Path("raw")
+        >>> raw.mkdir()
+        >>> Image.new("RGB", (40, 30), "red").save(raw / "wall.png")
+        >>> mention = {"id": "m1", "sentence": "A red wall.", "mention": "wall", "split": "test", "entity_id": "k1"}
+        >>> _ = (raw / "mentions.jsonl").write_text(json.dumps({**mention, "image": "wall.png"}))
+        >>> _ = (raw / "entities.jsonl").write_text(json.dumps({"id": "k1", "name": "wall"}))
+        >>> built = build("walls", [raw], Path("walls"), layout="jsonl", images=[raw])
+        >>> class Sizes:
+        ...     identity = "sizes@1"
+        ...
+        ...     def answer(self, images, prompts, batch_size=8, max_new_tokens=20):
+        ...         return [f"{image.width} x {image.height}" for image in images]
+        >>> source, cache = find_dataset("walls"), AnswerCache(Path("answers.sqlite"))
+        >>> question = Question(Sizes.identity, "How large is it?")
+        >>> ask_expert(source.files["test"], Sizes(), question, cache)  # pictures asked about
+        1
+        >>> write_captioned(source, Path("captioned"), question, cache)
+        (1, [])
+        >>> datasets.load_dataset("captioned", "mentions", split="test")["expert_answer"][:]
+        ['40 x 30']
     """
     check_out(source, out)
     out = out.resolve()

@@ -15,6 +15,16 @@ class Expert(Protocol):
 
     `identity` tells one expert from another that may answer otherwise, such as `"name@revision float16"`; answers are
     kept under it.
+
+    Example:
+        >>> class Sizes:
+        ...     identity = "sizes@1"
+        ...
+        ...     def answer(self, images, prompts, batch_size=8, max_new_tokens=20):
+        ...         return [f"{image.width} x {image.height}" for image in images]
+        >>> expert: Expert = Sizes()
+        >>> expert.answer([Image.new("RGB", (40, 30), "red")], "How large is it?")
+        ['40 x 30']
     """
 
     identity: str
@@ -52,6 +62,11 @@ def one_prompt_each(
 
     Raises:
         ValueError: For another number of prompts than of pictures, or a number below 1.
+
+    Example:
+        >>> red, blue = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
+        >>> one_prompt_each([red, blue], "What is this?", batch_size=8, max_new_tokens=20)
+        ['What is this?', 'What is this?']
     """
     if batch_size < 1 or max_new_tokens < 1:
         raise ValueError(f"batch_size={batch_size} and max_new_tokens={max_new_tokens} must be at least 1")
@@ -73,6 +88,12 @@ def checkpoint_revision(name: str, revision: str | None = None) -> str:
 
     Raises:
         OSError: If there is no such checkpoint.
+
+    Example:
+        >>> checkpoint_revision("demo/model")
+        'model@...'
+        >>> checkpoint_revision("demo/model") == checkpoint_revision("demo/model/")
+        True
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():

@@ -23,10 +23,26 @@ class ImageTextToTextExpert(GenerativeExpert):
     Raises:
         ValueError: for a processor without a chat template.
 
+    `ImageTextToTextExpert.from_pretrained("HuggingFaceTB/SmolVLM-256M-Instruct")` loads a small one. Here a LLaVA
+    of one layer, whose untrained weights say random words:
+
     Example:
-        >>> expert = ImageTextToTextExpert.from_pretrained("HuggingFaceTB/SmolVLM-256M-Instruct")  # doctest: +SKIP
-        >>> expert.answer([load_picture("cat.jpg")], "What is this?")  # doctest: +SKIP
-        ['A cat on a sofa.']
+        >>> from dim import DIMProcessor
+        >>> from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
+        >>> parts = DIMProcessor.from_pretrained("demo/model")
+        >>> template = "{% for part in messages[0].content %}{{ part.text or '<image>' }}{% endfor %}"
+        >>> parts.tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        >>> processor = LlavaProcessor(parts.image_processor, parts.tokenizer, patch_size=16, chat_template=template,
+        ...                            vision_feature_select_strategy="default", num_additional_image_tokens=1)
+        >>> layer = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+        >>> vision = {"model_type": "clip_vision_model", "image_size": parts.image_processor.crop_size["height"]}
+        >>> text = {"model_type": "llama", "vocab_size": len(processor.tokenizer)}
+        >>> config = LlavaConfig(vision_config={**layer, **vision, "patch_size": 16}, text_config={**layer, **text},
+        ...                      image_token_index=processor.image_token_id)
+        >>> expert = ImageTextToTextExpert(LlavaForConditionalGeneration(config), processor, "tiny@1")
+        >>> answers = expert.answer([Image.open("demo/example.png")] * 3, "What is this?", max_new_tokens=5)
+        >>> len(answers), answers[0] == answers[1]
+        (3, True)
     """
 
     model_class = AutoModelForImageTextToText

@@ -30,9 +30,11 @@ class OpenAIExpert:
 
     Example:
 
-        >>> expert = OpenAIExpert("qwen", base_url="http://127.0.0.1:8000/v1")  # doctest: +SKIP
-        >>> expert.answer([load_picture("cat.jpg")], "What is this?")  # doctest: +SKIP
-        ['A cat on a sofa.']
+        >>> expert = OpenAIExpert("qwen", base_url="http://127.0.0.1:8000/v1")
+        >>> expert.identity  # answers are kept under it
+        'qwen at http://127.0.0.1:8000/v1'
+        >>> expert.answer([], "What is this?")  # one answer a picture, from the server; no picture, no request
+        []
     """
 
     def __init__(self, model: str, base_url: str | None = None, *, timeout: float = 120.0) -> None:

@@ -40,6 +40,13 @@ class Calibration:
         nil_weights: `w`, by the name of the evidence.
         threshold: A best candidate whose probability is below this is not linked: the mention is NIL.
         measured: What cross-fitting measured when it was fitted, and on what.
+
+    Example:
+
+        >>> calibration = Calibration(2.0, nil_bias=0.5, nil_weights={"margin": -1.0}, threshold=0.4, measured={})
+        >>> calibration.save(".")
+        >>> Calibration.load("calibration.json") == calibration
+        True
     """
 
     temperature: float
@@ -134,6 +141,15 @@ def fit(ranking: Ranking, gold: Tensor, groups: Sequence[object], precision: flo
     Raises:
         ValueError: If there are fewer than five groups, no NIL mention or none that is linked rightly, or no threshold
             reaches the precision.
+
+    Example:
+
+        >>> scores = torch.tensor([[8.0, 2.0], [3.0, 2.5]]).repeat(10, 1)  # sure, unsure, sure ...
+        >>> rows, sources = torch.tensor([[0, 1]] * 20), torch.ones(20, 2, dtype=torch.long)
+        >>> ranking = Ranking(rows, scores, scores, torch.zeros(20, 2, 0), sources)
+        >>> fitted = fit(ranking, gold=torch.tensor([0, -1] * 10), groups=range(20))
+        >>> (fitted(ranking)[1][:4] > 0.5).tolist(), fitted.measured["NIL F1"]
+        ([False, True, False, True], 100.0)
     """
     from dim.evaluation.calibration import expected_calibration_error  # brings scikit-learn, which linking does without
     from dim.evaluation.nil import nil_metrics
@@ -236,6 +252,16 @@ def calibrate(
 
     Raises:
         ValueError: As [`fit`], or if a gold is not in the knowledge base.
+
+    Example:
+
+        >>> from dim.corpora.hub import load_mentions
+        >>> from dim.linking.linker import DIMLinker
+        >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
+        >>> mentions = load_mentions("datasets/namesakes", "validation").select(range(20))
+        >>> linker.calibration = calibrate(linker, mentions)
+        >>> 0 < linker("We saw [[Turkey]].").nil < 1
+        True
     """
     golds, known = mentions["entity_id"][:], linker.kb.row_of
     unknown = next((name for name in golds if name and name not in known), None)
@@ -259,6 +285,11 @@ def held_out_entities(gold: Tensor, share: float, seed: int) -> Tensor:
 
     Returns:
         Row numbers.
+
+    Example:
+
+        >>> held_out_entities(torch.tensor([4, 4, 7, -1]), share=1.0, seed=0).sort().values
+        tensor([4, 7])
     """
     golds = gold[gold >= 0].unique()
     order = torch.randperm(len(golds), generator=torch.Generator().manual_seed(seed))

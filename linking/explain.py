@@ -33,6 +33,16 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
 
     Returns:
         The same links, each with its `why`.
+
+    Example:
+
+        >>> from dim.linking.linker import DIMLinker
+        >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
+        >>> [entity] = linker("We saw [[Turkey]].", image="demo/example.png", k=1, why=True)  # calls `explain`
+        >>> list(entity.why)
+        ['score_by_vectors', 'score_by_prior', 'features', 'found_by', 'attention', 'without_picture']
+        >>> entity.why["features"]["equal"], sorted(entity.why["attention"])
+        (1.0, ['picture', 'sentence'])
     """
     rows = np.array([[linker.kb.row_of[entity.id] for entity in links]], np.int64).reshape(1, -1)
     texts = [(mention["mention"], mention["sentence"])]

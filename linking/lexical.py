@@ -86,6 +86,13 @@ def name_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
 
     Returns:
         The features of its entities, in order.
+
+    Example:
+
+        >>> entities = pa.table({"name": ["Turkey", "turkey"], "aliases": [["Türkiye"], []]})
+        >>> features = name_features(entities)
+        >>> features(["Turkiye"], ["We flew to Turkiye."])[0, :, LEXICAL_FEATURES.index("equal")]
+        tensor([1., 0.])
     """
     names = [name for name in _COLUMNS if name in entities.column_names]
     table = isinstance(entities, pa.Table)

@@ -53,9 +53,10 @@ class DIMLinker:
 
     Example:
 
-        >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")  # doctest: +SKIP
-        >>> linker("[[Turkey]] was everywhere that autumn.", image="flag.png", k=1)  # doctest: +SKIP
-        [LinkedEntity(id='e0421', name='Turkey', description='country between Europe and Asia ...', score=21.7, ...)]
+        >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
+        >>> links = linker("[[Turkey]] was everywhere that autumn.", image="demo/example.png", k=2)
+        >>> sorted((entity.id, entity.name) for entity in links)  # the country, and the bird
+        [('e1251', 'Turkey'), ('e1415', 'turkey')]
     """
 
     def __init__(

@@ -74,6 +74,14 @@ def mention_row(
 
     Raises:
         ValueError: If the mention is not marked or marked several times, is empty, or its offsets are out of range.
+
+    Example:
+
+        >>> row = mention_row("We saw Turkey.", "Turkey", span=None, image="photo.jpg", expert_answer=None)
+        >>> row == mention_row("We saw [[Turkey]].", None, None, "photo.jpg", None)
+        True
+        >>> row["mention"], row["start"], row["end"]
+        ('Turkey', 7, 13)
     """
     if mention is not None and span is not None:
         raise ValueError("Give the mention or its span, not both.")

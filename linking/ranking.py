@@ -20,6 +20,13 @@ class Ranking:
         vector_scores: Scores by the vectors alone `(M, C)`, float32.
         features: Lexical features of the pairs `(M, C, F)`; `F` is 0 for a model without a lexical prior.
         sources: Bit mask of who found each candidate `(M, C)`: see `dim.linking.kb.candidates.SOURCES`.
+
+    Example:
+
+        >>> scores = torch.tensor([[9.0, 4.0, 2.0]])
+        >>> ranking = Ranking(torch.tensor([[7, 3, 5]]), scores, scores, torch.zeros(1, 3, 0), torch.ones(1, 3).long())
+        >>> ranking.first(2).rows, ranking.without(torch.tensor([7])).rows
+        (tensor([[7, 3]]), tensor([[ 3, 5, -1]]))
     """
 
     rows: Tensor

@@ -35,9 +35,13 @@ class Reranker:
 
     Example:
 
-        >>> linker = DIMLinker.from_pretrained("MODEL", kb="KB", rerank=16)  # doctest: +SKIP
-        >>> linker("Henry, c. 1531", mention="Henry")[0].name  # doctest: +SKIP
-        'Henry VIII'
+        >>> from transformers import BertConfig, BertForSequenceClassification  # a small one that has learned nothing
+        >>> tokenizer = AutoTokenizer.from_pretrained("demo/model")
+        >>> config = BertConfig(vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=1, num_labels=1)
+        >>> reranker = Reranker(BertForSequenceClassification(config), tokenizer, count=16)
+        >>> mention = mention_text("Henry", "Henry, c. 1531")
+        >>> reranker.score([mention] * 2, [entity_text("Henry VIII", "king"), entity_text("Henry Adams", "")]).shape
+        torch.Size([2])
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int = 16):

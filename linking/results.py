@@ -16,6 +16,12 @@ class LinkedEntity:
         confidence: Probability that this is the answer. Without a calibration (`dim calibrate`) it is the share of the
             score among the candidates, which knows of no NIL.
         why: What the score is made of, if that was asked for: see `dim.linking.explain.explain`.
+
+    Example:
+
+        >>> entity = LinkedEntity("e1251", "Turkey", "Country on both sides ...", score=8.19, confidence=0.77)
+        >>> f"{entity.name} ({entity.confidence:.0%})", sorted(entity.to_dict())
+        ('Turkey (77%)', ['confidence', 'description', 'id', 'name', 'score', 'why'])
     """
 
     id: str
@@ -37,6 +43,14 @@ class Links(list[LinkedEntity]):
         entities: The entities.
         nil: Probability that none of the knowledge base is meant; `None` without a calibration.
         is_nil: Whether the best entity is too unsure to be linked.
+
+    Example:
+
+        >>> from dim.linking.linker import DIMLinker
+        >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
+        >>> links = linker("We saw [[Turkey]].", k=2)
+        >>> [entity.name.lower() for entity in links], links.is_nil, list(links.to_dict())
+        (['turkey', 'turkey'], False, ['is_nil', 'nil', 'entities'])
     """
 
     def __init__(self, entities: Sequence[LinkedEntity] = (), nil: float | None = None, is_nil: bool = False):

@@ -40,6 +40,13 @@ def check_files(files: Iterable[RepoFile]) -> None:
     Raises:
         ValueError: For the first one that holds an access token, a path of this machine or `_name_or_path`, or a
             picture that is not embedded. A token is not repeated in the message.
+
+    Example:
+
+        >>> check_files([RepoFile("README.md", b"# A model"), RepoFile("notes.md", b"trained in /home/ada/dim")])
+        Traceback (most recent call last):
+            ...
+        ValueError: notes.md, line 1, holds a path of this machine ('/home/ada/dim'): remove it, ...
     """
     for file in files:
         if file.path.endswith(".parquet"):

@@ -23,6 +23,12 @@ def dataset_publication(folder: Path, target: str) -> Publication:
     Raises:
         ValueError: If the card or a file that it names is missing, if a licence does not allow publishing, or a file
             holds what must not be published.
+
+    Example:
+
+        >>> publication = dataset_publication(Path("datasets/namesakes"), "my-group/namesakes")
+        >>> [file.path for file in publication.files if file.path.startswith("entities/")]
+        ['entities/kb-00000-of-00001.parquet']
     """
     required(folder, [CARD], "dim build makes a dataset with one")
     front, body = read_front(folder)

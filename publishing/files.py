@@ -17,6 +17,11 @@ class RepoFile:
     Args:
         path: Its name in the repository, with `/`.
         content: Where it is on this machine, or its bytes.
+
+    Example:
+
+        >>> RepoFile("README.md", b"# A model").size
+        9
     """
 
     path: str
@@ -44,6 +49,14 @@ class Publication:
             that no weights or shards of an earlier push stay beside the new ones.
         sdk: What a Space runs on.
         notes: What the user should know before the push.
+
+    Example:
+
+        >>> files = RepoFile("README.md", b"# A model"), RepoFile("config.json", b"{}")
+        >>> print(Publication("model", "my-group/dim", files).listing())
+         9  README.md
+         2  config.json
+        11  in all, for the model my-group/dim
     """
 
     repo_type: str

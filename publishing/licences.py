@@ -37,6 +37,14 @@ def check_licence(where: str, licence: object) -> None:
 
     Raises:
         ValueError: If there is none, or one that does not allow it or is not known to.
+
+    Example:
+
+        >>> check_licence("README.md", ["mit", "CC BY 4.0"])
+        >>> check_licence("README.md", "cc-by-nd-4.0")
+        Traceback (most recent call last):
+            ...
+        ValueError: README.md has the licence 'cc-by-nd-4.0', which is not known to allow passing it on. With ...
     """
     given = licence if isinstance(licence, list) else [licence]
     for one in given or [None]:
@@ -46,7 +54,7 @@ def check_licence(where: str, licence: object) -> None:
 
 
 def check_dataset_licences(name: str, front: dict[str, Any], body: str) -> None:
-    """Raises unless a dataset, and every raw file that it was built from, may be passed on.
+    r"""Raises unless a dataset, and every raw file that it was built from, may be passed on.
 
     Args:
         name: The dataset's card, for messages.
@@ -56,6 +64,14 @@ def check_dataset_licences(name: str, front: dict[str, Any], body: str) -> None:
     Raises:
         ValueError: If the card, or a raw file, has no licence that allows it; if pictures of a public release are
             embedded, whose licences nobody has looked up.
+
+    Example:
+
+        >>> table = ["| raw file | licence |", "|---|---|", "| train.json | none |"]
+        >>> check_dataset_licences("README.md", {"license": "cc-by-4.0"}, "\n".join(table))
+        Traceback (most recent call last):
+            ...
+        ValueError: README.md: the raw file train.json that it was built from has no licence. With ...
     """
     told = dict(re.findall(r"^\| (layout|pictures) \| ([^|]*?) \|$", body, flags=re.MULTILINE))
     check_licence(name, front.get("license"))
@@ -72,13 +88,19 @@ def check_dataset_licences(name: str, front: dict[str, Any], body: str) -> None:
 
 
 def source_licences(body: str) -> Iterator[tuple[str, str]]:
-    """The raw files of a card's table of sources and their licences, as the card has them.
+    r"""The raw files of a card's table of sources and their licences, as the card has them.
 
     Args:
         body: The card's text.
 
     Yields:
         File and licence.
+
+    Example:
+
+        >>> table = ["| raw file | licence |", "|---|---|", "| train.json | cc-by-4.0 |"]
+        >>> list(source_licences("\n".join(table)))
+        [('train.json', 'cc-by-4.0')]
     """
     columns: list[str] = []
     for line in body.splitlines():

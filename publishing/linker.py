@@ -47,6 +47,13 @@ def linker_publication(
     Raises:
         ValueError: As for a model, or if the knowledge base is empty, is not encoded by the model, or its licence does
             not allow publishing.
+
+    Example:
+
+        >>> model, scratch = Path("demo/model"), Path(".")
+        >>> publication = linker_publication(model, "demo/kb", "cc-by-4.0", "my-group/linker", scratch)
+        >>> [file.path for file in publication.files][-3:]
+        ['kb/entities.parquet', 'linker.json', 'README.md']
     """
     check_licence("--kb-licence", licence)
     files, notes = model_files(folder)

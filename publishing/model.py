@@ -36,6 +36,14 @@ def model_publication(folder: Path, target: str, results: Sequence[Path] = ()) -
     Raises:
         ValueError: If a file is missing, the folder holds no DIM, the card gives no licence, a report is of another
             model, or a file holds what must not be published.
+
+    Example:
+
+        >>> publication = model_publication(Path("demo/model"), "my-group/dim-namesakes")
+        >>> [file.path for file in publication.files if file.path.startswith(("config", "model"))]
+        ['config.json', 'configuration_dim.py', 'model.safetensors', 'modeling_dim.py']
+        >>> publication.notes[-1]
+        'no measured results in the card: dim eval, then --results report.json'
     """
     files, notes = model_files(folder)
     front, body = read_front(folder)

@@ -9,7 +9,7 @@ _LEFT_OUT = (".pyc", ".log", ".tmp")
 
 
 def space_publication(folder: Path, target: str) -> Publication:
-    """What is pushed for a Space: every file of a folder, hidden ones apart.
+    r"""What is pushed for a Space: every file of a folder, hidden ones apart.
 
     Args:
         folder: The folder, with a README.md that says what it runs on.
@@ -21,6 +21,17 @@ def space_publication(folder: Path, target: str) -> Publication:
     Raises:
         ValueError: If the README.md or the app is missing, the card says nothing that a Space needs, or a file holds
             what must not be published.
+
+    Example:
+
+        >>> folder = Path("my_demo")
+        >>> folder.mkdir()
+        >>> head = "---\nsdk: gradio\napp_file: app.py\nlicense: apache-2.0\n---\n"
+        >>> _ = (folder / "README.md").write_text(head), (folder / "app.py").write_text("import gradio\n")
+        >>> print(space_publication(folder, "my-group/demo").listing())
+        57  README.md
+        14  app.py
+        71  in all, for the space my-group/demo
     """
     required(folder, [CARD], "a Space needs one, with sdk and app_file in its head")
     front, _ = read_front(folder)
@@ -34,7 +45,7 @@ def space_publication(folder: Path, target: str) -> Publication:
 
 
 def metric_publication(folder: Path, target: str) -> Publication:
-    """What is pushed for a metric.
+    r"""What is pushed for a metric.
 
     Args:
         folder: Its folder, such as `metrics/mel_ranking`.
@@ -45,6 +56,15 @@ def metric_publication(folder: Path, target: str) -> Publication:
 
     Raises:
         ValueError: As [`space_publication`], or if `evaluate.load(target)` would not find the metric's file.
+
+    Example:
+
+        >>> folder = Path("my_metric")
+        >>> folder.mkdir()
+        >>> head = "---\nsdk: gradio\napp_file: app.py\nlicense: apache-2.0\n---\n"
+        >>> _ = (folder / "README.md").write_text(head), (folder / "app.py").touch(), (folder / "hits.py").touch()
+        >>> [file.path for file in metric_publication(folder, "my-group/hits").files]
+        ['README.md', 'app.py', 'hits.py']
     """
     name = target.split("/")[-1]
     required(folder, [f"{name}.py"], f"evaluate.load({target!r}) asks for it: call the repository as the file")

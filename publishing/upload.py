@@ -26,6 +26,14 @@ def check_target(target: str, revision: str | None = None, create_pr: bool = Fal
 
     Raises:
         ValueError: If so.
+
+    Example:
+
+        >>> check_target("my-group/dim", revision="main")
+        >>> check_target("my-group/dim", revision="main", create_pr=True)
+        Traceback (most recent call last):
+            ...
+        ValueError: --create-pr goes to the main branch: leave --revision out.
     """
     if not _NAME.fullmatch(target):
         raise ValueError(f"{target!r} is no name of a repository: give owner/name, such as my-group/dim.")
@@ -52,6 +60,14 @@ def push(
 
     Raises:
         ValueError: If the Hub refuses, or cannot be reached.
+
+    Example:
+
+        >>> from dim.publishing.model import model_publication
+        >>> push(model_publication(Path("demo/model"), "my model"), private=True)
+        Traceback (most recent call last):
+            ...
+        ValueError: 'my model' is no name of a repository: give owner/name, such as my-group/dim.
     """
     check_target(publication.target, revision, create_pr)
     where: dict[str, Any] = {"repo_id": publication.target, "repo_type": publication.repo_type}

@@ -29,6 +29,16 @@ def create_app(linker: DIMLinker, settings: Settings, model: str) -> FastAPI:
 
     Returns:
         The application.
+
+    Example:
+
+        >>> from fastapi.testclient import TestClient
+        >>> app = create_app(DIMLinker.from_pretrained("demo/model", kb="demo/kb"), Settings(), "my model")
+        >>> with TestClient(app) as client:
+        ...     answer = client.post("/link", json={"mentions": [{"sentence": "We saw [[Turkey]]."}], "k": 2})
+        >>> [result] = answer.json()["results"]
+        >>> result["mention"], sorted(entity["id"] for entity in result["entities"])
+        ('Turkey', ['e1251', 'e1415'])
     """
     service = Service(linker, settings, model)
 

@@ -61,7 +61,14 @@ class Settings:
 
 
 def token_from_environment() -> str | None:
-    """The token that [`TOKEN_VARIABLE`] holds, or `None`; on the command line, `ps` would show it to everybody."""
+    """The token that [`TOKEN_VARIABLE`] holds, or `None`; on the command line, `ps` would show it to everybody.
+
+    Example:
+
+        >>> settings = Settings(token=token_from_environment(), allowed_hosts=("linker.example.org",))
+        >>> "token" in repr(settings)  # no log shows it
+        False
+    """
     return os.environ.get(TOKEN_VARIABLE)
 
 

@@ -23,7 +23,7 @@ with tempfile.TemporaryDirectory() as folder:
     for _ in range(2):  # the second step waits for the first: a process left behind would be seen
         model.zero_grad()
         batch = as_double(sampler.batch(0, 0))
-        loss = backward(prepared, batch, accelerator, None if size == "none" else int(size), True)
+        loss = backward(prepared, batch, accelerator, None if size == "none" else int(size))
         if size != "none":
             reduce_gradients(model, accelerator)
     if accelerator.num_processes == 2:

@@ -9,7 +9,6 @@ import importlib.util
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +16,13 @@ from pathlib import Path
 import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
-from demo_folder import write_demo
-from doc_blocks import blocks
+from doc_blocks import SHELLS, Block, Command, blocks, why_not
 from doc_blocks import commands as shell_commands
-from PIL import Image
 
 from dim import cli
-from dim.corpora.hub import load_mentions
 from dim.training.arguments import parse_arguments
 
+pytest_plugins = ("demo_folder",)
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -47,15 +44,7 @@ MODULES = listed(rf"(?!setup\.py)[^/]+\.py|({'|'.join(ROOMS)})/.*\.py")
 PAGES = listed(r".*\.md")
 PAGES_OF_THE_SITE = [page for page in PAGES if page.startswith("docs/")]
 GUIDES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *PAGES_OF_THE_SITE]
-SHELLS = ("bash", "sh", "shell", "console")
-OTHERS = {"curl", "hf", "transformers"}  # programs of others that pages call
-# Pages whose Python blocks run; those of the others are compiled, and their imports looked up.
-RUN_WHOLE = {"README.md", "docs/quickstart.md", "docs/own_data.md", "docs/scale_out.md", "docs/linking.md"}
-NOT_RUN = (
-    "import ray",
-    "your-name/",
-    '"org/',
-)  # Ray is not installed; the last two ask the Hub, see test_hub_loopback.py
+OTHERS = {"transformers"}  # programs of others that pages call
 
 
 def without_fences(text: str) -> str:
@@ -63,59 +52,18 @@ def without_fences(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def world(tiny_dim_dir, tiny_clip_dir, tiny_bert_dir, tmp_path_factory) -> Path:
-    """A folder where every name that these pages use as a path or a repository is something small of that kind."""
-    folder = tmp_path_factory.mktemp("world")
-    write_demo(folder / "demo", tiny_dim_dir)
-    links = {
-        "openai/clip-vit-base-patch32": tiny_clip_dir,
-        "facebook/dinov2-base": tiny_clip_dir,
-        "bert-base-uncased": tiny_bert_dir,
-        "datasets/namesakes": ROOT / "datasets" / "namesakes",
-        "MODEL": folder / "demo" / "model",
-        "KB": folder / "demo" / "kb",
-        "photo.jpg": folder / "demo" / "example.png",
-    }
-    for name, target in links.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(target)
-    return folder
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings(name, world, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", [name for name in MODULES if ">>> " in (ROOT / name).read_text(encoding="utf-8")])
+@pytest.mark.usefixtures("folder")
+def test_examples_in_docstrings(name):
     """`doctest.testmod` on the imported module: pytest's own collection would import the root a second time.
 
     The working directory has what `make demo` leaves; what an example writes goes away with it.
     """
-    shutil.copytree(world, tmp_path / "world", symlinks=True)
-    monkeypatch.chdir(tmp_path / "world")
     module = importlib.import_module(module_name(name))
     report = io.StringIO()
     with contextlib.redirect_stdout(report):
         failed = doctest.testmod(module, optionflags=FLAGS).failed
     assert failed == 0, report.getvalue()
-
-
-@pytest.mark.parametrize("name", [page for page in PAGES if page == "README.md" or page.startswith("docs/")])
-def test_examples_in_markdown(name, tmp_path, monkeypatch):
-    """The ```python blocks with prompts run from top to bottom in one namespace; the others are read as text."""
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = list(re.finditer(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL))
-    names: dict[str, object] = {"__name__": "__main__"}
-    report = io.StringIO()
-    for block in blocks:
-        line = text[: block.start(1)].count("\n")
-        if not re.search(r"^>>> ", block[1], flags=re.MULTILINE):
-            compile(block[1], f"{name}:{line}", "exec")
-            continue
-        example = doctest.DocTestParser().get_doctest(block[1], names, name, name, line)
-        runner = doctest.DocTestRunner(optionflags=FLAGS)
-        failed = runner.run(example, out=report.write, clear_globs=False).failed
-        names = example.globs
-        assert failed == 0, report.getvalue()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -128,29 +76,35 @@ def test_relative_links_lead_to_files(name):
     assert broken == []
 
 
-@pytest.mark.parametrize(
-    "block", [block for page in GUIDES for block in blocks(page, *SHELLS)], ids=lambda block: block.id
-)
-def test_commands_parse(block):
-    """Each command of a shell block is read by the parser that would read it; what is no program of ours is known."""
-    for words in shell_commands(block):
-        program = words[0].removeprefix(".venv/bin/")
-        if program == "dim":
-            check_dim(words[1:])
-        elif program == "accelerate" and words[1] == "launch":
-            arguments = launch_command_parser().parse_args(words[2:])
-            rest = arguments.training_script_args
-            assert arguments.training_script == ("dim.cli" if arguments.module else "train.py")
-            check_dim(rest if arguments.module else ["train", *rest])
-        elif program == "make":
-            targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-            assert set(words[1:]) <= set(targets), words
-        elif program in {"python", "python3"}:
-            check_python(words[1:])
-        elif program == "pip":
-            check_extras(words)
-        else:
-            assert program in OTHERS, f"{program} is neither ours nor listed in OTHERS"
+def parsed_only() -> list[tuple[Block, Command]]:
+    """The commands that test_docs_run.py does not run: those that it names, and those of pages outside of the site."""
+    of_shells = [(block, command) for page in GUIDES for block in blocks(page, *SHELLS)
+                 for command in shell_commands(block)]  # fmt: skip
+    outside = {"CONTRIBUTING.md", "SECURITY.md"}
+    return [(block, command) for block, command in of_shells if block.page in outside or why_not(command.line)]
+
+
+@pytest.mark.parametrize("words", [pytest.param(command.words, id=f"{block.id}-{command.line}")
+                                   for block, command in parsed_only()])  # fmt: skip
+def test_command_parses(words):
+    """A command that does not run is read by the parser that would read it; what is no program of ours is known."""
+    program = words[0].removeprefix(".venv/bin/")
+    if program == "dim":
+        check_dim(words[1:])
+    elif program == "accelerate" and words[1] == "launch":
+        arguments = launch_command_parser().parse_args(words[2:])
+        rest = arguments.training_script_args
+        assert arguments.training_script == ("dim.cli" if arguments.module else "train.py")
+        check_dim(rest if arguments.module else ["train", *rest])
+    elif program == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert set(words[1:]) <= set(targets), words
+    elif program in {"python", "python3"}:
+        check_python(words[1:])
+    elif program == "pip":
+        check_extras(words)
+    else:
+        assert program in OTHERS, f"{program} is neither ours nor listed in OTHERS"
 
 
 def check_dim(words: list[str]) -> None:
@@ -205,33 +159,15 @@ def test_data_blocks_parse(block):
 
 @pytest.mark.parametrize(
     "block",
-    [block for page in GUIDES for block in blocks(page, "python") if not re.search(r"^>>> ", block.text, re.MULTILINE)],
-    ids=lambda block: block.id,
+    [block for page in GUIDES for block in blocks(page, "python") if why_not(block.text)],
+    ids=lambda one: one.id,
 )
-def test_imports_of_python_blocks(block):
-    """Whatever a block takes from the package is there under that name."""
+def test_imports_of_python_blocks_that_do_not_run(block):
+    """Whatever such a block takes from the package is there under that name."""
     for node in ast.walk(ast.parse(block.text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in {
-            "dim",
-            "transformers",
-            "datasets",
-        }:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dim":
             module = importlib.import_module(node.module)
             assert [name.name for name in node.names if not hasattr(module, name.name)] == []
-
-
-@pytest.mark.parametrize("page", sorted(RUN_WHOLE))
-def test_python_blocks_run(page, world, monkeypatch):
-    """The Python blocks of a page, from top to bottom in one namespace, with the names that the page takes as given."""
-    monkeypatch.chdir(world)
-    names: dict[str, object] = {"__name__": "__main__", "picture": Image.new("RGB", (40, 30), "red")}
-    if page == "docs/linking.md":
-        names["dataset"] = load_mentions(str(ROOT / "datasets" / "namesakes"), "test").select(range(4))
-    for block in blocks(page, "python"):
-        if any(words in block.text for words in NOT_RUN):
-            continue
-        with contextlib.redirect_stdout(io.StringIO()):
-            exec(compile(block.text, block.id, "exec"), names)
 
 
 def test_navigation_of_the_site_names_every_page():

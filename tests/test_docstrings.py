@@ -1,14 +1,15 @@
 """Every public name has a docstring, and an example that runs.
 
 Public is what the pages of `docs/reference` show, and what `dim` and its rooms name in the `__all__` of their
-`__init__`. An example stands in the name's own docstring or, for a class, in that of a public method. The examples run in
-test_docs.py; that every other name has a docstring is interrogate's to check.
+`__init__`. An example stands in the name's own docstring or, for a class, in that of a public method. The examples run
+in test_docs.py; that every other name has a docstring is interrogate's to check.
 """
 
 import importlib
 import inspect
 import pkgutil
 import re
+import types
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,9 @@ PUBLIC = sorted(EXPORTED.union(*(shown(page.read_text(encoding="utf-8")) for pag
 def documented(room: str, name: str) -> str:
     """The docstring of a public name, with those of a class's own public methods."""
     found = getattr(importlib.import_module(room), name)
-    methods = [value for key, value in vars(found).items() if not key.startswith("_")] if inspect.isclass(found) else []
-    return "\n".join(inspect.getdoc(part) or "" for part in (found, *methods))
+    kinds = (types.FunctionType, property, classmethod, staticmethod)
+    own = [value for key, value in vars(found).items() if not key.startswith("_")] if inspect.isclass(found) else []
+    return "\n".join(inspect.getdoc(part) or "" for part in (found, *(part for part in own if isinstance(part, kinds))))
 
 
 def test_what_is_public():

@@ -141,6 +141,7 @@ def test_names_and_descriptions_are_unique(entities):
         assert row["name"]
         assert len(row["description"].split()) >= 3
         assert row["description_source"] == "namesakes"
+        assert row["description_original"] is None  # no model has written it, so `dim enhance` may show it to one
 
 
 def test_candidates_are_the_senses_of_the_form(mentions, candidates, entities):

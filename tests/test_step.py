@@ -63,7 +63,7 @@ def as_double(batch):
 def run(data, size, dropout=0.0):
     model = model_for(data.processor, dropout)
     torch.manual_seed(3)
-    loss = backward(model, as_double(BatchSampler(data, 13, seed=1).batch(0, 0)), Accelerator(cpu=True), size, True)
+    loss = backward(model, as_double(BatchSampler(data, 13, seed=1).batch(0, 0)), Accelerator(cpu=True), size)
     return model, loss
 
 
@@ -94,7 +94,7 @@ def test_second_pass_drops_what_the_first_dropped(data):
                     parameter.add_(direction[name], alpha=sign * step)
         torch.manual_seed(3)
         batch = as_double(BatchSampler(data, 13, seed=1).batch(0, 0))
-        moved.append(backward(other, batch, Accelerator(cpu=True), size, True))
+        moved.append(backward(other, batch, Accelerator(cpu=True), size))
     assert ((moved[0] - moved[1]) / (2 * step)).item() == pytest.approx(slope.item(), rel=2e-2)
 
 

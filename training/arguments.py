@@ -15,7 +15,13 @@ _TRACKERS = ("tensorboard", "trackio", "wandb")
 
 @dataclass
 class ModelArguments:
-    """Where the model comes from: a DIM to go on with, or towers to build a new one on."""
+    """Where the model comes from: a DIM to go on with, or towers to build a new one on.
+
+    Example:
+
+        >>> ModelArguments(text_tower="openai/clip-vit-base-patch32", lexical_prior=True).tune
+        'full'
+    """
 
     model_name_or_path: str | None = field(
         default=None, metadata={"help": "Folder or Hub name of a DIM, trained or not, with its processor."}
@@ -63,7 +69,13 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    """What is trained on, and how a batch is drawn."""
+    """What is trained on, and how a batch is drawn.
+
+    Example:
+
+        >>> DataArguments(dataset="datasets/namesakes", negatives="mined").num_candidates
+        4
+    """
 
     dataset: str | None = field(
         default=None,
@@ -104,7 +116,13 @@ class DataArguments:
 
 @dataclass
 class TrainArguments:
-    """How long, how fast, and where to."""
+    """How long, how fast, and where to.
+
+    Example:
+
+        >>> TrainArguments(output_dir="runs/mine", num_train_epochs=3).learning_rate
+        5e-05
+    """
 
     output_dir: str | None = field(default=None, metadata={"help": "Folder of the model and the checkpoints."})
     num_train_epochs: int = field(default=10, metadata={"help": "Epochs over the training mentions."})
@@ -195,8 +213,7 @@ def parse_arguments(argv: Sequence[str] | None = None) -> tuple[ModelArguments, 
 
     Example:
 
-        >>> flags = "--text_tower x --dataset y --output_dir z --seed 7"
-        >>> _, data, train = parse_arguments(flags.split())
+        >>> _, data, train = parse_arguments("--text_tower x --dataset y --output_dir z --seed 7".split())
         >>> train.seed, data.negatives
         (7, 'in_batch')
     """

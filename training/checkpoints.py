@@ -22,6 +22,14 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
 
     Returns:
         The checkpoint's folder.
+
+    Example:
+
+        >>> run = Path("run_a")
+        >>> for step in (10, 20, 30):
+        ...     path = write_checkpoint(run, step, lambda folder: None, {"step": step}, keep=2)
+        >>> path.name, [path.name for path in checkpoints(run)]
+        ('checkpoint-30', ['checkpoint-20', 'checkpoint-30'])
     """
     final, temporary = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}"
     for folder in (temporary, final):
@@ -39,7 +47,15 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
+    """The whole checkpoints of a run, oldest first.
+
+    Example:
+
+        >>> path = write_checkpoint(Path("run_b"), 10, lambda folder: None, {"step": 10}, keep=2)
+        >>> (Path("run_b") / "checkpoint-20").mkdir()  # cut short: it has no manifest
+        >>> [path.name for path in checkpoints(Path("run_b"))]
+        ['checkpoint-10']
+    """
     found = [path for path in output_dir.glob("checkpoint-*") if (path / MANIFEST).is_file()]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
@@ -56,6 +72,12 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
 
     Raises:
         ValueError: If `name` is a folder that is no whole checkpoint.
+
+    Example:
+
+        >>> path = write_checkpoint(Path("run_c"), 10, lambda folder: None, {"step": 10}, keep=2)
+        >>> find_checkpoint(Path("run_c"), "auto").name, find_checkpoint(Path("run_c"), None)
+        ('checkpoint-10', None)
     """
     if name is None:
         return None
@@ -68,7 +90,14 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
 
 
 def read_state(checkpoint: Path) -> dict:
-    """What [`write_checkpoint`] was given as `state`."""
+    """What [`write_checkpoint`] was given as `state`.
+
+    Example:
+
+        >>> path = write_checkpoint(Path("run_d"), 10, lambda folder: None, {"step": 10}, keep=2)
+        >>> read_state(path)
+        {'step': 10}
+    """
     return json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
 
 

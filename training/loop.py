@@ -1,14 +1,14 @@
 """The training run: one loop on Accelerate, from prepared data to a published model."""
 
+import copy
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.utils import set_seed
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
@@ -17,28 +17,17 @@ from dim.evaluation.ranking import DEFAULT_KS
 from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.batches import Batch, BatchSampler
 from dim.training.card import model_card
-from dim.training.checkpoints import find_checkpoint, publish, read_state, write_checkpoint, write_json
+from dim.training.checkpoints import find_checkpoint, publish, write_json
 from dim.training.curves import write_curves
 from dim.training.data import MELData
-from dim.training.distributed import check_processes
+from dim.training.distributed import check_processes, configure_deepspeed, gather_weights, is_sharded
 from dim.training.evaluation import picture_weight, rank_validation
 from dim.training.interruption import StoppedError, StopSignal
 from dim.training.mining import Miner
 from dim.training.model import frozen_towers, load_model, merged, parameter_groups
 from dim.training.prior import LexicalPrior
+from dim.training.state import RunState, load_state, save_state
 from dim.training.step import backward, check_caching, reduce_gradients
-
-_NEGATIVES = "negatives.safetensors"
-
-
-@dataclass
-class RunState:
-    """How far a run has come: what a checkpoint holds beside tensors."""
-
-    step: int = 0
-    best: float = -1.0
-    best_step: int = 0
-    mined_epoch: int = -1
 
 
 def train(model_arguments: ModelArguments, data_arguments: DataArguments, arguments: TrainArguments) -> dict:
@@ -56,6 +45,17 @@ def train(model_arguments: ModelArguments, data_arguments: DataArguments, argume
         ValueError: Before any long work starts, for bad arguments or data.
         FloatingPointError: If the loss is not finite; the message names the batch's mentions.
         StoppedError: After SIGTERM, when a checkpoint is written.
+
+    Example:
+
+        >>> from dim.training.arguments import parse_arguments
+        >>> flags = "--model_name_or_path demo/start --dataset datasets/namesakes --output_dir runs/mine --max_steps 2"
+        >>> model, data, arguments = parse_arguments(flags.split())  # `train(model, data, arguments)` runs it
+        >>> arguments.metric_for_best_model = "accuracy"
+        >>> train(model, data, arguments)
+        Traceback (most recent call last):
+            ...
+        ValueError: --metric_for_best_model must be one of ['H@1', ...], got 'accuracy'.
     """
     return Run(model_arguments, data_arguments, arguments).run()
 
@@ -84,6 +84,7 @@ class Run:
         )
         check_processes(accelerator, arguments.expected_processes)
         set_seed(arguments.seed)
+        configure_deepspeed(accelerator, arguments.per_device_train_batch_size, arguments.max_grad_norm)
         self.model, self.processor = load_model(model_arguments)
         if arguments.mini_batch_size is not None:
             check_caching(self.model, accelerator)
@@ -110,16 +111,17 @@ class Run:
             )
         self.total = self.steps_per_epoch * arguments.num_train_epochs
         self.total = self.total if arguments.max_steps < 0 else min(self.total, arguments.max_steps)
-        optimizer = torch.optim.AdamW(parameter_groups(self.model, arguments), lr=arguments.learning_rate)
+        trained = copy.deepcopy(self.model) if is_sharded(accelerator) else self.model  # a whole one ranks
+        self.model.to(memory_format=torch.channels_last)  # half again as fast for convolutional towers
+        optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate)
         # Not prepared: a prepared scheduler would step once for each process.
         self.scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, self.total)
         accelerator.register_for_checkpointing(self.scheduler)
-        self.model.to(memory_format=torch.channels_last)  # half again as fast for convolutional towers
-        self.prepared, self.optimizer = accelerator.prepare(self.model, optimizer)
+        self.prepared, self.optimizer = accelerator.prepare(trained, optimizer)
         self.state = RunState()
-        self.history: list[dict] = []
         if checkpoint is not None:
-            self._resume(checkpoint)
+            self.state, self.sampler.negatives = load_state(accelerator, checkpoint)
+            accelerator.print(f"resumed from step {self.state.step}")
 
     def run(self) -> dict:
         """Trains to the end."""
@@ -155,11 +157,11 @@ class Run:
                 if done or self._is_stale():
                     break
         progress.close()
-        result = {"best": max(self.history, key=lambda row: row["step"] == self.state.best_step),
-                  "history": self.history}  # fmt: skip
+        result = {"best": max(self.state.history, key=lambda row: row["step"] == self.state.best_step),
+                  "history": self.state.history}  # fmt: skip
         if accelerator.is_main_process:
             write_json(self.output_dir / "metrics.json", result)
-            write_curves(self.output_dir / "curves.png", self.history, arguments.metric_for_best_model)
+            write_curves(self.output_dir / "curves.png", self.state.history, arguments.metric_for_best_model)
         accelerator.end_training()
         return result
 
@@ -184,11 +186,10 @@ class Run:
     def step(self, batches: list[Batch]) -> tuple[float, float]:
         """One step of the optimizer; returns the loss and the gradient's length before clipping."""
         accelerator, arguments = self.accelerator, self.arguments
-        self.model.train()
+        self.prepared.train()
         losses = []
-        for place, batch in enumerate(batches):
-            last = place + 1 == len(batches)
-            losses.append(backward(self.prepared, batch, accelerator, arguments.mini_batch_size, last))
+        for batch in batches:
+            losses.append(backward(self.prepared, batch, accelerator, arguments.mini_batch_size))
             if not torch.isfinite(losses[-1]):
                 epoch, step = divmod(self.state.step, self.steps_per_epoch)
                 raise FloatingPointError(
@@ -197,7 +198,7 @@ class Run:
                 )
         if arguments.mini_batch_size is not None:
             reduce_gradients(self.model, accelerator)
-        norm = accelerator.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm)
+        norm = accelerator.clip_grad_norm_(self.prepared.parameters(), arguments.max_grad_norm)
         self.optimizer.step()
         self.scheduler.step()
         self.optimizer.zero_grad()
@@ -213,13 +214,14 @@ class Run:
     def _evaluate(self, epoch: int, loss: float) -> None:
         """Ranks the validation split with each of the picture weights, and publishes the model if it is the best."""
         began, arguments, accelerator, state = time.perf_counter(), self.arguments, self.accelerator, self.state
+        gather_weights(self.prepared, self.model, accelerator)
         if self.prior is not None:
             self.prior.fit(accelerator)
         weights = arguments.picture_weights if self.model.config.entity_pictures else [1.0]
         found = rank_validation(self.model, self.data, arguments.per_device_eval_batch_size, weights)
         place = max(range(len(weights)), key=lambda place: found[place][arguments.metric_for_best_model])
         row = {"step": state.step, "epoch": epoch + 1, "loss": loss, "picture_weight": weights[place]} | found[place]
-        self.history.append(row)
+        self.state.history.append(row)
         accelerator.log({f"validation/{name}": row[name] for name in found[place]}, step=state.step)
         if accelerator.is_main_process:
             tqdm.write(
@@ -235,7 +237,9 @@ class Run:
     def _is_stale(self) -> bool:
         """Whether the last `early_stopping_patience` rankings were no better than an earlier one."""
         patience = self.arguments.early_stopping_patience
-        return patience is not None and sum(row["step"] > self.state.best_step for row in self.history) >= patience
+        return (
+            patience is not None and sum(row["step"] > self.state.best_step for row in self.state.history) >= patience
+        )
 
     def _mine(self, epoch: int) -> None:
         """Looks for hard negatives, if this epoch is one for it."""
@@ -243,6 +247,7 @@ class Run:
         due = epoch - epoch % every
         if self.groups[1].negatives == "mined" and state.mined_epoch != due:
             state.mined_epoch = due
+            gather_weights(self.prepared, self.model, self.accelerator)
             with self.accelerator.autocast():
                 self.sampler.negatives = self.miner.mine(*self.miner.encode(self.model))
 
@@ -268,33 +273,8 @@ class Run:
         publish(self.output_dir, save)
 
     def _checkpoint(self) -> None:
-        """Writes everything that the run needs to go on; each process holds a random state of its own."""
-        accelerator, state = self.accelerator, self.state
-        shared = self.output_dir / f".checkpoint-{state.step}-all"
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(shared))
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            save_file({"negatives": self.sampler.negatives.contiguous()}, shared / _NEGATIVES)
-            content = {"state": asdict(state), "history": self.history}
-            write_checkpoint(
-                self.output_dir, state.step, lambda folder: _move(shared, folder), content,
-                self.arguments.save_total_limit,
-            )  # fmt: skip
-        accelerator.wait_for_everyone()
-
-    def _resume(self, checkpoint: Path) -> None:
-        self.accelerator.load_state(str(checkpoint))
-        saved = read_state(checkpoint)
-        self.state, self.history = RunState(**saved["state"]), saved["history"]
-        self.sampler.negatives = load_file(checkpoint / _NEGATIVES)["negatives"]
-        self.accelerator.print(f"resumed from step {self.state.step}")
+        keep = self.arguments.save_total_limit
+        save_state(self.accelerator, self.output_dir, self.state, self.sampler.negatives, keep)
 
 
-def _move(source: Path, target: Path) -> None:
-    for path in source.iterdir():
-        path.rename(target / path.name)
-    source.rmdir()
-
-
-__all__ = ["Run", "RunState", "train"]
+__all__ = ["Run", "train"]

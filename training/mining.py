@@ -66,6 +66,12 @@ def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: in
 
     Returns:
         `torch.LongTensor` of shape `(M, count)`, best first.
+
+    Example:
+
+        >>> entities = torch.tensor([[1.0, 0.0], [0.9, 0.1], [0.0, 1.0]])
+        >>> nearest_entities(torch.tensor([[1.0, 0.0]]), entities, gold=torch.tensor([0]), count=2)
+        tensor([[1, 2]])
     """
     found = []
     for rows in torch.arange(len(mentions)).split(block):
@@ -91,6 +97,12 @@ def name_neighbours(
 
     Returns:
         `torch.LongTensor` of shape `(M, count)`, best first, -1 behind the last.
+
+    Example:
+
+        >>> names = ["Henry VIII", "Henry Adams", "Paris"]
+        >>> name_neighbours(["Henry"], names, [[], [], []], gold=torch.tensor([0]), count=1, seed=0)
+        tensor([[1]])
     """
     entities = [
         Entity(str(row), name, aliases=list(other))

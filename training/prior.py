@@ -1,5 +1,7 @@
 """Fitting the lexical prior alone, on the entities that are hard to tell apart, once the vectors stand."""
 
+import copy
+
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
@@ -35,12 +37,12 @@ class LexicalPrior:
         if data.names is None:
             raise ValueError("--prior_epochs fits a lexical prior, but the model has none: --lexical_prior true.")
         self.model, self.data, self.miner, self.arguments, self.names = model, data, miner, arguments, data.names
-        self.start = {name: value.clone() for name, value in model.lexical_prior.state_dict().items()}
+        self.start = copy.deepcopy(model.lexical_prior)
+        model.lexical_prior.requires_grad_(False)  # the optimizer of the vectors, and DDP, leave it alone
 
     def fit(self, accelerator: Accelerator) -> None:
         """Fits it: AdamW with a linearly falling rate, on the N-pair loss; the same on every process."""
-        prior, device = self.model.lexical_prior, accelerator.device
-        prior.load_state_dict(self.start)
+        prior, device = copy.deepcopy(self.start).to(accelerator.device), accelerator.device
         scores, features, there = self._examples(accelerator)
         rate = self.arguments.prior_learning_rate or self.arguments.learning_rate
         optimizer = torch.optim.AdamW(prior.parameters(), lr=rate, weight_decay=0.0)
@@ -58,6 +60,7 @@ class LexicalPrior:
                 optimizer.zero_grad()
         for parameter in prior.parameters():  # processes may sum in another order
             parameter.data = broadcast(parameter.data)
+        self.model.lexical_prior.load_state_dict(prior.state_dict())
 
     def _examples(self, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor]:
         """Scores by vectors `(N, 1 + C)`, features `(N, 1 + C, F)`, and which cells count; the answer comes first."""

@@ -1,16 +1,15 @@
 """One step of training: the loss over the global batch, at once or by gradient caching."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
-from accelerate import Accelerator, DistributedType
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 from dim.modeling_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMModel
 from dim.training.batches import Batch
-from dim.training.distributed import gather_rows
+from dim.training.distributed import gather_rows, is_sharded
 
 Inputs = dict[str, Tensor]
 
@@ -33,13 +32,11 @@ def check_caching(model: DIMModel, accelerator: Accelerator) -> None:
                 f"--mini_batch_size does not fit a tower with batch norm ({name}): its statistics are those of the "
                 "whole batch. Freeze it (--freeze_vision true), or leave the option out."
             )
-    if accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+    if is_sharded(accelerator):
         raise ValueError("--mini_batch_size works with one process or DDP, not with FSDP or DeepSpeed.")
 
 
-def backward(
-    model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batch_size: int | None, last: bool
-) -> Tensor:
+def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batch_size: int | None) -> Tensor:
     """Computes the loss of a batch and adds its gradients to the parameters.
 
     Every process scores its own mentions against the entities of all, so with any number of processes the gradients
@@ -51,9 +48,8 @@ def backward(
         accelerator: The run's accelerator.
         mini_batch_size: Rows that go through the towers at a time (gradient caching: Gao et al., *Scaling Deep
             Contrastive Learning Batch Size under Memory Limited Setup*, 2021). Memory follows it, not the batch, and
-            the gradient stays the same; the towers run twice. `None` does all rows at once.
-        last: Whether this is the last batch of the optimizer's step, after which processes share their gradients; with
-            gradient caching [`reduce_gradients`] does that.
+            the gradient stays the same; the towers run twice. `None` does all rows at once; processes then share their
+            gradients after the last batch of the optimizer's step, which else [`reduce_gradients`] does.
 
     Returns:
         The loss over the global batch, detached, times the number of processes that it is a mean over.
@@ -62,7 +58,7 @@ def backward(
     extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
     if mini_batch_size is None:
         inputs = {name: value.to(accelerator.device) for name, value in batch.inputs.items()}
-        with nullcontext() if last else accelerator.no_sync(model):
+        with accelerator.accumulate(model):
             with accelerator.autocast():
                 loss = model(**inputs, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
             accelerator.backward(loss)

@@ -11,12 +11,33 @@ _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can hold what UTF-8 cann
 
 
 class RowError(Exception):
-    """Why a row is left out."""
+    """Why a row is left out.
+
+    Example:
+        >>> draft = Draft()
+        >>> try:
+        ...     text_of({"id": "m1"}, "sentence")
+        ... except RowError as error:
+        ...     draft.reject("mentions.jsonl", "line 1", str(error))
+        >>> draft.rejected
+        [Rejected(file='mentions.jsonl', key='line 1', reason="it has no 'sentence'", kind='mention')]
+    """
 
 
 @dataclass
 class Draft:
-    """Mentions, entities and what was left out. `image_id` of a mention is still the release's name of its picture."""
+    """Mentions, entities and what was left out. `image_id` of a mention is still the release's name of its picture.
+
+    Example:
+        >>> draft = Draft()
+        >>> row = {"sentence": "Ada met Al.", "mentions": ["Ada", "Al"], "answers": ["Q7259", "nil"]}
+        >>> draft.add_sentence("train.json", "7", row, "train", ("mentions", "answers", "titles"))
+        >>> [(mention.id, mention.mention, mention.entity_id) for mention in draft.mentions]
+        [('7-0', 'Ada', 'Q7259'), ('7-1', 'Al', '')]
+        >>> draft.reject("train.json", "8", "it has no 'sentence'")
+        >>> draft.rows_in, len(draft.mentions), len(draft.rejected)
+        (3, 2, 1)
+    """
 
     mentions: list[Mention] = field(default_factory=list)
     entities: list[Entity] = field(default_factory=list)
@@ -105,6 +126,16 @@ def rows_of(draft: Draft, file: str, content: Any, mentions: str = "") -> Iterat
 
     Yields:
         Key, or number, and row.
+
+    Example:
+        >>> from dim.corpora.readers.raw import read_json
+        >>> from pathlib import Path
+        >>> _ = Path("rows.json").write_text('{"7": {"sentence": "Ada met Al."}, "8": null}')
+        >>> draft = Draft()
+        >>> list(rows_of(draft, "rows.json", read_json(Path("rows.json"))))
+        [('7', {'sentence': 'Ada met Al.'})]
+        >>> draft.rejected[0].key, draft.rejected[0].reason
+        ('8', 'it is null, not an object')
     """
     pairs = content if isinstance(content, tuple) else ((str(number), row) for number, row in enumerate(content))
     seen = set()
@@ -123,7 +154,12 @@ def rows_of(draft: Draft, file: str, content: Any, mentions: str = "") -> Iterat
 
 
 def count_of(row: Mapping[str, Any], mentions: str) -> int:
-    """How many mentions a row holds; one, where it cannot be told."""
+    """How many mentions a row holds; one, where it cannot be told.
+
+    Example:
+        >>> count_of({"mentions": ["Ada", "Al"]}, "mentions"), count_of({"mentions": "Ada"}, "mentions")
+        (2, 1)
+    """
     value = row.get(mentions)
     return len(value) if isinstance(value, list) and value else 1
 
@@ -133,6 +169,10 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
 
     Raises:
         RowError: If it is missing, no string, blank, or not to be written as UTF-8.
+
+    Example:
+        >>> text_of({"sentence": "Ada met Al."}, "sentence")
+        'Ada met Al.'
     """
     if key not in row:
         raise RowError(f"it has no {key!r}")
@@ -140,7 +180,18 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
 
 
 def checked(value: object, what: str) -> str:
-    """A text, if it is one that is not blank and that UTF-8 can hold."""
+    """A text, if it is one that is not blank and that UTF-8 can hold.
+
+    Raises:
+        RowError: If it is not.
+
+    Example:
+        >>> checked("Ada", "the mention")
+        'Ada'
+        >>> checked(7, "the mention")
+        Traceback (most recent call last):
+        dim.corpora.readers.draft.RowError: the mention is a number, not a string
+    """
     if not isinstance(value, str):
         raise RowError(f"{what} is {kind_of(value)}, not a string")
     if not value.strip():
@@ -151,7 +202,15 @@ def checked(value: object, what: str) -> str:
 
 
 def list_of(row: Mapping[str, Any], key: str) -> list[Any]:
-    """A list of a row; what is no list makes one of its own."""
+    """A list of a row; what is no list makes one of its own.
+
+    Raises:
+        RowError: If the row has no such key.
+
+    Example:
+        >>> list_of({"mentions": ["Ada", "Al"]}, "mentions"), list_of({"mentions": "Ada"}, "mentions")
+        (['Ada', 'Al'], ['Ada'])
+    """
     if key not in row:
         raise RowError(f"it has no {key!r}")
     value = row[key]
@@ -159,12 +218,22 @@ def list_of(row: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def picture_of(row: Mapping[str, Any], key: str) -> str:
-    """The name of a row's picture; empty where there is none."""
+    """The name of a row's picture; empty where there is none.
+
+    Example:
+        >>> picture_of({"image": "7.jpg"}, "image"), picture_of({"image": None}, "image"), picture_of({}, "image")
+        ('7.jpg', '', '')
+    """
     return checked(row[key], repr(key)) if row.get(key) not in (None, "") else ""
 
 
 def answer_of(value: object) -> str:
-    """An answer; empty for NIL, which releases also write `null` and `nil`."""
+    """An answer; empty for NIL, which releases also write `null` and `nil`.
+
+    Example:
+        >>> answer_of("Q7259"), answer_of("NIL"), answer_of(None)
+        ('Q7259', '', '')
+    """
     if value is None or (isinstance(value, str) and value.strip().lower() in ("", "nil")):
         return ""
     return checked(value, "the answer")

@@ -39,6 +39,11 @@ class Shape:
         top: `object`, `array`, `lines`, or what is wrong with the file.
         key: First key, where `top` is an object, else the first row's number.
         value: First value; objects are dicts.
+
+    Example:
+        >>> shape = Shape("array", "row 0", {"sentence": "Ada met Al.", "mention": "Ada"})
+        >>> shape.has_rows("array", "sentence", "mention"), shape.has_rows("lines", "sentence", "mention")
+        (True, False)
     """
 
     top: str
@@ -69,6 +74,12 @@ class Kind:
         licence: Licence of its content, empty where none is known.
         dataset: The dataset that it belongs to, where its name tells it.
         is_own: Whether it is a user's own, whatever the folder is called.
+
+    Example:
+        >>> texts = Kind("the texts", "train.json, dev.json and test.json", SPLIT_NAME,
+        ...              lambda shape: shape.has_rows("array", "sentence", "mention"), licence="MIT")
+        >>> bool(texts.name.fullmatch("dev.json")), texts.fits(Shape("array", "row 0", {"sentence": "", "mention": ""}))
+        (True, True)
     """
 
     what: str
@@ -83,7 +94,14 @@ class Kind:
 
 @dataclass(frozen=True)
 class RawFile:
-    """A file that was recognised."""
+    """A file that was recognised.
+
+    Example:
+        >>> _ = Path("train.json").write_text('[{"sentence": "Ada met Al."}]')
+        >>> file = RawFile(Path("train.json"), Kind("the texts", "train.json", SPLIT_NAME, lambda shape: True))
+        >>> file.name, file.split, file.read()
+        ('train.json', 'train', [(('sentence', 'Ada met Al.'),)])
+    """
 
     path: Path
     kind: Kind
@@ -137,6 +155,12 @@ def json_files(raw: Sequence[Path]) -> list[tuple[Path, str]]:
 
     Raises:
         ValueError: If one does not exist, or if there is no JSON file.
+
+    Example:
+        >>> Path("raw/wikimel").mkdir(parents=True)
+        >>> _ = Path("raw/wikimel/train.json").write_text("[]")
+        >>> [(path.name, dataset) for path, dataset in json_files([Path("raw")])]
+        [('train.json', 'wikimel')]
     """
     found: dict[Path, str] = {}
     for root in map(Path, raw):
@@ -196,6 +220,11 @@ def peek(path: Path) -> Shape:
 
     Returns:
         Its shape; `top` says what is wrong with a file that is no JSON.
+
+    Example:
+        >>> _ = Path("rows.json").write_text('{"7": {"sentence": "Ada met Al."}}')
+        >>> peek(Path("rows.json"))
+        Shape(top='object', key='7', value={'sentence': 'Ada met Al.'})
     """
     size = 1 << 16
     try:
@@ -246,6 +275,11 @@ def read_json(path: Path) -> Any:
 
     Raises:
         ValueError: If it is no JSON in UTF-8.
+
+    Example:
+        >>> _ = Path("twice.json").write_text('{"7": null, "7": [1, 2]}')
+        >>> read_json(Path("twice.json"))
+        (('7', None), ('7', [1, 2]))
     """
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)

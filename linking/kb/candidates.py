@@ -28,6 +28,15 @@ class Candidates:
             there are fewer `(M, C)`, int64.
         sources: Which sources found each, a bit mask: 1 << place in `SOURCES`; 0 where there is none `(M, C)`, int64.
         lists: What each source found, best first, -1 where there are fewer `(M, k)`.
+
+    Example:
+
+        >>> kb = KnowledgeBase.open("demo/kb")
+        >>> found = CandidateSearch(kb).search(["Turkey"], ["We flew to Turkey."], k=2)
+        >>> kb.take(found.rows[0], ["id", "name"]).to_pylist()
+        [{'id': 'e1251', 'name': 'Turkey'}, {'id': 'e1415', 'name': 'turkey'}]
+        >>> list(found.lists), found.sources.tolist()  # both were found by names (1) and by words (2)
+        (['names', 'words'], [[3, 3]])
     """
 
     rows: np.ndarray

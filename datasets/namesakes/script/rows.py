@@ -23,13 +23,13 @@ ROUNDS = {"train": 2, "validation": 1, "test": 1}
 """Neutral, and hinting, sentences for each mention picture of a form's best pictured sense."""
 EMPTY_EXPERT = {"expert_answer": "", "expert_model": "", "expert_prompt": ""}
 EMPTY_DESCRIPTION = {
-    "description_original": "",
+    "description_original": None,  # an empty one would say that there was none before
     "description_source": "namesakes",
-    "description_model": "",
-    "description_prompt": "",
-    "description_created_at": "",
-    "description_usage": "",
-    "description_finish_reason": "",
+    "description_model": None,
+    "description_prompt": None,
+    "description_created_at": None,
+    "description_usage": None,
+    "description_finish_reason": None,
 }
 
 

@@ -1,0 +1,58 @@
+"""What a run needs to go on where it stopped, in a checkpoint and back."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dim.training.checkpoints import read_state, write_checkpoint
+
+_NEGATIVES = "negatives.safetensors"
+
+
+@dataclass
+class RunState:
+    """How far a run has come: what a checkpoint holds beside tensors."""
+
+    step: int = 0
+    best: float = -1.0
+    best_step: int = 0
+    mined_epoch: int = -1
+    history: list[dict] = field(default_factory=list)
+
+
+def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, negatives: Tensor, keep: int) -> None:
+    """Writes a checkpoint; each process holds a random state of its own, and with sharded weights a part of them.
+
+    Args:
+        accelerator: The run's accelerator, which holds the model, the optimizer and the scheduler.
+        output_dir: Folder of the run.
+        state: How far it has come.
+        negatives: The hard negatives in use `(M, C)`.
+        keep: How many checkpoints to keep.
+    """
+    shared = output_dir / f".checkpoint-{state.step}-all"
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(shared))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        save_file({"negatives": negatives.contiguous()}, shared / _NEGATIVES)
+        write_checkpoint(output_dir, state.step, lambda folder: _move(shared, folder), asdict(state), keep)
+    accelerator.wait_for_everyone()
+
+
+def load_state(accelerator: Accelerator, checkpoint: Path) -> tuple[RunState, Tensor]:
+    """Reads what [`save_state`] wrote, into the accelerator's objects; returns the run's state and its negatives."""
+    accelerator.load_state(str(checkpoint))
+    return RunState(**read_state(checkpoint)), load_file(checkpoint / _NEGATIVES)["negatives"]
+
+
+def _move(source: Path, target: Path) -> None:
+    for path in source.iterdir():
+        path.rename(target / path.name)
+    source.rmdir()
+
+
+__all__ = ["RunState", "load_state", "save_state"]
