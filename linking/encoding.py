@@ -95,7 +95,7 @@ def encode_mentions(
     Raises:
         ValueError: If there is no mention, or a row is not as it should be.
     """
-    lengths = [len(text) for text in column(mentions, "sentence")]
+    lengths = _token_counts(processor, column(mentions, "sentence"))
     collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
     rows, loading = _undecoded(mentions), (batch_size, num_workers, progress, unreadable)
     return _encode(model, model.get_mention_features, rows, lengths, collate, *loading)
@@ -128,13 +128,20 @@ def encode_entities(
     Raises:
         ValueError: If there is no entity, or a row is not as it should be.
     """
-    lengths = [
-        len(name) + len(text or "")
-        for name, text in zip(column(entities, "name"), column(entities, "description"), strict=True)
-    ]
+    names, descriptions = column(entities, "name"), column(entities, "description")
+    lengths = _token_counts(processor, [f"{name} {text or ''}" for name, text in zip(names, descriptions, strict=True)])
     collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
     rows, loading = _undecoded(entities), (batch_size, num_workers, progress, unreadable)
     return _encode(model, model.get_entity_features, rows, lengths, collate, *loading)
+
+
+def _token_counts(processor: DIMProcessor, texts: Sequence[str], block: int = 1_000) -> list[int]:
+    """How many tokens each text has. Characters tell it badly: batches sorted by them are a tenth padding."""
+    counts: list[int] = []
+    for start in range(0, len(texts), block):
+        part = list(texts[start : start + block])
+        counts += map(len, processor.tokenizer(part, add_special_tokens=False, verbose=False).input_ids)
+    return counts
 
 
 @torch.inference_mode()

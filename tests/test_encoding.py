@@ -48,6 +48,23 @@ def test_batches_give_what_single_rows_give(dim):
     torch.testing.assert_close(together, alone)
 
 
+def test_batches_hold_texts_of_as_many_tokens(dim, monkeypatch):
+    """By tokens, not by characters: the tiny tokenizer knows "the", and spells out the rest."""
+    model, processor = dim
+    rows = [{"name": "n", "description": text} for text in ("the " * 8, "vwxyzvwxyzvwx", "the " * 7, "vwxyzvwxyzvw")]
+    counts = [len(processor.tokenizer(row["description"]).input_ids) for row in rows]
+    assert sorted(range(4), key=lambda row: -counts[row]) == [1, 3, 0, 2]
+    assert sorted(range(4), key=lambda row: -len(rows[row]["description"])) == [0, 2, 1, 3]
+    encode, masks = model.get_entity_features, []
+    monkeypatch.setattr(
+        model, "get_entity_features", lambda **inputs: masks.append(inputs["entity_attention_mask"]) or encode(**inputs)
+    )
+    encode_entities(model, processor, rows, batch_size=2)
+    lengths = [mask.sum(1).tolist() for mask in masks]
+    assert lengths[0] > lengths[1]
+    assert min(lengths[0]) > max(lengths[1])
+
+
 def test_workers_give_the_same(dim, tiny_mel_dir):
     rows = load_mentions(str(tiny_mel_dir), "validation")
     torch.testing.assert_close(encode_mentions(*dim, rows, num_workers=2), encode_mentions(*dim, rows))
