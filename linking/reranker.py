@@ -19,6 +19,8 @@ from dim.linking.ranking import Ranking
 FOLDER = "reranker"
 """Where a model's reranker lies, beside its weights."""
 
+_BEFORE = 200  # characters
+
 
 class Reranker:
     """Scores pairs of a mention with its sentence and an entity with its description, each pair read as one text.
@@ -121,8 +123,20 @@ class Reranker:
 
 
 def mention_text(mention: str, sentence: str) -> str:
-    """A mention with its sentence, as a reranker reads them: the mention comes first, so that no cut takes it."""
-    return f"{mention}: {sentence}" if sentence else mention
+    """A sentence with its mention in brackets, as a reranker reads them.
+
+    It begins at most 200 characters before the mention, so that no cut takes the mention. One that is not in its
+    sentence comes first.
+
+    Example:
+
+        >>> mention_text("Henry", "King Henry, c. 1531")
+        'King [ Henry ], c. 1531'
+    """
+    before, found, after = sentence.partition(mention)
+    if not found:
+        return f"[ {mention} ] {sentence}".rstrip()
+    return f"{before[-_BEFORE:]}[ {mention} ]{after}"
 
 
 def entity_text(name: str, description: str | None) -> str:

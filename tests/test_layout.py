@@ -339,6 +339,12 @@ def test_file_is_readable_in_one_sitting(name):
     assert lines <= limit, f"{name} has {lines} lines, more than {limit}: split it"
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])
+def test_file_compiles(name):
+    """Also what no test imports, such as benchmarks; ruff and mypy let some errors of the compiler pass."""
+    compile((ROOT / name).read_text(encoding="utf-8"), name, "exec")
+
+
 @pytest.mark.parametrize("name", PACKAGE_FILES)
 def test_file_has_no_construct_that_hides_errors_or_runs_data(name):
     """Pickles run code, a bare except hides what went wrong, and an assert on input is gone under `python -O`."""

@@ -29,7 +29,7 @@ MENTIONS = Dataset.from_list(
 
 def write_encoder(folder, spread):
     """A random encoder; the greater the spread, the farther apart are its scores."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ":", "gem", "a", "stone", *COLOURS, *PLACES]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ":", "[", "]", "gem", "a", "stone", *COLOURS, *PLACES]
     tokenizer = BertTokenizer(vocab={word: row for row, word in enumerate(words)}, model_max_length=40)
     torch.manual_seed(0)
     config = BertConfig(
@@ -154,8 +154,10 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
 
 
 def test_texts_of_pairs():
-    assert mention_text("Henry", "Henry, c. 1531") == "Henry: Henry, c. 1531"
-    assert mention_text("Henry", "") == "Henry"
+    assert mention_text("Henry", "King Henry, c. 1531, not Henry VII") == "King [ Henry ], c. 1531, not Henry VII"
+    assert mention_text("Henry", "a king") == "[ Henry ] a king"
+    assert mention_text("Henry", "") == "[ Henry ]"
+    assert mention_text("Henry", "x" * 300 + "Henry.") == "x" * 200 + "[ Henry ]."
     assert entity_text("Henry VIII", "Birth: 1491.") == "Henry VIII: Birth: 1491."
     assert entity_text("Henry VIII", None) == "Henry VIII"
 
