@@ -10,8 +10,6 @@ from loopback_hub import Fault, LoopbackHub
 from dim.corpora.build import build
 from dim.training.card import model_card
 
-pytestmark = pytest.mark.slow
-
 ENTITIES = [
     {
         "id": "e1",
