@@ -136,11 +136,11 @@ def encode_entities(
 
 
 def _token_counts(processor: DIMProcessor, texts: Sequence[str], block: int = 1_000) -> list[int]:
-    """How many tokens each text has. Characters tell it badly: batches sorted by them are a tenth padding."""
+    """How many tokens are read of each text. Characters tell it badly: batches sorted by them have more padding."""
     counts: list[int] = []
     for start in range(0, len(texts), block):
-        part = list(texts[start : start + block])
-        counts += map(len, processor.tokenizer(part, add_special_tokens=False, verbose=False).input_ids)
+        ids = processor.tokenizer(list(texts[start : start + block]), verbose=False).input_ids
+        counts += [min(len(row), processor.max_length) for row in ids]
     return counts
 
 

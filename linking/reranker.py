@@ -15,6 +15,7 @@ from transformers import (
 
 from dim.linking.kb.view import EntityView
 from dim.linking.ranking import Ranking
+from dim.processing_dim import find_mention
 
 FOLDER = "reranker"
 """Where a model's reranker lies, beside its weights."""
@@ -125,18 +126,18 @@ class Reranker:
 def mention_text(mention: str, sentence: str) -> str:
     """A sentence with its mention in brackets, as a reranker reads them.
 
-    It begins at most 200 characters before the mention, so that no cut takes the mention. One that is not in its
-    sentence comes first.
+    It begins at most 200 characters before the mention, so that the cut at its end seldom takes the mention. A mention
+    that is not in its sentence comes first.
 
     Example:
 
-        >>> mention_text("Henry", "King Henry, c. 1531")
-        'King [ Henry ], c. 1531'
+        >>> mention_text("Ann", "Annette met Ann.")
+        'Annette met [ Ann ].'
     """
-    before, found, after = sentence.partition(mention)
-    if not found:
+    if mention not in sentence:
         return f"[ {mention} ] {sentence}".rstrip()
-    return f"{before[-_BEFORE:]}[ {mention} ]{after}"
+    start, end = find_mention(sentence, mention)
+    return f"{sentence[max(0, start - _BEFORE) : start]}[ {mention} ]{sentence[end:]}"
 
 
 def entity_text(name: str, description: str | None) -> str:

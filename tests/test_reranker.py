@@ -155,6 +155,7 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
 
 def test_texts_of_pairs():
     assert mention_text("Henry", "King Henry, c. 1531, not Henry VII") == "King [ Henry ], c. 1531, not Henry VII"
+    assert mention_text("Ann", "Annette met Ann.") == "Annette met [ Ann ]."
     assert mention_text("Henry", "a king") == "[ Henry ] a king"
     assert mention_text("Henry", "") == "[ Henry ]"
     assert mention_text("Henry", "x" * 300 + "Henry.") == "x" * 200 + "[ Henry ]."

@@ -17,13 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = Path(__file__).parent / "sharded_process.py"
 OPTIONS = ["--report_to", "none", "--per_device_train_batch_size", "3", "--gradient_accumulation_steps", "2",
            "--negatives", "mined", "--prior_epochs", "2", "--lr_scheduler_type", "constant", "--learning_rate", "1e-3",
-           "--max_grad_norm", "0.5", "--eval_steps", "2", "--num_train_epochs", "3", "--seed", "1"]  # fmt: skip
+           "--max_grad_norm", "0.5",
+           "--picture_dropout", "0.8", "--eval_steps", "2", "--num_train_epochs", "3", "--seed", "1"]  # fmt: skip
 DEEPSPEED = pytest.mark.skipif(importlib.util.find_spec("deepspeed") is None, reason="needs DeepSpeed")
 
 
 def launch(*command: str) -> str:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "1",
+    }  # as a launcher may
     if command[0] == "train.py":
         environment["ACCELERATE_USE_CPU"] = "true"
     done = subprocess.run([*launcher, *command], cwd=ROOT, capture_output=True, text=True, timeout=600,
@@ -61,7 +65,10 @@ def plain(paths, tmp_path_factory):
     "kind", ["fsdp", pytest.param("zero2", marks=DEEPSPEED), pytest.param("zero3", marks=DEEPSPEED)]
 )
 def test_sharded_run_ends_as_ddp_does(kind, paths, start, plain, tmp_path):
-    """Stopped after two steps, and gone on with; pictures, mined negatives, a fitted prior, clipping, accumulation."""
+    """Stopped after two steps, and gone on with; mined negatives, a fitted prior, clipping, accumulation.
+
+    With few pictures, processes have some and none in the same step.
+    """
     run = [str(SCRIPT), kind, *OPTIONS, *paths, "--output_dir", str(tmp_path)]
     launch(*run, "--max_steps", "2")
     told = launch(*run, "--max_steps", "4", "--resume_from_checkpoint", "auto")
@@ -71,9 +78,9 @@ def test_sharded_run_ends_as_ddp_does(kind, paths, start, plain, tmp_path):
     assert found.keys() == expected.keys() == before.keys()
     assert max((expected[name] - before[name]).abs().max() for name in before) > 1e-4  # it has learned something
     for name, tensor in expected.items():
-        # Adam makes whole steps of the least gradients, which hang on the order of sums: keys' biases have none but
-        # those (softmax does not see them), and some of the prior's weights.
-        tolerance = 2e-3 if name.startswith("lexical_prior") or name.endswith("k_proj.bias") else 2e-6
+        # Adam makes whole steps of gradients that are nothing but rounding: those of keys' biases, which softmax does
+        # not see, and some of the prior's.
+        tolerance = 2e-3 if name.endswith("k_proj.bias") else 3e-4 if name.startswith("lexical_prior") else 2e-6
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=tolerance, msg=f"{name} differs")
     histories = [json.loads((folder / "metrics.json").read_text())["history"] for folder in (tmp_path, plain)]
     assert [row["step"] for row in histories[0]] == [2, 4]

@@ -57,6 +57,7 @@ def test_by_keyboard(page):
     page.keyboard.type(SENTENCE)
     page.keyboard.press("Enter")
     page.wait_for_selector(".dim-card")
+    page.wait_for_function("document.querySelector('#description textarea, #description input').value !== ''")
     for _ in range(40):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('#description') !== null"):
@@ -68,7 +69,7 @@ def test_by_keyboard(page):
             break
     page.keyboard.press("Enter")
     page.wait_for_selector(".dim-edited")
-    assert "seen by all" in page.locator(".dim-results").inner_text()
+    page.wait_for_function("document.querySelector('.dim-results').innerText.includes('seen by all')")
 
 
 @pytest.mark.browser

@@ -4,9 +4,8 @@ import os
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator, DistributedType
-from torch import Tensor, nn
-from transformers.integrations import unset_hf_deepspeed_config
+from accelerate import Accelerator
+from torch import Tensor
 
 
 class _GatherRows(torch.autograd.Function):
@@ -44,44 +43,6 @@ def gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:
     return rows if len(sizes) == 1 else _GatherRows.apply(rows, sizes, dist.get_rank())
 
 
-def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether each process holds a part of the weights (FSDP, DeepSpeed), not all of them."""
-    return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
-
-
-def configure_deepspeed(accelerator: Accelerator, batch_size: int, max_grad_norm: float) -> None:
-    """Tells DeepSpeed, where it is in use, what it would take from a data loader, and to clip, which it does itself.
-
-    Models that are loaded afterwards are whole on every process: with ZeRO-3, transformers would shard them at once.
-
-    Args:
-        accelerator: The run's accelerator.
-        batch_size: Mentions of one process.
-        max_grad_norm: Length to which gradients are clipped.
-    """
-    if accelerator.distributed_type == DistributedType.DEEPSPEED:
-        config = {"train_micro_batch_size_per_gpu": batch_size, "gradient_clipping": max_grad_norm}
-        accelerator.state.deepspeed_plugin.deepspeed_config.update(config)
-        unset_hf_deepspeed_config()
-
-
-def gather_weights(prepared: nn.Module, model: nn.Module, accelerator: Accelerator) -> None:
-    """Copies the weights of a sharded model into a whole one, on every process.
-
-    Args:
-        prepared: What `accelerator.prepare` made of the model that trains.
-        model: The whole one, on the accelerator's device. Where nothing is sharded it *is* what trains, and stays.
-        accelerator: The run's accelerator.
-    """
-    if not is_sharded(accelerator):
-        return
-    state = accelerator.get_state_dict(prepared)  # complete on the main process alone
-    if accelerator.is_main_process:
-        model.load_state_dict(state)
-    for tensor in model.state_dict().values():
-        dist.broadcast(tensor, 0)
-
-
 def check_processes(accelerator: Accelerator, expected: int | None) -> None:
     """Says how many processes train, and stops where they are not as many as meant.
 
@@ -110,4 +71,4 @@ def check_processes(accelerator: Accelerator, expected: int | None) -> None:
         )
 
 
-__all__ = ["check_processes", "configure_deepspeed", "gather_rows", "gather_weights", "is_sharded"]
+__all__ = ["check_processes", "gather_rows"]

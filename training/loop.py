@@ -1,6 +1,5 @@
 """The training run: one loop on Accelerate, from prepared data to a published model."""
 
-import copy
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import set_seed
+from accelerate.utils import GradientAccumulationPlugin, set_seed
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import get_scheduler
@@ -20,12 +19,13 @@ from dim.training.card import model_card
 from dim.training.checkpoints import find_checkpoint, publish, write_json
 from dim.training.curves import write_curves
 from dim.training.data import MELData
-from dim.training.distributed import check_processes, configure_deepspeed, gather_weights, is_sharded
+from dim.training.distributed import check_processes
 from dim.training.evaluation import picture_weight, rank_validation
 from dim.training.interruption import StoppedError, StopSignal
 from dim.training.mining import Miner
 from dim.training.model import frozen_towers, load_model, merged, parameter_groups
 from dim.training.prior import LexicalPrior
+from dim.training.sharded import configure_deepspeed, gather_weights, is_sharded, sharded_copy
 from dim.training.state import RunState, load_state, save_state
 from dim.training.step import backward, check_caching, reduce_gradients
 
@@ -77,14 +77,15 @@ class Run:
         checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
         self.accelerator = accelerator = Accelerator(
             mixed_precision=arguments.mixed_precision,
-            gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation_steps),
             log_with=arguments.report_to or None,
             project_dir=self.output_dir,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a batch without pictures
         )
         check_processes(accelerator, arguments.expected_processes)
         set_seed(arguments.seed)
-        configure_deepspeed(accelerator, arguments.per_device_train_batch_size, arguments.max_grad_norm)
+        accumulation = arguments.gradient_accumulation_steps
+        configure_deepspeed(accelerator, arguments.per_device_train_batch_size, accumulation, arguments.max_grad_norm)
         self.model, self.processor = load_model(model_arguments)
         if arguments.mini_batch_size is not None:
             check_caching(self.model, accelerator)
@@ -111,7 +112,10 @@ class Run:
             )
         self.total = self.steps_per_epoch * arguments.num_train_epochs
         self.total = self.total if arguments.max_steps < 0 else min(self.total, arguments.max_steps)
-        trained = copy.deepcopy(self.model) if is_sharded(accelerator) else self.model  # a whole one ranks
+        trained = self.model
+        if is_sharded(accelerator):  # the whole one ranks
+            pixels = None if self.data.pictures is None else self.data.pictures.pixels
+            trained = sharded_copy(self.model, None if pixels is None or not len(pixels) else pixels.shape[1:])
         self.model.to(memory_format=torch.channels_last)  # half again as fast for convolutional towers
         optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate)
         # Not prepared: a prepared scheduler would step once for each process.

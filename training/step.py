@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from dim.modeling_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMModel
 from dim.training.batches import Batch
-from dim.training.distributed import gather_rows, is_sharded
+from dim.training.distributed import gather_rows
+from dim.training.sharded import is_sharded
 
 Inputs = dict[str, Tensor]
 
