@@ -176,7 +176,6 @@ def test_navigation_of_the_site_names_every_page():
     assert named == set(PAGES_OF_THE_SITE)
 
 
-@pytest.mark.slow
 def test_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
