@@ -51,27 +51,27 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
             names[chosen] = playground.entity(chosen)[0]
         choices = [*((text, name) for name, text in names.items()), ("+ a new entity", NEW)]
         fields = playground.entity(chosen) if chosen != NEW else ("", "")
-        return results(found, before, changed), gr.Dropdown(choices, value=chosen), *fields, order
+        return results(found, before, changed), gr.Dropdown(choices, value=chosen), *fields, chosen, order
 
     def link(sentence: str, mention: str, picture: dict | None) -> tuple:
         try:
             return *answer(sentence, mention, picture, [], None), "", None
         except ValueError as error:
-            return message(str(error)), *[gr.skip()] * 4, "", gr.skip()
+            return message(str(error)), *[gr.skip()] * 5, "", gr.skip()
 
     def edit(entity: str, name: str, description: str, new: dict | None, *question: Any) -> tuple:
         *asked, before = question
         try:
             changed = playground.save(entity, name, description, path_of(new))
         except ValueError as error:
-            return *[gr.skip()] * 5, message(str(error)), gr.skip()
+            return *[gr.skip()] * 6, message(str(error)), gr.skip()
         try:
             version = playground.linker.kb.version
             saved = f"Saved {name.strip()!r} as version {version} of the knowledge base, and linked again."
             told = message(saved, False)
             return *answer(*asked, before, changed), told, None
         except ValueError as error:
-            return message(str(error)), *[gr.skip()] * 4, message(f"Saved {name.strip()!r}.", False), None
+            return message(str(error)), *[gr.skip()] * 5, message(f"Saved {name.strip()!r}.", False), None
 
     def reset(*question: Any) -> tuple:
         playground.reset()
@@ -79,15 +79,19 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
         *found, _, _ = link(*question)
         return *found, told, None
 
-    def choose(entity: str) -> tuple[str, str]:
+    def texts(entity: str) -> tuple[str, str]:
         try:
             return ("", "") if entity == NEW else playground.entity(entity)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
+    def choose(entity: str, filled: str) -> tuple:
+        # The list fires, too, when it merely loses the focus: what was typed meanwhile must stay.
+        return (gr.skip(),) * 3 if entity == filled else (*texts(entity), entity)
+
     with gr.Blocks(title="DIM: who or what is meant?", analytics_enabled=False) as app:
         gr.Markdown(INTRO)
-        order = gr.State([])
+        order, filled = gr.State([]), gr.State(NEW)  # the last ranking; the entity whose texts the fields were given
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 sentence = gr.Textbox(label="Sentence", info="Put the mention in [[double brackets]].", max_length=2000,
@@ -119,18 +123,19 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
         gr.Markdown(ABOUT, elem_id="about")
 
         question, fields = [sentence, mention, picture], [who, name, text, new]
-        outputs = [shown, who, name, text, order, told, new]
+        outputs = [shown, who, name, text, filled, order, told, new]
         raw = {"preprocess": False, "show_progress": "hidden"}
         gr.on([ask.click, sentence.submit, mention.submit], link, question, outputs, api_name="link",
               **raw)  # fmt: skip
         save.click(edit, [*fields, *question, order], outputs, api_name="edit", **raw)
         back.click(reset, question, outputs, api_name="reset", **raw)
-        who.input(choose, who, [name, text], api_name="entity", show_progress="hidden")
+        gr.api(texts, api_name="entity")
+        who.input(choose, [who, filled], [name, text, filled], api_visibility="private", show_progress="hidden")
         for button, one in zip(buttons, examples, strict=True):
             values = (one["sentence"], "", str(HERE / one["picture"]) if one["picture"] else None)
-            filled = button.click(lambda values=values: values, None, question, api_visibility="private",
+            put = button.click(lambda values=values: values, None, question, api_visibility="private",
                                   show_progress="hidden")  # fmt: skip
-            filled.then(link, question, outputs, api_visibility="private", **raw)
+            put.then(link, question, outputs, api_visibility="private", **raw)
     return app
 
 

@@ -70,6 +70,12 @@ def test_by_keyboard(page):
     page.keyboard.press("Enter")
     page.wait_for_selector(".dim-edited")
     page.wait_for_function("document.querySelector('.dim-results').innerText.includes('seen by all')")
+    page.focus("#who input")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_selector("[role=option] >> nth=3")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_function("!document.querySelector('#description textarea, #description input').value.includes('all')")
 
 
 @pytest.mark.browser
