@@ -50,14 +50,14 @@ class DIMAttention(nn.Module):
         """
         batch, count, width = modalities.shape
         heads = (self.num_heads, width // self.num_heads)
-        query = self.q_proj(mention).view(batch, *heads)  # (B, D) -> (B, heads, d)
+        query = self.q_proj(mention).view(batch, 1, *heads)  # (B, D) -> (B, 1, heads, d)
         key = self.k_proj(modalities).view(batch, count, *heads)  # (B, K, D) -> (B, K, heads, d)
         value = self.v_proj(modalities).view(batch, count, *heads)
-        scores = torch.einsum("bhd,bkhd->bhk", query, key) / math.sqrt(heads[1])  # (B, heads, K)
+        scores = (query * key).sum(-1).mT / math.sqrt(heads[1])  # (B, heads, K); for one query faster than products
         absent = ~presence[:, None, :]  # (B, 1, K)
         scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
         weights = scores.softmax(-1).masked_fill(absent, 0.0)
-        context = torch.einsum("bhk,bkhd->bhd", self.dropout(weights), value)
+        context = (self.dropout(weights).mT[..., None] * value).sum(1)
         context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
         return context * presence.any(1, keepdim=True).to(context.dtype), weights
 

@@ -276,23 +276,24 @@ class DIMModel(PreTrainedModel):
         mention, _ = self._encode_text(inputs, "mention")
         if mention is None:
             raise ValueError("A mention is needed: give mention_input_ids or mention_pooled.")
-        everyone = torch.ones(mention.shape[0], dtype=torch.bool, device=mention.device)
-        vectors, presences, vision_output = [], [], None
-        for modality in self.config.mention_modalities:
-            presence: Tensor | None = everyone
+        everyone = torch.ones(len(mention), dtype=torch.bool, device=mention.device)
+        parts: dict[str, tuple[Tensor, Tensor]] = {}  # a modality that no row of the batch has costs nothing
+        order, vision_output, weights = self.config.mention_modalities, None, None
+        for modality in order:
             if modality == "picture":
                 vector, presence, vision_output = self._encode_pictures(inputs, "")
             else:
-                vector, _ = self._encode_text(inputs, modality)
-                mask = inputs.get(f"{modality}_mask")
-                presence = everyone if mask is None else mask.to(mention.device, torch.bool)
-            vectors.append(torch.zeros_like(mention) if vector is None else vector)
-            presences.append(~everyone if vector is None or presence is None else presence)
-        weights = None
-        if vectors:
-            modalities, there = torch.stack(vectors, 1), torch.stack(presences, 1)  # (B, K, D), (B, K)
+                vector, presence = self._encode_text(inputs, modality)[0], inputs.get(f"{modality}_mask")
+            if vector is not None:
+                parts[modality] = vector, everyone if presence is None else presence.to(mention.device, torch.bool)
+        if order and not parts:  # every process of a run uses every weight
+            parts[order[0]] = torch.zeros_like(mention), ~everyone
+        if parts:
+            modalities, there = (torch.stack(part, 1) for part in zip(*parts.values(), strict=True))  # (B, K, ...)
             if self.config.fusion == "attention":
-                context, weights = self.attention(mention, modalities, there)
+                context, found = self.attention(mention, modalities, there)
+                weights = found.new_zeros(*found.shape[:2], len(order))  # (B, heads, all modalities)
+                weights[..., [order.index(modality) for modality in parts]] = found
             else:
                 context = (modalities * there.unsqueeze(-1).to(modalities.dtype)).sum(1)
             mention = mention + context
@@ -449,7 +450,7 @@ class DIMModel(PreTrainedModel):
         given = locals()
         inputs: Inputs = {name: given[name] for name in MENTION_INPUTS + ENTITY_INPUTS}
         _known({name: None for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
-        attentions = vision_output = text_output = None
+        attentions = vision_output = text_output = loss = logits = None
         if mention_states is None and _any(inputs, MENTION_INPUTS):
             mention_states, attentions, vision_output = self._mention_vectors(inputs)
         if entity_states is None and _any(inputs, ENTITY_INPUTS):
@@ -460,7 +461,6 @@ class DIMModel(PreTrainedModel):
             entity_states = gather(entity_states)
         mention_embeds = None if mention_states is None else self._unit(mention_states)
         entity_embeds = None if entity_states is None else self._unit(entity_states)
-        loss = logits = None
         if mention_embeds is not None and entity_embeds is not None:
             logits = self.score(mention_embeds, entity_embeds, lexical_features)
         if labels is not None:

@@ -122,11 +122,19 @@ def test_missing_picture_is_not_a_black_one(model):
     assert not torch.allclose(model.get_mention_features(**black), model.get_mention_features(**without), atol=1e-3)
 
 
-def test_no_picture_in_the_batch_equals_no_pictures_given(model):
+@pytest.mark.parametrize(
+    ("place", "fields"),
+    [(1, ["pixel_values", "pixel_mask"]), (2, ["expert_input_ids", "expert_attention_mask", "expert_mask"])],
+)
+def test_what_the_batch_lacks_equals_what_is_masked(model, place, fields):
+    """To the last bit; what is left out is not computed, and its weight is 0 in its place."""
     inputs = mention_part(tiny_inputs())
-    masked = model.get_mention_features(**(inputs | {"pixel_mask": torch.zeros(3).bool()}))
-    del inputs["pixel_values"], inputs["pixel_mask"]
-    assert torch.equal(model.get_mention_features(**inputs), masked)
+    masked = model(**inputs | {fields[-1]: torch.zeros(3).bool()})
+    without = model(**{name: value for name, value in inputs.items() if name not in fields})
+    assert torch.equal(without.mention_embeds, masked.mention_embeds)
+    assert torch.equal(without.modality_attentions, masked.modality_attentions)
+    assert without.modality_attentions[..., place].abs().max() == 0
+    torch.testing.assert_close(without.modality_attentions.sum(-1), torch.ones(BATCH, 4))
 
 
 def test_mention_alone_has_a_vector(model):
