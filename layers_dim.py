@@ -43,10 +43,14 @@ class DIMAttention(nn.Module):
         self.out_proj = DIMIdentityLinear(config.projection_dim, config.projection_dim)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, mention: Tensor, modalities: Tensor, presence: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, mention: Tensor, modalities: Tensor, presence: Tensor, places: list[int], total: int
+    ) -> tuple[Tensor, Tensor]:
         """Attends from mentions `(B, D)` to modalities `(B, K, D)`, of which `presence` `(B, K)` tells who is there.
 
-        Returns the context `(B, D)` and the weights `(B, heads, K)`; both are 0 for a mention that has nothing else.
+        These are the modalities `places` of a `total`; the others, which no mention has, cost nothing.
+
+        Returns the context `(B, D)` and the weights `(B, heads, total)`, 0 for a mention that has nothing else.
         """
         batch, count, width = modalities.shape
         heads = (self.num_heads, width // self.num_heads)
@@ -56,8 +60,10 @@ class DIMAttention(nn.Module):
         scores = (query * key).sum(-1).mT / math.sqrt(heads[1])  # (B, heads, K); for one query faster than products
         absent = ~presence[:, None, :]  # (B, 1, K)
         scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1).masked_fill(absent, 0.0)
-        context = (self.dropout(weights).mT[..., None] * value).sum(1)
+        weights = scores.new_zeros(batch, self.num_heads, total)
+        weights[..., places] = scores.softmax(-1).masked_fill(absent, 0.0)
+        kept = self.dropout(weights)[..., places]  # drawn for all, so that chance does not hang on what a batch has
+        context = (kept.mT[..., None] * value).sum(1)  # (B, K, heads, d) -> (B, heads, d)
         context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
         return context * presence.any(1, keepdim=True).to(context.dtype), weights
 

@@ -291,9 +291,8 @@ class DIMModel(PreTrainedModel):
         if parts:
             modalities, there = (torch.stack(part, 1) for part in zip(*parts.values(), strict=True))  # (B, K, ...)
             if self.config.fusion == "attention":
-                context, found = self.attention(mention, modalities, there)
-                weights = found.new_zeros(*found.shape[:2], len(order))  # (B, heads, all modalities)
-                weights[..., [order.index(modality) for modality in parts]] = found
+                places = [order.index(modality) for modality in parts]
+                context, weights = self.attention(mention, modalities, there, places, len(order))
             else:
                 context = (modalities * there.unsqueeze(-1).to(modalities.dtype)).sum(1)
             mention = mention + context

@@ -181,7 +181,7 @@ def test_attention_equals_torch():
     mention, others = torch.randn(BATCH, WIDTH), torch.randn(BATCH, 3, WIDTH)
     presence = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
     expected, weights = theirs(mention[:, None], others, others, key_padding_mask=~presence, average_attn_weights=False)
-    context, ours_weights = ours(mention, others, presence)
+    context, ours_weights = ours(mention, others, presence, [0, 1, 2], 3)
     torch.testing.assert_close(context, expected[:, 0])
     torch.testing.assert_close(ours_weights, weights[:, :, 0])
 

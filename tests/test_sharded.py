@@ -43,9 +43,7 @@ def start(tiny_dim_dir, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("start")
     torch.manual_seed(0)
-    # Without dropout: random numbers are drawn for pictures too, which a sharded batch always has.
-    changes = {"num_lexical_features": len(LEXICAL_FEATURES), "dropout": 0.0}
-    DIMModel.from_pretrained(tiny_dim_dir, **changes).save_pretrained(folder)
+    DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=len(LEXICAL_FEATURES)).save_pretrained(folder)
     DIMProcessor.from_pretrained(tiny_dim_dir).save_pretrained(folder)
     return folder
 
