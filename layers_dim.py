@@ -60,8 +60,9 @@ class DIMAttention(nn.Module):
         scores = (query * key).sum(-1).mT / math.sqrt(heads[1])  # (B, heads, K); for one query faster than products
         absent = ~presence[:, None, :]  # (B, 1, K)
         scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
-        weights = scores.new_zeros(batch, self.num_heads, total)
-        weights[..., places] = scores.softmax(-1).masked_fill(absent, 0.0)
+        found = scores.softmax(-1).masked_fill(absent, 0.0)  # float32 under autocast on GPUs
+        weights = found.new_zeros(batch, self.num_heads, total)
+        weights[..., places] = found
         kept = self.dropout(weights)[..., places]  # drawn for all, so that chance does not hang on what a batch has
         context = (kept.mT[..., None] * value).sum(1)  # (B, K, heads, d) -> (B, heads, d)
         context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
