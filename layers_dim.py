@@ -36,7 +36,7 @@ class DIMAttention(nn.Module):
 
     def __init__(self, config: DIMConfig):
         super().__init__()
-        self.num_heads = config.num_attention_heads
+        self.num_heads, self.num_modalities = config.num_attention_heads, len(config.mention_modalities)
         self.q_proj = nn.Linear(config.projection_dim, config.projection_dim)
         self.k_proj = nn.Linear(config.projection_dim, config.projection_dim, bias=False)  # softmax ignores a key bias
         self.v_proj = DIMIdentityLinear(config.projection_dim, config.projection_dim)
@@ -44,13 +44,13 @@ class DIMAttention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, mention: Tensor, modalities: Tensor, presence: Tensor, places: list[int], total: int
+        self, mention: Tensor, modalities: Tensor, presence: Tensor, places: list[int]
     ) -> tuple[Tensor, Tensor]:
         """Attends from mentions `(B, D)` to modalities `(B, K, D)`, of which `presence` `(B, K)` tells who is there.
 
-        These are the modalities `places` of a `total`; the others, which no mention has, cost nothing.
+        These are the `places` of the configured modalities, `M`; the others, which no mention has, cost nothing.
 
-        Returns the context `(B, D)` and the weights `(B, heads, total)`, 0 for a mention that has nothing else.
+        Returns the context `(B, D)` and the weights `(B, heads, M)`, 0 for a mention that has nothing else.
         """
         batch, count, width = modalities.shape
         heads = (self.num_heads, width // self.num_heads)
@@ -61,7 +61,7 @@ class DIMAttention(nn.Module):
         absent = ~presence[:, None, :]  # (B, 1, K)
         scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
         found = scores.softmax(-1).masked_fill(absent, 0.0)  # float32 under autocast on GPUs
-        weights = found.new_zeros(batch, self.num_heads, total)
+        weights = found.new_zeros(batch, self.num_heads, self.num_modalities)
         weights[..., places] = found
         kept = self.dropout(weights)[..., places]  # drawn for all, so that chance does not hang on what a batch has
         context = (kept.mT[..., None] * value).sum(1)  # (B, K, heads, d) -> (B, heads, d)

@@ -292,7 +292,7 @@ class DIMModel(PreTrainedModel):
             modalities, there = (torch.stack(part, 1) for part in zip(*parts.values(), strict=True))  # (B, K, ...)
             if self.config.fusion == "attention":
                 places = [order.index(modality) for modality in parts]
-                context, weights = self.attention(mention, modalities, there, places, len(order))
+                context, weights = self.attention(mention, modalities, there, places)
             else:
                 context = (modalities * there.unsqueeze(-1).to(modalities.dtype)).sum(1)
             mention = mention + context

@@ -137,6 +137,19 @@ def test_what_the_batch_lacks_equals_what_is_masked(model, place, fields):
     torch.testing.assert_close(without.modality_attentions.sum(-1), torch.ones(BATCH, 4))
 
 
+@pytest.mark.parametrize("fields", [["pixel_values", "pixel_mask"], ["expert_input_ids", "expert_mask"]])
+def test_dropout_does_not_hang_on_what_the_batch_lacks(model, fields):
+    model.train()
+    model.attention.dropout.p = 0.5
+    inputs = mention_part(tiny_inputs())
+    runs = (inputs | {fields[-1]: torch.zeros(3).bool()}, {k: v for k, v in inputs.items() if k not in fields})
+    found = []
+    for run in runs:
+        torch.manual_seed(0)
+        found.append(model(**run).mention_embeds)
+    torch.testing.assert_close(*found)
+
+
 def test_mention_alone_has_a_vector(model):
     vectors = model.get_mention_features(mention_input_ids=tiny_inputs()["mention_input_ids"])
     assert torch.isfinite(vectors).all()
@@ -181,7 +194,7 @@ def test_attention_equals_torch():
     mention, others = torch.randn(BATCH, WIDTH), torch.randn(BATCH, 3, WIDTH)
     presence = torch.tensor([[True, True, True], [True, False, True], [False, False, True]])
     expected, weights = theirs(mention[:, None], others, others, key_padding_mask=~presence, average_attn_weights=False)
-    context, ours_weights = ours(mention, others, presence, [0, 1, 2], 3)
+    context, ours_weights = ours(mention, others, presence, [0, 1, 2])
     torch.testing.assert_close(context, expected[:, 0])
     torch.testing.assert_close(ours_weights, weights[:, :, 0])
 
