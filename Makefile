@@ -32,19 +32,16 @@ style: $(STAMP) ## lint, and check the formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-# mypy does not see an editable install, so it gets a folder in which the checkout is called dim.
 typecheck: $(STAMP) ## check the types of the package
-	mkdir -p .mypy_cache/tree
-	ln -sfn "$(CURDIR)" .mypy_cache/tree/dim
-	cd .mypy_cache/tree && "$(CURDIR)/$(BIN)/mypy" --config-file "$(CURDIR)/pyproject.toml" --cache-dir "$(CURDIR)/.mypy_cache" -p dim
+	$(BIN)/mypy
 
 docstrings: $(STAMP) ## check that every public name of the package has a docstring
-	$(BIN)/interrogate -c pyproject.toml .
-	$(PYTEST) -q tests/test_docstrings.py
+	$(BIN)/interrogate -c pyproject.toml dim
+	$(PYTEST) -q tests/docs/test_docstrings.py
 
 docs: $(STAMP) ## build the site, run every code block and example, and check the links
 	$(BIN)/mkdocs build --strict
-	$(PYTEST) -m "not slow" tests/test_docs.py tests/test_docs_run.py
+	$(PYTEST) -m "not slow" tests/docs/test_docs.py tests/docs/test_docs_run.py
 
 bench: $(STAMP) ## run every benchmark
 	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

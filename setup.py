@@ -1,34 +1,31 @@
-"""Map the repository root to the package ``dim``; everything else about the distribution stands in pyproject.toml."""
+"""Copies what the commands read from the root (cards, scripts, configs, the Space, the metric) into the wheel.
 
-from setuptools import find_packages, setup
+Everything else about the distribution is in pyproject.toml.
+"""
+
+from pathlib import Path
+from shutil import copyfile
+
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
-# A "room" is any folder with an __init__.py: linking/ is dim.linking, and so on. tests/, datasets/ have none.
-ROOMS = [f"dim.{name}" for name in find_packages(".")]
+ASSETS = ("configs/*.yaml", "datasets/*/README.md", "datasets/*/script/*.py", "metrics/**/*", "space/**/*")
+SAMPLE = "datasets/namesakes/"  # stays in the repository: it is passed to the commands by its path
 
 
 class BuildPackage(build_py):
-    """Collect the package's modules, without this script, which lies in the same folder."""
+    """Builds the package with `dim/assets`, a copy of the files that `ASSETS` names."""
 
-    def find_package_modules(self, package, package_dir):
-        """Return ``(package, module, file)`` of every module of ``package``.
-
-        Args:
-            package (`str`): dotted name of the package.
-            package_dir (`str`): the folder that holds it.
-
-        Returns:
-            `list[tuple[str, str, str]]`: the modules that travel in the wheel.
-        """
-        modules = super().find_package_modules(package, package_dir)
-        return [entry for entry in modules if entry[:2] != ("dim", "setup")]
+    def run(self):
+        super().run()
+        if self.editable_mode:  # the files are read where they are
+            return
+        for pattern in ASSETS:
+            for path in sorted(Path().glob(pattern)):
+                if path.is_file() and "__pycache__" not in path.parts and not path.as_posix().startswith(SAMPLE):
+                    target = Path(self.build_lib, "dim", "assets", path)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    copyfile(path, target)
 
 
-setup(
-    packages=["dim", *ROOMS],
-    package_dir={"dim": "."},
-    # The root's own text files (constraints.txt, ...) are no package data; what lies beside a room's modules is.
-    package_data={"dim": ["py.typed"], **{room: ["*.html", "*.css", "*.txt", "prompts/*.txt"] for room in ROOMS}},
-    include_package_data=False,
-    cmdclass={"build_py": BuildPackage},
-)
+setup(cmdclass={"build_py": BuildPackage})

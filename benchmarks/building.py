@@ -22,7 +22,7 @@ BUILD = """
 import json, resource, sys, time
 from pathlib import Path
 import torch, datasets, sklearn.feature_extraction.text  # what starting up takes is not counted as building
-from dim.corpora.build import build, summary
+from dim.corpora.build.dataset import build, summary
 options = json.loads(sys.argv[1])
 began = time.perf_counter()
 built = build("wikimel", [Path(raw) for raw in options["raw"]], Path(options["out"]),

@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = """
 import json, resource, sys, time
 import dim.enhancement.enhance, openai
-from dim.enhancement.checks import check_language
-from dim.cli import main
+from dim.enhancement.answer_checks import check_language
+from dim.cli.main import main
 options = json.loads(sys.argv[1])
 check_language("en")  # what starting up takes is not counted
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

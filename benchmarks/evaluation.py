@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dim.evaluation.ranking import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
+from dim.metrics.ranks import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
 
 MENTIONS, ENTITIES, WIDTH = 5_000, 20_000, 512
 
@@ -95,8 +95,8 @@ def large(entities: int) -> None:
 
 def fuzzy(dataset: str) -> None:
     """The fuzzy name baseline on a validation split."""
-    from dim.corpora.hub import load_entities, load_mentions
-    from dim.evaluation.lexical import FuzzyName
+    from dim.corpora.loading import load_entities, load_mentions
+    from dim.evaluation.systems.baselines import FuzzyName
 
     entities, mentions = load_entities(dataset), load_mentions(dataset, "validation")
     rows = {name: row for row, name in enumerate(entities["id"][:])}

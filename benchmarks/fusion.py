@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dim import DIMModel
-from dim.corpora.hub import load_candidates, load_entities, load_mentions
-from dim.corpora.pictures import load_picture
-from dim.evaluation.ranking import gold_ranks, ranking_metrics
-from dim.linking.loading import load_dim
+from dim.common.pictures import load_picture
+from dim.corpora.loading import load_candidates, load_entities, load_mentions
+from dim.encoding.loading import load_dim
 from dim.losses_dim import n_pair_loss
+from dim.metrics.ranks import gold_ranks, ranking_metrics
 from dim.processing_dim import DIMProcessor
 
 DATASET = "datasets/namesakes"

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import torch
 
-from dim.corpora.hub import load_mentions
-from dim.evaluation.ranking import gold_ranks, ranking_metrics
-from dim.linking.confidence import fit, held_out_entities
-from dim.linking.kb.store import KnowledgeBase
+from dim.corpora.loading import load_mentions
+from dim.encoding.loading import load_dim
+from dim.kb.store import KnowledgeBase
+from dim.linking.calibration import fit, held_out_entities
 from dim.linking.linker import CANDIDATES, DIMLinker
-from dim.linking.loading import load_dim
 from dim.linking.ranking import Ranking
+from dim.metrics.ranks import gold_ranks, ranking_metrics
 
 BATCH, RERANKED, SINGLE = 5_000, 500, 200
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)

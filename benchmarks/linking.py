@@ -79,7 +79,7 @@ def linker_parts() -> tuple:
     from towers import minilm
 
     from dim import DIMModel, DIMProcessor
-    from dim.linking.lexical import LEXICAL_FEATURES
+    from dim.encoding.prior_features import LEXICAL_FEATURES
 
     torch.manual_seed(0)
     model = DIMModel.from_towers(minilm(), num_lexical_features=len(LEXICAL_FEATURES))
@@ -103,8 +103,8 @@ def recombined(work: Path, count: int, seed: int = 0) -> tuple[list[str], list[s
 
 def write_export(work: Path, count: int, path: Path) -> None:
     """A Parquet file as `dim kb export` writes it, so that creating takes no encoding."""
-    from dim.linking.kb.rows import checked_row
-    from dim.linking.loading import fingerprint
+    from dim.encoding.loading import fingerprint
+    from dim.kb.rows import checked_row
 
     names, descriptions, vectors = recombined(work, count)
     ids = [f"R{number}" for number in range(count)]
@@ -124,7 +124,7 @@ def resident() -> float:
 
 def create_one(work: str, count: str) -> dict:
     """Creates a knowledge base from an export."""
-    from dim.linking.kb import KnowledgeBase
+    from dim.kb import KnowledgeBase
 
     began = time.perf_counter()
     kb = KnowledgeBase.create(Path(work, f"kb{count}"), Path(work, f"{count}.parquet"), overwrite=True)
@@ -136,7 +136,7 @@ def create_one(work: str, count: str) -> dict:
 
 def search_one(work: str, count: str) -> dict:
     """Opens a knowledge base, searches it, links with it, changes it, and searches again."""
-    from dim.linking.kb import KnowledgeBase
+    from dim.kb import KnowledgeBase
     from dim.linking.linker import DIMLinker
 
     mentions, sentences = json.loads(Path(work, "queries.json").read_text())
@@ -191,7 +191,7 @@ def stored_vectors(path: Path) -> np.ndarray:
 
 def recall_one(work: str, count: str) -> dict:
     """Recall@100 against exact float32 search, of the vectors and of the union with the lexical lists."""
-    from dim.linking.kb.candidates import _fused
+    from dim.linking.candidates import _fused
 
     found = dict(np.load(Path(work, f"found{count}.npz")))
     vectors = stored_vectors(Path(work, f"{count}.parquet"))
@@ -249,10 +249,11 @@ def draw(results: list[dict], path: Path) -> None:
 
 def dev(dataset: Path, model: Path | None) -> None:
     """Recall and speed of candidates on the validation split."""
-    from dim.corpora.hub import load_mentions
-    from dim.linking.encoding import encode_mentions
-    from dim.linking.kb import CandidateSearch, KnowledgeBase
-    from dim.linking.loading import load_dim
+    from dim.corpora.loading import load_mentions
+    from dim.encoding.encode import encode_mentions
+    from dim.encoding.loading import load_dim
+    from dim.kb import KnowledgeBase
+    from dim.linking.candidates import CandidateSearch
 
     rows = load_mentions(str(dataset), "validation")
     mentions, sentences = rows["mention"][:], rows["sentence"][:]

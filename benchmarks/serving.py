@@ -26,12 +26,12 @@ from pathlib import Path
 import aiohttp
 from _made_up import checkpoint, dataset
 
-from dim.corpora.hub import load_mentions
-from dim.linking.kb.store import KnowledgeBase
+from dim.corpora.loading import load_mentions
+from dim.encoding.loading import load_dim
+from dim.kb.store import KnowledgeBase
 from dim.linking.linker import DIMLinker
-from dim.linking.loading import load_dim
-from dim.linking.mentions import mention_row
-from dim.linking.results import Links
+from dim.linking.links import Links
+from dim.linking.mention import mention_row
 
 QUESTIONS, K, TOLERANCE = 512, 5, 1e-3
 
@@ -137,7 +137,7 @@ def main() -> None:
         linker = DIMLinker.from_pretrained(model, kb)
         asked = questions(linker, data, "validation" if all(given) else "train")
         entities = len(linker.kb)
-        command = [sys.executable, "-m", "dim.cli", "serve", "--model", str(model), "--kb", str(kb), "--port", "0"]
+        command = [sys.executable, "-m", "dim", "serve", "--model", str(model), "--kb", str(kb), "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
             try:
                 found = asyncio.run(load(server.stdout.readline().strip(), asked, arguments.clients, arguments.seconds))

@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from dim import DIMModel, DIMProcessor
-from dim.linking.encoding import encode_entities, encode_mentions
+from dim.encoding.encode import encode_entities, encode_mentions
 from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.loop import Run
 from dim.training.model import parameter_groups

@@ -16,14 +16,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-
 from linking import WIDTH, real_texts, recombined
 
 
 def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
     """The package's own: 8-bit codes, rescored."""
-    from dim.linking.kb.dense import DenseSearch
-    from dim.linking.kb.rows import quantised
+    from dim.kb.rows import quantised
+    from dim.search.vectors import DenseSearch
 
     values, scales = map(torch.from_numpy, quantised(vectors))
 

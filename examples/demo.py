@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 from towers import build
 
-from dim.corpora.hub import load_candidates, load_entities, load_mentions
-from dim.evaluation.baselines import NameMatch
-from dim.evaluation.intervals import ranking_metrics_with_intervals
-from dim.evaluation.ranking import gold_ranks
-from dim.linking.encoding import column, encode_entities, encode_mentions
-from dim.linking.kb.store import KnowledgeBase
-from dim.linking.lexical import name_features
+from dim.corpora.loading import load_candidates, load_entities, load_mentions
+from dim.encoding.encode import column, encode_entities, encode_mentions
+from dim.encoding.loading import load_dim
+from dim.encoding.prior_features import name_features
+from dim.encoding.scoring import score_blocks
+from dim.evaluation.systems.name_match import NameMatch
+from dim.kb.store import KnowledgeBase
 from dim.linking.linker import DIMLinker
-from dim.linking.loading import load_dim
-from dim.linking.scoring import score_blocks
-from dim.train import main as train
+from dim.metrics.intervals import ranking_metrics_with_intervals
+from dim.metrics.ranks import gold_ranks
+from dim.training.main import main as train
 
 DATASET = "datasets/namesakes"
 CONFIG = "configs/sample.yaml"

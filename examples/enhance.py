@@ -10,7 +10,7 @@ from pathlib import Path
 from dim.enhancement.answers import Question
 from dim.enhancement.endpoint import Endpoint
 from dim.enhancement.enhance import enhance
-from dim.enhancement.entities import entity_texts
+from dim.enhancement.entity_text import entity_texts
 from dim.enhancement.ledger import Ledger
 from dim.enhancement.prompts import load_prompt
 

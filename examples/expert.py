@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from dim.corpora.pictures import load_picture
+from dim.common.pictures import load_picture
 from dim.linking.linker import DIMLinker
 
 

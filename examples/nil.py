@@ -3,8 +3,8 @@
 make demo && python examples/nil.py
 """
 
-from dim.corpora.hub import load_mentions
-from dim.linking.confidence import calibrate
+from dim.corpora.loading import load_mentions
+from dim.linking.calibration import calibrate
 from dim.linking.linker import DIMLinker
 
 linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")

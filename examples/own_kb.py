@@ -6,9 +6,9 @@ make demo && python examples/own_kb.py
 import tempfile
 from pathlib import Path
 
-from dim.linking.kb import KnowledgeBase
+from dim.encoding.loading import load_dim
+from dim.kb import KnowledgeBase
 from dim.linking.linker import DIMLinker
-from dim.linking.loading import load_dim
 
 ENTITIES = [
     {"id": "k1", "name": "Python", "description": "programming language"},

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from dim.corpora.pictures import load_picture
-from dim.linking.results import LinkedEntity
+from dim.common.pictures import load_picture
+from dim.linking.links import LinkedEntity
 
 PAGE = Path(__file__).with_name("report.html")
 PARTS = {

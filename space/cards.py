@@ -4,7 +4,7 @@ from html import escape
 
 from playground import Answer, data_url
 
-from dim.linking.results import LinkedEntity, Links
+from dim.linking.links import LinkedEntity, Links
 
 _NAMES = {"sentence": "sentence", "picture": "picture", "expert_answer": "expert's answer"}
 _PARTS = {"score_by_vectors": "vectors", "score_by_prior": "name prior", "score_by_reranker": "reranker"}

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from dim.corpora.pictures import UnreadablePictures, load_picture
+from dim.common.pictures import UnreadablePictures, load_picture
 from dim.corpora.schema import PROVENANCE
-from dim.linking.kb.rows import FIELDS
-from dim.linking.kb.store import KnowledgeBase
+from dim.kb.rows import FIELDS
+from dim.kb.store import KnowledgeBase
 from dim.linking.linker import DIMLinker
-from dim.linking.mentions import mention_row, parse_brackets
-from dim.linking.results import Links
+from dim.linking.links import Links
+from dim.linking.mention import mention_row, parse_brackets
 from dim.serving.entities import Entities
 
 SHOWN = 5

@@ -14,10 +14,10 @@ import pytest
 from huggingface_hub import DatasetCard
 from raw_release import PROVENANCE, write_pictures, write_release
 
-from dim.corpora.build import NAMES, build
-from dim.corpora.builder import MELBuilder
-from dim.corpora.card import feature_list, read_card
-from dim.corpora.hub import load_mentions
+from dim.corpora.build.builder import MELBuilder
+from dim.corpora.build.card import feature_list, read_card
+from dim.corpora.build.dataset import NAMES, build
+from dim.corpora.loading import load_mentions
 from dim.corpora.schema import CONFIGS, FEATURES, SPLITS
 
 FOLDER = Path(__file__).resolve().parents[1] / "datasets"

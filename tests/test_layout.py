@@ -1,4 +1,4 @@
-"""The contract of the layout: the repository's root is the package `dim` and, at once, a model repository of the Hub.
+"""The contract of the layout: `dim/` is the package, and its Hub files are what travels with the weights.
 
 CONTRIBUTING.md says why each of these rules is there.
 """
@@ -18,8 +18,10 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "dim"
 HUB_LIBRARIES = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
-HUB_FILES = sorted(path.name for path in ROOT.glob("*_dim.py"))
+HUB_FILES = sorted(path.name for path in PACKAGE.glob("*_dim.py"))
+LINKS = ("configuration_dim.py", "modeling_dim.py", "processing_dim.py")
 
 
 def repository_files() -> list[str]:
@@ -27,21 +29,6 @@ def repository_files() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return sorted(name for name in set(listed.split("\0")) if name and (ROOT / name).is_file())
-
-
-def rooms(files: list[str]) -> set[str]:
-    """Names of the folders that are subpackages."""
-    return {name.split("/")[0] for name in files if re.fullmatch(r"[^/]+/__init__\.py", name)}
-
-
-def package_files(files: list[str]) -> list[str]:
-    """Paths of the package's own Python files."""
-    inside = rooms(files)
-    return [
-        name
-        for name in files
-        if name.endswith(".py") and name != "setup.py" and ("/" not in name or name.split("/")[0] in inside)
-    ]
 
 
 def run(*arguments: str, cwd: Path = ROOT) -> str:
@@ -54,37 +41,28 @@ def run(*arguments: str, cwd: Path = ROOT) -> str:
 
 
 FILES = repository_files()
-PACKAGE_FILES = package_files(FILES)
+PACKAGE_FILES = [name for name in FILES if re.fullmatch(r"dim/.*\.py", name)]
+
+
+def source(name: str) -> str:
+    """Text of a file of the repository."""
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------------------------------------------------- one package
 
 
-def test_root_is_imported_once_and_as_dim():
+def test_package_is_the_folder_dim():
     import dim
 
-    assert Path(dim.__file__).resolve() == ROOT / "__init__.py"
-    same = [name for name, module in sys.modules.items() if getattr(module, "__file__", None) == dim.__file__]
-    assert same == ["dim"]
+    assert Path(dim.__file__).resolve() == PACKAGE / "__init__.py"
 
 
-def test_root_refuses_another_name():
-    code = """
-import importlib.util, sys
-spec = importlib.util.spec_from_file_location("checkout", "__init__.py", submodule_search_locations=["."])
-module = sys.modules["checkout"] = importlib.util.module_from_spec(spec)
-try:
-    spec.loader.exec_module(module)
-except ImportError as error:
-    print(error)
-"""
-    printed = run("-c", code)
-    assert "checkout" in printed
-    assert "import dim" in printed
-
-
-def test_tests_is_no_package():
-    assert "tests/__init__.py" not in FILES
+def test_root_shows_the_hub_files_that_users_look_for():
+    """A symbolic link, or the text that git writes in its place where the file system has none."""
+    for name in LINKS:
+        shown = ROOT / name
+        assert shown.resolve() == PACKAGE / name or shown.read_text(encoding="utf-8") == f"dim/{name}"
 
 
 def test_no_root_name_shadows_a_library():
@@ -127,33 +105,29 @@ def test_there_are_hub_files():
     assert {"configuration_dim.py", "modeling_dim.py", "processing_dim.py"} <= set(HUB_FILES)
 
 
-@pytest.mark.parametrize("name", HUB_FILES)
-def test_hub_file_imports_only_what_every_user_has(name):
+def test_hub_files_import_only_what_every_user_has():
     """Anywhere in the file: `trust_remote_code` asks for the libraries that are imported within functions, too."""
-    source = (ROOT / name).read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            modules = [node.module or ""]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 1, f"{name}:{node.lineno} leaves the folder"
-            assert f"{node.module}.py" in HUB_FILES, f"{name}:{node.lineno} imports from no Hub file"
-            continue
-        else:
-            continue
-        for module in modules:
-            library = module.split(".")[0]
-            assert library in HUB_LIBRARIES | set(sys.stdlib_module_names), f"{name}:{node.lineno} imports {module}"
+    found = []
+    for name in HUB_FILES:
+        for node in ast.walk(ast.parse(source(f"dim/{name}"))):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                if node.level != 1 or f"{node.module}.py" not in HUB_FILES:
+                    found.append(f"{name}:{node.lineno} imports from no Hub file")
+                continue
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) else []
+            allowed = HUB_LIBRARIES | set(sys.stdlib_module_names)
+            found += [f"{name}:{node.lineno} imports {m}" for m in modules if m.split(".")[0] not in allowed]
+    assert found == []
 
 
-@pytest.mark.parametrize("name", HUB_FILES)
-def test_hub_file_has_no_import_in_its_docstrings(name):
+def test_hub_files_have_no_import_in_their_docstrings():
     """transformers finds relative imports by a regular expression that reads docstrings like code."""
-    source = (ROOT / name).read_text(encoding="utf-8")
-    found = set(re.findall(r"^\s*(?:from|import)\s+\.(\S+)", source, flags=re.MULTILINE))
-    real = {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level}
-    assert found == real
+    for name in HUB_FILES:
+        text = source(f"dim/{name}")
+        found = set(re.findall(r"^\s*(?:from|import)\s+\.(\S+)", text, flags=re.MULTILINE))
+        real = {node.module for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ImportFrom) and node.level}
+        assert found == real, name
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +161,7 @@ def exported(tiny_clip_dir, tmp_path_factory) -> Path:
 
 def test_export_holds_the_hub_files_unchanged(exported):
     for name in ("configuration_dim.py", "modeling_dim.py", "processing_dim.py"):
-        assert (exported / name).read_bytes() == (ROOT / name).read_bytes()
+        assert (exported / name).read_bytes() == (PACKAGE / name).read_bytes()
     assert {path.name for path in exported.glob("*.py")} <= set(HUB_FILES)
 
 
@@ -267,11 +241,24 @@ def wheel(tmp_path_factory) -> Path:
     return built
 
 
+def is_asset(name: str) -> bool:
+    """Whether a file of the root travels in the wheel: what the commands read, but for the sample."""
+    if name.startswith("datasets/namesakes/"):
+        return False
+    patterns = (
+        r"configs/.*\.yaml",
+        r"datasets/\w+/README\.md",
+        r"datasets/\w+/script/.*\.py",
+        r"metrics/.*",
+        r"space/.*",
+    )
+    return any(re.fullmatch(pattern, name) for pattern in patterns)
+
+
 def test_wheel_equals_the_tree(wheel):
-    """Every file of the package travels, Markdown apart, and nothing else does."""
-    inside = rooms(FILES)
-    expected = {f"dim/{name}" for name in PACKAGE_FILES} | {"dim/py.typed"}
-    expected |= {f"dim/{name}" for name in FILES if name.split("/")[0] in inside and not name.endswith(".md")}
+    """Every file of the package travels, and what its commands read; nothing else does."""
+    expected = {name for name in FILES if name.startswith("dim/")}
+    expected |= {f"dim/assets/{name}" for name in FILES if is_asset(name)}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert names == expected
@@ -281,7 +268,7 @@ def test_wheel_metadata(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name.split(".dist-info/")[1]: name for name in archive.namelist() if ".dist-info/" in name}
         assert {"licenses/LICENSE", "licenses/NOTICE"} <= set(names)
-        assert "dim = dim.cli:main" in archive.read(names["entry_points.txt"]).decode()
+        assert "dim = dim.cli.main:main" in archive.read(names["entry_points.txt"]).decode()
         text = archive.read(names["METADATA"]).decode()
     assert "Name: dim-mel\n" in text
     assert "Description-Content-Type: text/markdown\n" in text
@@ -332,37 +319,37 @@ def test_constraints_pin_every_dependency_exactly():
 # ------------------------------------------------------------------------------------------------------- readable files
 
 
-@pytest.mark.parametrize("name", PACKAGE_FILES)
-def test_file_is_readable_in_one_sitting(name):
-    limit = 500 if name in HUB_FILES else 300
-    lines = len((ROOT / name).read_text(encoding="utf-8").splitlines())
-    assert lines <= limit, f"{name} has {lines} lines, more than {limit}: split it"
+def test_files_are_readable_in_one_sitting():
+    limits = {name: 500 if name.removeprefix("dim/") in HUB_FILES else 300 for name in PACKAGE_FILES}
+    long = {name: len(source(name).splitlines()) for name in PACKAGE_FILES}
+    assert {name: lines for name, lines in long.items() if lines > limits[name]} == {}
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.endswith(".py")])
-def test_file_compiles(name):
+def test_files_compile():
     """Also what no test imports, such as benchmarks; ruff and mypy let some errors of the compiler pass."""
-    compile((ROOT / name).read_text(encoding="utf-8"), name, "exec")
+    for name in FILES:
+        if name.endswith(".py") and name not in LINKS:
+            compile(source(name), name, "exec")
 
 
-@pytest.mark.parametrize("name", PACKAGE_FILES)
-def test_file_has_no_construct_that_hides_errors_or_runs_data(name):
+def test_files_have_no_construct_that_hides_errors_or_runs_data():
     """Pickles run code, a bare except hides what went wrong, and an assert on input is gone under `python -O`."""
     found = []
-    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Assert):
-            found.append((node.lineno, "assert"))
-        elif isinstance(node, ast.ExceptHandler) and node.type is None:
-            found.append((node.lineno, "bare except"))
-        elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load":
-            found.append((node.lineno, "torch.load"))
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
-            found += [(node.lineno, module) for module in modules if module.split(".")[0] in {"pickle", "dill"}]
+    for name in PACKAGE_FILES:
+        for node in ast.walk(ast.parse(source(name))):
+            if isinstance(node, ast.Assert):
+                found.append((name, node.lineno, "assert"))
+            elif isinstance(node, ast.ExceptHandler) and node.type is None:
+                found.append((name, node.lineno, "bare except"))
+            elif isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load":
+                found.append((name, node.lineno, "torch.load"))
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]
+                found += [(name, node.lineno, m) for m in modules if m.split(".")[0] in {"pickle", "dill"}]
     assert found == []
 
 
-@pytest.mark.parametrize("name", PACKAGE_FILES)
-def test_module_imports(name):
-    module = "dim." + name.removesuffix(".py").replace("/", ".")
-    importlib.import_module(module.removesuffix(".__init__"))
+def test_modules_import():
+    for name in PACKAGE_FILES:
+        if not name.endswith("__main__.py"):
+            importlib.import_module(name.removesuffix(".py").replace("/", ".").removesuffix(".__init__"))

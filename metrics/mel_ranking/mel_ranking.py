@@ -1,6 +1,6 @@
 """Ranking of multimodal entity linking as a metric of `evaluate`: `evaluate.load("mel_ranking")`.
 
-It stands alone, so that a Space needs nothing of dim-mel, whose tests hold it equal to `dim.evaluation.ranking`.
+It stands alone, so that a Space needs nothing of dim-mel, whose tests hold it equal to `dim.metrics.ranks`.
 """
 
 import math

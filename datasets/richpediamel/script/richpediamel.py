@@ -8,7 +8,7 @@ RAW is the folder of a raw release. Version 3 of `datasets` also loads this file
 `load_dataset("script/richpediamel.py", "mentions", data_dir=RAW, trust_remote_code=True)`.
 """
 
-from dim.corpora.builder import MELBuilder
+from dim.corpora.build.builder import MELBuilder
 
 
 class RichpediaMEL(MELBuilder):

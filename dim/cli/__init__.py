@@ -1,0 +1,1 @@
+"""The command `dim`: one module for each command."""

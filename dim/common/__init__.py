@@ -1,0 +1,1 @@
+"""Files, text, pictures, HTTP and cards: what every other package builds on."""

@@ -1,0 +1,133 @@
+"""JSON lines, read row by row; every error names the file and the line."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dim.errors import DIMError
+
+
+class Line(NamedTuple):
+    """A row of a JSON Lines file.
+
+    Args:
+        place: The file and the line, such as `mentions.jsonl, line 3`; for errors.
+        row: The JSON object of the line.
+    """
+
+    place: str
+    row: dict[str, Any]
+
+
+def read_jsonl(path: str | Path) -> Iterator[Line]:
+    r"""Reads a JSON Lines file in UTF-8. Lines end at a line feed alone; blank lines and a byte-order mark are skipped.
+
+    Args:
+        path: The file.
+
+    Yields:
+        Each row, with its place.
+
+    Raises:
+        DIMError: If there is no such file, or for the first line that is not a JSON object or has a key twice.
+
+    Example:
+
+        >>> _ = Path("rows.jsonl").write_text('{"id": "e1"}\n\n{"id": "e2"}\n')
+        >>> [(line.place, line.row["id"]) for line in read_jsonl("rows.jsonl")]
+        [('rows.jsonl, line 1', 'e1'), ('rows.jsonl, line 3', 'e2')]
+    """
+    if not Path(path).is_file():
+        raise DIMError(f"There is no file {path}.")
+    with Path(path).open("rb") as stream:
+        for place, line in numbered(stream, str(path)):
+            try:
+                row = parse_object(line)
+            except DIMError as error:
+                raise DIMError(f"{place}: {error}.") from error
+            yield Line(place, row)
+
+
+def numbered(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, bytes]]:
+    """The lines that are not blank, each with its place.
+
+    Args:
+        lines: Lines as a binary stream gives them; a byte-order mark before the first is skipped.
+        name: What the stream is called in errors.
+
+    Yields:
+        The place, such as `standard input, line 3`, and the line.
+    """
+    for number, line in enumerate(lines, 1):
+        text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        if text.strip():
+            yield f"{name}, line {number}", text
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """Parses one JSON object.
+
+    Args:
+        text: The object's text; bytes are UTF-8.
+
+    Returns:
+        The object.
+
+    Raises:
+        DIMError: If the text is not valid JSON or not an object, or if an object in it has a key twice. The message
+            has no place: callers add theirs.
+
+    Example:
+
+        >>> parse_object('{"id": "e1", "id": "e2"}')
+        Traceback (most recent call last):
+            ...
+        dim.errors_dim.DIMError: the key 'id' occurs twice
+    """
+    try:
+        row = json.loads(text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_object)
+    except DIMError:
+        raise
+    except UnicodeDecodeError as error:
+        raise DIMError(f"not valid UTF-8 ({error.reason} at byte {error.start + 1})") from error
+    except (ValueError, RecursionError) as error:
+        raise DIMError(f"not valid JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise DIMError(f"not a JSON object but {type_name(row)}")
+    return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in row:
+            raise DIMError(f"the key {key!r} occurs twice")
+        row[key] = value
+    return row
+
+
+_TYPE_NAMES = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def type_name(value: object) -> str:
+    """What JSON calls a value's type, for error messages.
+
+    Example:
+
+        >>> type_name(["a"]), type_name(None)
+        ('a list', 'null')
+    """
+    if value is None or isinstance(value, dict):
+        return "null" if value is None else "an object"
+    return _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
+
+
+__all__ = ["Line", "numbered", "parse_object", "read_jsonl", "type_name"]

@@ -1,0 +1,178 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+"""Configuration of DIM: two towers, one attention over the modalities, one score."""
+
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from .errors_dim import DIMError
+
+MODALITIES = ("sentence", "picture", "expert")
+
+
+def tower_width(config: PreTrainedConfig) -> int:
+    """Width of the pooled vector that a tower of transformers gives, read from its config.
+
+    Args:
+        config: Configuration of a text or vision model of transformers.
+
+    Returns:
+        Number of values in the tower's pooled vector.
+
+    Raises:
+        DIMError: If the config states no width that DIM knows how to read.
+
+    Example:
+
+        >>> from transformers import BertConfig, ResNetConfig
+        >>> tower_width(BertConfig(hidden_size=384)), tower_width(ResNetConfig(hidden_sizes=[8, 16, 32, 64]))
+        (384, 64)
+    """
+    projected = getattr(config, "projection_size", None)  # SigLIP's text model ends in its own projection
+    width = projected or getattr(config, "hidden_size", None)
+    if width is None:
+        stages = getattr(config, "hidden_sizes", None)
+        width = stages[-1] if stages else None
+    if width is None:
+        raise DIMError(
+            f"The tower config of type {config.model_type!r} has neither hidden_size nor hidden_sizes; "
+            "choose a model whose config states its width, such as bert, clip, siglip, dinov2, vit or resnet."
+        )
+    return width
+
+
+@strict
+class DIMConfig(PreTrainedConfig):
+    r"""Configuration of [`DIMModel`].
+
+    The defaults are those of the paper (*DIM: Dynamic Integration of Multimodal Entity Linking with Large Language
+    Model*, PRCV 2024) on CLIP ViT-B/32, with one deviation: vectors are normalised and scaled by a learned
+    temperature. `normalize=False` gives the paper's raw dot product.
+
+    Args:
+        text_config (`dict` or [`PreTrainedConfig`], *optional*):
+            Configuration of the text tower; any text encoder of transformers by its `model_type`. CLIP's by default.
+        vision_config (`dict`, [`PreTrainedConfig`] or `None`, *optional*):
+            Configuration of the vision tower; CLIP's by default. `None` makes a model of texts alone.
+        projection_dim (`int`, defaults to 512):
+            Width `D` of the space in which mentions and entities are compared.
+        num_attention_heads (`int`, defaults to 8):
+            Heads of the attention over the modalities.
+        dropout (`float`, defaults to 0.4):
+            Dropout on the attention over the modalities and on the fused vector.
+        fusion (`"attention"` or `"sum"`, defaults to `"attention"`):
+            `"attention"`: the mention asks the other modalities (the paper). `"sum"`: the modalities are added,
+            unprojected, which is what the authors' code computes.
+        mention_modalities (`list[str]`, defaults to `["sentence", "picture", "expert"]`):
+            What the mention looks at. The mention itself is always used.
+        entity_pictures (`bool`, defaults to `True`):
+            Whether an entity's pictures take part beside its name and description.
+        text_pooling, vision_pooling (`"pooler"`, `"mean"` or `"cls"`):
+            How a tower's states become one vector: its own pooler, the mean over tokens, or the first token.
+        normalize (`bool`, defaults to `True`):
+            Whether vectors have unit length and scores are cosines times `exp(logit_scale)`.
+        logit_scale_init_value (`float`, defaults to 2.6592):
+            Where the learned temperature starts, as in CLIP. Not used with `normalize=False`.
+        l2_weight (`float`, defaults to 0.02):
+            Weight of the squared length of the vectors, before normalisation, in the loss.
+        num_lexical_features (`int`, defaults to 0):
+            Features of a pair's names that the lexical prior weighs; 0 for a model without one.
+        initializer_range (`float`, defaults to 0.02):
+            Standard deviation of the new weights that are drawn at random.
+
+    Raises:
+        DIMError: If fields contradict each other, with the values in the message.
+
+    Example:
+
+        >>> config = DIMConfig(projection_dim=256, num_attention_heads=4)
+        >>> config.text_config.model_type, config.projection_dim
+        ('clip_text_model', 256)
+        >>> DIMConfig(projection_dim=100)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+            ...
+        huggingface_hub.errors.StrictDataclassClassValidationError: Class validation error for validator ...:
+            DIMError: projection_dim (100) is not a multiple of num_attention_heads (8).
+    """
+
+    model_type = "dim"
+    sub_configs_defaults = {
+        "text_config": SubConfigSpec(AutoConfig, model_type="clip_text_model"),
+        "vision_config": SubConfigSpec(AutoConfig, model_type="clip_vision_model", optional=True),
+    }
+    keys_to_ignore_at_inference = ["modality_attentions", "text_model_output", "vision_model_output"]
+
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    vision_config: dict[str, Any] | PreTrainedConfig | None = field(default_factory=dict)
+    projection_dim: int = 512
+    num_attention_heads: int = 8
+    dropout: int | float = 0.4
+    fusion: Literal["attention", "sum"] = "attention"
+    mention_modalities: list[str] | tuple[str, ...] = MODALITIES
+    entity_pictures: bool = True
+    text_pooling: Literal["pooler", "mean", "cls"] = "pooler"
+    vision_pooling: Literal["pooler", "mean", "cls"] = "pooler"
+    normalize: bool = True
+    logit_scale_init_value: int | float = 2.6592
+    l2_weight: int | float = 0.02
+    num_lexical_features: int = 0
+    initializer_range: int | float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.mention_modalities = list(self.mention_modalities)
+        super().__post_init__(**kwargs)
+
+    @property
+    def uses_pictures(self) -> bool:
+        """Whether any side of the model looks at pictures."""
+        return self.entity_pictures or "picture" in self.mention_modalities
+
+    def validate_architecture(self) -> None:
+        """Checks the fields against each other; run by `@strict` when a config is built and when it is saved."""
+        if self.projection_dim < 1 or self.num_attention_heads < 1:
+            raise DIMError(
+                f"projection_dim ({self.projection_dim}) and num_attention_heads ({self.num_attention_heads}) "
+                "must be positive."
+            )
+        if self.projection_dim % self.num_attention_heads != 0:
+            raise DIMError(
+                f"projection_dim ({self.projection_dim}) is not a multiple of num_attention_heads "
+                f"({self.num_attention_heads})."
+            )
+        if not 0 <= self.dropout < 1:
+            raise DIMError(f"dropout ({self.dropout}) must be at least 0 and below 1.")
+        if self.l2_weight < 0:
+            raise DIMError(f"l2_weight ({self.l2_weight}) must not be negative.")
+        if self.num_lexical_features < 0:
+            raise DIMError(f"num_lexical_features ({self.num_lexical_features}) must not be negative.")
+        unknown = [name for name in self.mention_modalities if name not in MODALITIES]
+        if unknown or len(set(self.mention_modalities)) != len(self.mention_modalities):
+            raise DIMError(
+                f"mention_modalities ({list(self.mention_modalities)}) must name each of {list(MODALITIES)} "
+                "at most once."
+            )
+        if self.uses_pictures and self.vision_config is None:
+            raise DIMError(
+                f"vision_config is None, but mention_modalities ({list(self.mention_modalities)}) or entity_pictures "
+                f"({self.entity_pictures}) asks for pictures; give a vision_config, or leave 'picture' out and set "
+                "entity_pictures=False."
+            )
+        if not self.uses_pictures and self.vision_config is not None:
+            raise DIMError(
+                "vision_config is given, but neither mention_modalities nor entity_pictures asks for pictures; "
+                "set vision_config=None."
+            )
+
+
+# `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
+DIMConfig.register_for_auto_class()
+
+__all__ = ["MODALITIES", "DIMConfig", "tower_width"]

@@ -1,0 +1,1 @@
+"""`dim build`: from a raw release to a published dataset."""

@@ -1,0 +1,207 @@
+"""A raw release as the rows of a dataset: pictures found, descriptions taken over, candidates searched."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from dim.common.files import sha256_of
+from dim.corpora.build.descriptions import Description, read_descriptions
+from dim.corpora.build.embed import PictureFile, Row
+from dim.corpora.build.name_candidates import SOURCE, name_candidates
+from dim.corpora.picture_folder import PictureFolder
+from dim.corpora.read import read_release
+from dim.corpora.release import Entity, Mention, Release
+from dim.corpora.schema import FEATURES, SPLITS
+from dim.corpora.splits import clean as without_leaks
+
+
+@dataclass
+class Pictures:
+    """Where the pictures of a release lie, `None` for one that was not found.
+
+    Args:
+        of_mentions: Files by `image_id`.
+        of_entities: Files by the release's reference.
+    """
+
+    of_mentions: dict[str, Path | None]
+    of_entities: dict[str, Path | None]
+
+    @classmethod
+    def find(cls, release: Release, folders: Sequence[Path], progress: bool = False) -> "Pictures":
+        """Looks for the pictures of a release.
+
+        Args:
+            release: The release.
+            folders: Folders that hold its pictures.
+            progress: Whether to show a progress bar.
+
+        Returns:
+            The files.
+
+        Raises:
+            DIMError: If a folder does not exist or holds no picture, or if a name stands for different files.
+        """
+        folder = PictureFolder(folders)
+
+        def file_of(reference: str, keys: Sequence[str] = ()) -> Path | None:
+            path = folder.find(reference, keys)
+            return path if path is not None and path.is_file() else None  # a link may lead nowhere
+
+        mentions = {mention.image_id: mention for mention in reversed(release.mentions) if mention.image_id}
+        references = dict.fromkeys(image for entity in release.entities for image in entity.images)
+        with tqdm(total=len(mentions) + len(references), desc="finding pictures", disable=not progress) as bar:
+            found = cls({}, {})
+            for name, mention in mentions.items():
+                found.of_mentions[name] = file_of(mention.image, mention.image_keys)
+                bar.update()
+            for reference in references:
+                found.of_entities[reference] = file_of(reference)
+                bar.update()
+        return found
+
+    def checksums(self, progress: bool = False) -> dict[str, str]:
+        """Checksums of the mentions' pictures that are there.
+
+        Args:
+            progress: Whether to show a progress bar.
+
+        Returns:
+            sha256 by `image_id`.
+        """
+        there = [(name, path) for name, path in self.of_mentions.items() if path is not None]
+        return {name: sha256_of(path) for name, path in tqdm(there, desc="comparing pictures", disable=not progress)}
+
+
+@dataclass
+class Corpus:
+    """A release as the rows of a dataset.
+
+    Args:
+        release: The release.
+        pictures: Its pictures; `None` where no folder of pictures was given: then no row has any.
+        descriptions: What replaces descriptions of the knowledge base, by entity id.
+        progress: Whether long work shows a progress bar.
+    """
+
+    release: Release
+    pictures: Pictures | None = None
+    descriptions: Mapping[str, Description] = field(default_factory=dict)
+    progress: bool = False
+
+    @cached_property
+    def candidates(self) -> dict[str, list[str]]:
+        """Ids of candidate entities, best first, by surface form."""
+        texts = [mention.mention for mention in self.release.mentions]
+        return name_candidates(texts, self.release.entities, progress=self.progress)
+
+    @cached_property
+    def mentions(self) -> dict[str, list[Mention]]:
+        """The mentions of each split that has any: those of a picture, and of a sentence, one after the other."""
+        first: dict[tuple[str, str], int] = {}
+        for place, mention in enumerate(self.release.mentions):
+            first.setdefault(("picture", mention.image_id), place)
+            first.setdefault(("sentence", mention.sentence), place)
+
+        def order(mention: Mention) -> tuple[int, int]:
+            sentence = first["sentence", mention.sentence]
+            return first["picture", mention.image_id] if mention.image_id else sentence, sentence
+
+        ordered = sorted(self.release.mentions, key=order)
+        splits = {split: [mention for mention in ordered if mention.split == split] for split in SPLITS}
+        return {split: mentions for split, mentions in splits.items() if mentions}
+
+    def splits(self, config: str) -> list[str]:
+        """The splits of a config that have rows.
+
+        Args:
+            config: `mentions`, `entities` or `candidates`.
+
+        Returns:
+            Names of splits, none for a config that is empty.
+        """
+        if config == "mentions":
+            return list(self.mentions)
+        if not self.release.entities:
+            return []
+        return ["kb"] if config == "entities" else list(self.mentions)
+
+    def rows(self, config: str, split: str) -> list[Row]:
+        """The rows of a split; `dim.corpora.build.embed.with_pictures` loads their pictures.
+
+        Args:
+            config: `mentions`, `entities` or `candidates`.
+            split: One of [`Corpus.splits`].
+
+        Returns:
+            Rows whose columns are those of the schema.
+        """
+        if config == "mentions":
+            return [self._mention(mention) for mention in self.mentions[split]]
+        if config == "entities":
+            return [self._entity(entity) for entity in self.release.entities]
+        return [
+            Row({"mention_id": mention.id, "entity_ids": self.candidates[mention.mention], "source": SOURCE})
+            for mention in self.mentions[split]
+        ]
+
+    def _mention(self, mention: Mention) -> Row:
+        columns = {name: getattr(mention, name, "") for name in FEATURES["mentions"]}  # the expert's columns are empty
+        columns["image"] = None
+        if self.pictures is None or not mention.image_id:
+            return Row(columns)
+        reference = mention.image or mention.image_keys[0]
+        return Row(columns, (PictureFile(mention.image_id, reference, self.pictures.of_mentions[mention.image_id]),))
+
+    def _entity(self, entity: Entity) -> Row:
+        columns: dict[str, Any] = {name: getattr(entity, name, None) for name in FEATURES["entities"]}
+        columns |= {"images": []} | self.descriptions.get(entity.id, {})
+        if self.pictures is None:
+            return Row(columns)
+        files = [(image, self.pictures.of_entities[image]) for image in entity.images]
+        return Row(columns, tuple(PictureFile(f"{entity.id}-{n}", *file) for n, file in enumerate(files)))
+
+
+def read_corpus(
+    dataset: str,
+    raw: Sequence[Path],
+    *,
+    layout: str = "auto",
+    images: Sequence[Path] = (),
+    descriptions: Path | None = None,
+    clean: bool = False,
+    progress: bool = False,
+) -> Corpus:
+    """Reads a release, finds its pictures, and takes over descriptions.
+
+    Args:
+        dataset: `wikimel`, `richpediamel`, `wikidiverse`, or the name of a user's own data.
+        raw: Folders that hold the release's files, together.
+        layout: One of `dim.corpora.read.LAYOUTS`, or `auto`.
+        images: Folders that hold its pictures; without any, no row has a picture.
+        descriptions: JSONL of descriptions, see `dim.corpora.build.descriptions`.
+        clean: Whether to drop mentions that leak between splits.
+        progress: Whether long work shows a progress bar.
+
+    Returns:
+        The corpus.
+
+    Raises:
+        DIMError: If a folder or file is missing or is not what it should be.
+    """
+    release = read_release(dataset, raw, layout)
+    pictures = Pictures.find(release, images, progress) if images else None
+    if clean:
+        release, leaks = without_leaks(release, pictures.checksums(progress) if pictures else None)
+        release.rejected = [*release.rejected, *leaks]
+    replaced: Mapping[str, Description] = {}
+    if descriptions is not None:
+        replaced = read_descriptions(descriptions, {entity.id: entity.description for entity in release.entities})
+    return Corpus(release, pictures, replaced, progress)
+
+
+__all__ = ["Corpus", "Pictures", "read_corpus"]

@@ -1,0 +1,199 @@
+"""Where a mention stands in its sentence, for releases that do not say: one order of rules, the surest first."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from dim.common.text import PARTICLES, SMALL_WORDS, TITLES, Folded, Word, fold_character, words
+
+Span = tuple[int, int, str]
+"""Start, end and the rule that found it; -1, -1 and the reason where none did."""
+
+ABSENT = "not in the sentence"
+AMBIGUOUS = "several parts of the name fit"
+
+_Places = list[tuple[int, int]]  # offsets, or first and last word
+_APOSTROPHES = ("'", "’", "ʼ", "`", "´")
+_JOINTS = " \t\r\n\u00a0-‐‑–\"'“”„«»"  # what may stand between two words of one name
+_LONGEST_GAP = 3  # words, as in "von und zu"
+
+
+def find_span(sentence: str, mention: str, occurrence: int = 0) -> Span:
+    """Finds a mention in its sentence by the first of these rules that finds anything.
+
+    1. `verbatim`: the mention itself, as whole words.
+    2. `inside a word`: the mention itself, anywhere.
+    3. `letter case`: as whole words, whatever the case of its letters.
+    4. `accents`: also without accents (U+0300-U+036F after NFKD).
+    5. `punctuation`: the same words in the same order, whatever signs and spaces stand between and around them.
+    6. `possessive`: so, without 's on either side.
+    7. `small words`: two or more of the same words in the same order; words such as "von", "of the" are left out on
+       either side, and initials and Roman numerals of the sentence ("Russell J. Waters" for "Russell Waters").
+    8. `part of the name`: the longest beginning or end of the mention that is a name and stands in the sentence
+       without another name beside it: "Ada Byron" is found in "Byron met her", not in "Mary Byron". Titles, and what
+       follows "of" or the like, are no names. Of a mention that has other words in lower case ("Ada Byron was a
+       mathematician") only a beginning of two words or more.
+
+    Args:
+        sentence: The sentence.
+        mention: The mention; spaces around it do not count.
+        occurrence: Which of several occurrences to take, from 0; it starts over behind the last one.
+
+    Returns:
+        Character offsets `(start, end)` and the rule; `(-1, -1)` and the reason where no rule finds it: it is not
+        there, or its beginning and its end stand in different places.
+
+    Example:
+        >>> find_span("Otto von Bismarck in 1871", "Otto Bismarck")
+        (0, 17, 'small words')
+        >>> find_span("Beyoncé and Sean", "Beyonce")
+        (0, 7, 'accents')
+        >>> find_span("The hen and he", "she")
+        (-1, -1, 'not in the sentence')
+    """
+    mention = mention.strip()
+    for rule, spans in _by_rule(sentence, mention) if mention else ():
+        if spans:
+            return *spans[occurrence % len(spans)], rule
+    return -1, -1, ABSENT
+
+
+def find_spans(sentence: str, mentions: Sequence[str]) -> list[Span]:
+    """Finds all mentions of a sentence: the same string a second time is looked for at its second occurrence.
+
+    Args:
+        sentence: The sentence.
+        mentions: Its mentions.
+
+    Returns:
+        What [`find_span`] returns for each.
+
+    Example:
+        >>> find_spans("Ada met Ada", ["Ada", "Ada"])
+        [(0, 3, 'verbatim'), (8, 11, 'verbatim')]
+    """
+    seen: Counter[str] = Counter()
+    spans = []
+    for mention in map(str.strip, mentions):
+        spans.append(find_span(sentence, mention, seen[mention]))
+        seen[mention] += 1
+    return spans
+
+
+def _by_rule(sentence: str, mention: str) -> Iterator[tuple[str, _Places]]:
+    """The rules in their order, each with all the spans that it finds."""
+    if mention in sentence:
+        yield "verbatim", list(_occurrences(sentence, mention, whole_words=True))
+        yield "inside a word", list(_occurrences(sentence, mention, whole_words=False))
+    folds: tuple[tuple[str, Callable[[str], str]], ...] = (("letter case", str.casefold), ("accents", fold_character))
+    for rule, fold_one in folds:
+        text, part = Folded(sentence, fold_one), Folded(mention, fold_one).text
+        found = (text.span(*place) for place in _occurrences(text.text, part, whole_words=True)) if part else ()
+        yield rule, [span for span in found if span]
+    line, parts = words(sentence), words(mention)
+    yield "punctuation", _offsets(line, _runs(line, parts))
+    owners = _no_possessives(sentence, line)
+    yield "possessive", _offsets(owners, _runs(owners, _no_possessives(mention, parts)))
+    yield "small words", _offsets(line, _with_gaps(line, [part for part in parts if not part.is_small]))
+    yield from _parts_of_name(sentence, line, mention, parts)
+
+
+def _occurrences(text: str, part: str, whole_words: bool) -> Iterator[tuple[int, int]]:
+    r"""Places of a part; as whole words exactly where `(?<!\w)part(?!\w)` matches, without compiling an expression."""
+    start = text.find(part)
+    while start >= 0:
+        end = start + len(part)
+        if whole_words and (_is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])):
+            start = text.find(part, start + 1)
+        else:
+            yield start, end
+            start = text.find(part, end)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"
+
+
+def _offsets(line: list[Word], places: _Places) -> _Places:
+    return [(line[first].start, line[last].end) for first, last in places]
+
+
+def _runs(line: list[Word], parts: list[Word]) -> _Places:
+    """First and last word wherever the words of a mention follow one another."""
+    forms, wanted = [word.form for word in line], [part.form for part in parts]
+    size = len(wanted)
+    starts = range(len(forms) - size + 1) if size else range(0)
+    return [(first, first + size - 1) for first in starts if forms[first : first + size] == wanted]
+
+
+def _no_possessives(text: str, line: list[Word]) -> list[Word]:
+    return [word for word in line if not (word.form == "s" and text[: word.start].endswith(_APOSTROPHES))]
+
+
+def _with_gaps(line: list[Word], parts: list[Word]) -> _Places:
+    """First and last word wherever nothing but small words, initials and numerals stands between those of a mention."""
+    if len(parts) < 2:
+        return []
+    places = []
+    for first, word in enumerate(line):
+        last = first if word.form == parts[0].form else None
+        for part in parts[1:]:
+            if last is not None:
+                last = _next(line, last, part.form)
+        if last is not None:
+            places.append((first, last))
+    return places
+
+
+def _next(line: list[Word], place: int, form: str) -> int | None:
+    """The place of the next word that is `form`, if only words that may stand between come before it."""
+    for step, word in enumerate(line[place + 1 : place + 2 + _LONGEST_GAP], place + 1):
+        if word.form == form:
+            return step
+        if not (word.is_small or word.is_number):
+            return None
+    return None
+
+
+def _parts_of_name(sentence: str, line: list[Word], mention: str, parts: list[Word]) -> Iterator[tuple[str, _Places]]:
+    """The longest part that is there alone; a beginning and an end in different places tell nothing."""
+    is_name = all(part.is_name or part.is_small for part in parts)
+    for size in range(len(parts) - 1, 0 if is_name else 1, -1):
+        begins, ends = parts[:size], parts[-size:]
+        candidates = [begins] if _is_part(mention, begins) else []
+        if is_name and _is_part(mention, ends) and not parts[-size - 1].is_small:
+            candidates.append(ends)
+        runs = [[run for run in _runs(line, part) if _stands_alone(sentence, line, *run)] for part in candidates]
+        found = [_offsets(line, run) for run in runs if run]
+        if len(found) == 2 and found[0] != found[1]:
+            yield AMBIGUOUS, [(-1, -1)]
+        yield "part of the name", found[0] if found else []
+
+
+def _is_part(mention: str, part: list[Word]) -> bool:
+    """Whether a part of a mention can stand for it: a name that is more than an initial and not cut at a hyphen."""
+    start, end = part[0].start, part[-1].end
+    is_cut = "-" in (mention[start - 1 : start], mention[end : end + 1])
+    is_bare = part[0].form in TITLES and (len(part) == 1 or part[1].is_small)
+    is_bare = is_bare or (len(part) == 1 and len(part[0].text) == 1)
+    has_ends = part[0].is_name and part[-1].is_name and not part[-1].text.isdigit()
+    return has_ends and not is_cut and not is_bare and all(word.is_name or word.is_small for word in part)
+
+
+def _stands_alone(sentence: str, line: list[Word], first: int, last: int) -> bool:
+    """Whether no name stands before or behind, with nothing but particles, spaces, quotes and hyphens between."""
+    for place, step in ((first, -1), (last, 1)):
+        other = place + step
+        while 0 <= other < len(line):
+            word = line[other]
+            left, right = sorted((other, other - step))
+            if sentence[line[left].end : line[right].start].strip(_JOINTS):
+                break
+            if word.is_name and word.text[0].isalpha() and word.form not in TITLES | SMALL_WORDS:
+                return False
+            if word.is_name or word.form not in PARTICLES:
+                break
+            other += step
+    return True
+
+
+__all__ = ["ABSENT", "AMBIGUOUS", "Span", "find_span", "find_spans"]

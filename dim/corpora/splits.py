@@ -1,0 +1,105 @@
+"""Splits made where a release has none, and splits cleaned of what they share."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from dim.common.text import words
+from dim.corpora.release import Mention, Rejected, Release
+from dim.corpora.schema import SPLITS
+
+
+def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
+    """Different ids in an order that depends on the ids and the seed alone: that of the hashes of both.
+
+    Args:
+        ids: Ids in any order; repeated ones count once.
+        seed: The seed.
+
+    Returns:
+        The ids, ordered by `blake2b` of `"<seed>\\t<id>"`.
+
+    Example:
+        >>> seeded_order(["a", "b", "c"], seed=0) == seeded_order(["c", "a", "b", "a"], seed=0)
+        True
+    """
+    return sorted(set(ids), key=lambda name: (hashlib.blake2b(f"{seed}\t{name}".encode()).digest(), name))
+
+
+def disjoint_splits(
+    groups: Iterable[str], seed: int, held_out: tuple[str, ...] = ("validation", "test")
+) -> dict[str, str]:
+    """Splits of groups, say of the mentions of an entity: each group goes to one split as a whole.
+
+    Of `n` groups in [`seeded_order`] the first `n // 10` go to the first of `held_out`, the next `n // 10` to the
+    second, and the others to `train`.
+
+    Args:
+        groups: A name for each group.
+        seed: The seed.
+        held_out: The splits to fill beside `train`.
+
+    Returns:
+        The split of each group.
+
+    Example:
+        >>> splits = disjoint_splits((str(number) for number in range(25)), seed=0)
+        >>> [list(splits.values()).count(split) for split in ("train", "validation", "test")]
+        [21, 2, 2]
+    """
+    order = seeded_order(groups, seed)
+    tenth = len(order) // 10
+    splits = dict.fromkeys(order, "train")
+    for place, split in enumerate(held_out):
+        splits.update(dict.fromkeys(order[place * tenth : (place + 1) * tenth], split))
+    return splits
+
+
+def clean(release: Release, pictures: Mapping[str, str] | None = None) -> tuple[Release, list[Rejected]]:
+    """Drops what an earlier split shares with a later one, so that evaluation splits stay as they were published.
+
+    A training mention goes if its sentence or its picture is also in validation or test, a validation mention if it is
+    in test. Sentences are compared word by word, without letter case, accents and punctuation; pictures by the
+    release's name and id for them, and by content where it is known.
+
+    Args:
+        release: A release; it stays as it is.
+        pictures: Hash of the content of each picture, by `image_id`.
+
+    Returns:
+        The release without the leaks, with notes, and what was dropped: the split as `file`, the mention's id as `key`.
+        Its `rejected`, `rows_in` and `offsets` stay as they are.
+    """
+    contents = pictures or {}
+    later: dict[_Identity, str] = {}  # what the splits behind the one that is looked at hold, and which of them
+    dropped: dict[str, Rejected] = {}
+    for split in reversed(SPLITS):
+        held: dict[_Identity, str] = {}
+        for mention in release.mentions:
+            if mention.split == split:
+                names = _identities(mention, contents)
+                leak = next((name for name in names if name in later), None)
+                if leak is None:
+                    held.update(dict.fromkeys(names, split))
+                else:
+                    reason = f"its {leak[0]} is also in {later[leak]}"
+                    dropped[mention.id] = Rejected(split, mention.id, reason)
+        later.update(held)
+    counts = Counter((leak.file, leak.reason) for leak in dropped.values())
+    notes = [f"Dropped from {split}, {reason}: {count}." for (split, reason), count in sorted(counts.items())]
+    kept = [mention for mention in release.mentions if mention.id not in dropped]
+    return replace(release, mentions=kept, notes=[*release.notes, *notes]), list(dropped.values())
+
+
+_Identity = tuple[str, str, str]  # what it is, by what it is known, and the value
+
+
+def _identities(mention: Mention, contents: Mapping[str, str]) -> list[_Identity]:
+    sentence = " ".join(word.form for word in words(mention.sentence)) or mention.sentence
+    content = contents.get(mention.image_id, "") if mention.image_id else ""
+    known = [("name", mention.image), ("id", mention.image_id), ("content", content)]
+    return [("sentence", "words", sentence), *(("picture", by, value) for by, value in known if value)]
+
+
+__all__ = ["clean", "disjoint_splits", "seeded_order"]

@@ -1,0 +1,1 @@
+"""Mentions and entities as vectors, and the features of the lexical prior."""

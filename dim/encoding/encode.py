@@ -1,0 +1,211 @@
+"""Mentions and entities as vectors: batches of one length, pictures decoded by workers."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import datasets
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+from transformers import BatchFeature
+
+from dim.common.pictures import UnreadablePictures
+from dim.errors import DIMError
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+BATCH_SIZE = 64
+
+
+class _Collate:
+    """Rows (dicts) to tensors, in a worker; a class, so that a spawned worker can receive it."""
+
+    def __init__(self, processor: DIMProcessor, pictures: bool, make: Callable):
+        self.processor, self.pictures, self.make = processor, pictures, make
+
+    def __call__(self, rows: list[dict]) -> tuple[BatchFeature, UnreadablePictures]:
+        unreadable = UnreadablePictures()  # a worker's own: it travels with the batch
+        return self.make(self.processor, rows, self.pictures, unreadable), unreadable
+
+
+def mention_batch(
+    processor: DIMProcessor, rows: list[dict], pictures: bool, unreadable: UnreadablePictures | None = None
+) -> BatchFeature:
+    """The model's inputs for a few mentions. A picture that cannot be read is masked, as one that is not there.
+
+    Args:
+        processor: A processor.
+        rows: Mentions, as for [`encode_mentions`].
+        pictures: Whether the model looks at their pictures.
+        unreadable: Where pictures that cannot be read are listed.
+
+    Returns:
+        Tensors, on the CPU.
+    """
+    spans = [(row["start"], row["end"]) for row in rows]
+    load = (UnreadablePictures() if unreadable is None else unreadable).load
+    images = None
+    if pictures:
+        images = [None if row.get("image") is None else load(row["image"], row.get("id")) for row in rows]
+    answers = [row.get("expert_answer") for row in rows]
+    return processor.process_mentions(
+        [row["mention"] for row in rows],
+        [row["sentence"] for row in rows],
+        images,
+        answers if any(answers) else None,
+        spans,
+    )
+
+
+def _entity_batch(
+    processor: DIMProcessor, rows: list[dict], pictures: bool, unreadable: UnreadablePictures
+) -> BatchFeature:
+    images = None
+    if pictures:
+        loaded = [[unreadable.load(image, row.get("id")) for image in row.get("images") or []] for row in rows]
+        images = [[picture for picture in row if picture is not None] for row in loaded]
+    return processor.process_entities([row["name"] for row in rows], [row["description"] or "" for row in rows], images)
+
+
+def encode_mentions(
+    model: DIMModel,
+    processor: DIMProcessor,
+    mentions: Sequence[dict],
+    *,
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = 0,
+    progress: bool = False,
+    unreadable: UnreadablePictures | None = None,
+) -> Tensor:
+    """Vectors of mentions, as they are ranked. A picture that cannot be read is masked, as one that is not there.
+
+    Args:
+        model: A DIM.
+        processor: Its processor.
+        mentions: Rows with `mention`, `sentence`, `start`, `end`, and where there are any `image` (anything that
+            `load_picture` takes) and `expert_answer`; a list or a `datasets.Dataset`.
+        batch_size: Rows encoded at a time.
+        num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
+        progress: Whether to show a bar.
+        unreadable: Where pictures that cannot be read are listed, by the rows' `id`; without it, one warning tells
+            their number, reasons and first ids.
+
+    Returns:
+        `torch.Tensor` of shape `(M, D)`, float32, on the CPU, in the order of `mentions`.
+
+    Raises:
+        DIMError: If there is no mention, or a row is not as it should be.
+    """
+    lengths = _token_counts(processor, column(mentions, "sentence"))
+    collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
+    rows, loading = _undecoded(mentions), (batch_size, num_workers, progress, unreadable)
+    return _encode(model, model.get_mention_features, rows, lengths, collate, *loading)
+
+
+def encode_entities(
+    model: DIMModel,
+    processor: DIMProcessor,
+    entities: Sequence[dict],
+    *,
+    batch_size: int = BATCH_SIZE,
+    num_workers: int = 0,
+    progress: bool = False,
+    unreadable: UnreadablePictures | None = None,
+) -> Tensor:
+    """Vectors of entities, as they are ranked. A picture that cannot be read is left out.
+
+    Args:
+        model: A DIM.
+        processor: Its processor.
+        entities: Rows with `name`, `description`, and where there are any `images`; a list or a `datasets.Dataset`.
+        batch_size: Rows encoded at a time.
+        num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
+        progress: Whether to show a bar.
+        unreadable: As for `encode_mentions`.
+
+    Returns:
+        `torch.Tensor` of shape `(E, D)`, float32, on the CPU, in the order of `entities`.
+
+    Raises:
+        DIMError: If there is no entity, or a row is not as it should be.
+    """
+    names, descriptions = column(entities, "name"), column(entities, "description")
+    lengths = _token_counts(processor, [f"{name} {text or ''}" for name, text in zip(names, descriptions, strict=True)])
+    collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
+    rows, loading = _undecoded(entities), (batch_size, num_workers, progress, unreadable)
+    return _encode(model, model.get_entity_features, rows, lengths, collate, *loading)
+
+
+def _token_counts(processor: DIMProcessor, texts: Sequence[str], block: int = 1_000) -> list[int]:
+    """How many tokens are read of each text. Characters tell it badly: batches sorted by them have more padding."""
+    counts: list[int] = []
+    for start in range(0, len(texts), block):
+        ids = processor.tokenizer(list(texts[start : start + block]), verbose=False).input_ids
+        counts += [min(len(row), processor.max_length) for row in ids]
+    return counts
+
+
+@torch.inference_mode()
+def _encode(
+    model: DIMModel,
+    encode: Callable[..., Tensor],
+    rows: Sequence[dict],
+    lengths: list[int],
+    collate: _Collate,
+    batch_size: int,
+    num_workers: int,
+    progress: bool,
+    unreadable: UnreadablePictures | None,
+) -> Tensor:
+    if not lengths:
+        raise DIMError("There is nothing to encode.")
+    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])  # the longest first: memory shows at once
+    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    loader: DataLoader = DataLoader(rows, batch_sampler=batches, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
+    training = model.training
+    model.eval()
+    vectors: Tensor | None = None
+    found = UnreadablePictures()
+    for places, (batch, missing) in zip(batches, _bar(loader, len(batches), progress), strict=True):
+        found.update(missing)
+        part = encode(**batch.to(model.device)).float().cpu()
+        vectors = part.new_empty(len(order), part.shape[1]) if vectors is None else vectors
+        vectors[places] = part
+    model.train(training)
+    if vectors is None:
+        raise DIMError("There is nothing to encode.")
+    if unreadable is None:
+        found.warn()
+    else:
+        unreadable.update(found)
+    return vectors
+
+
+def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[tuple[BatchFeature, UnreadablePictures]]:
+    return iter(tqdm(batches, total=total, desc="encoding", disable=not progress))
+
+
+def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
+    """Rows whose pictures `datasets` leaves as they are: it stops at one that cannot be read."""
+    if not isinstance(rows, datasets.Dataset):
+        return rows
+    table: datasets.Dataset = rows
+    for name, feature in table.features.items():
+        one = getattr(feature, "feature", feature)  # of a list of pictures, what it holds
+        if isinstance(one, datasets.Image) and one.decode:
+            undecoded = datasets.Image(decode=False)
+            table = table.cast_column(name, undecoded if one is feature else datasets.List(undecoded))
+    return table
+
+
+def column(rows: Sequence[dict], name: str) -> Sequence[str]:
+    """A field of every row, without reading a picture; raises `DIMError` if a row of a list lacks it."""
+    if isinstance(rows, list):
+        missing = next((place for place, row in enumerate(rows) if name not in row), None)
+        if missing is not None:
+            raise DIMError(f"Row {missing} has no {name!r}.")
+        return [row[name] for row in rows]
+    return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded
+
+
+__all__ = ["column", "encode_entities", "encode_mentions", "mention_batch"]

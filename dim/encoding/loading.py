@@ -1,0 +1,57 @@
+"""Loading a model with its processor, and telling encoders apart."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+from dim.auto_classes import register_auto_classes
+from dim.errors import DIMError
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+register_auto_classes()
+
+
+def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
+    """Loads a DIM and its processor.
+
+    Args:
+        model: Folder or Hub name.
+
+    Returns:
+        Both.
+
+    Raises:
+        DIMError: If there is no such model.
+    """
+    try:
+        return DIMModel.from_pretrained(model, dtype=torch.float32).eval(), DIMProcessor.from_pretrained(model)
+    except OSError as error:
+        why = str(error).splitlines()[0]
+        raise DIMError(f"There is no model {str(model)!r}, neither as a folder nor on the Hub ({why}).") from error
+
+
+def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
+    """Tells two encoders apart: a hash of config, processor and weights.
+
+    Args:
+        model: A DIM.
+        processor: Its processor.
+
+    Returns:
+        32 hexadecimal digits, the same wherever the same model lies.
+    """
+    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    settings = [processor.max_length, processor.padding, processor.mention_marks, processor.entity_template]
+    digest.update(json.dumps(settings).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+__all__ = ["fingerprint", "load_dim"]

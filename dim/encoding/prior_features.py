@@ -1,0 +1,105 @@
+"""The features of the model's lexical prior: how alike names are, and whether a sentence fits who bears them."""
+
+from collections.abc import Sequence
+
+import datasets
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dim.encoding.context_features import CONTEXT_FEATURES, ContextFeatures
+from dim.encoding.name_features import NAME_FEATURES, NameFeatures
+from dim.errors import DIMError
+
+LEXICAL_FEATURES = NAME_FEATURES + CONTEXT_FEATURES
+_COLUMNS = ("name", "aliases", "description")
+
+
+class LexicalFeatures:
+    """Lexical features of pairs of a mention and an entity: [`NameFeatures`] and [`ContextFeatures`].
+
+    Each depends on its pair alone: on the mention, its sentence, and the entity's name, aliases and description. None
+    knows which entity it is, how often one was an answer, or what else the knowledge base holds.
+
+    Args:
+        names: The name of each of the `E` entities.
+        aliases: Their other names; none by default.
+        descriptions: What the knowledge base says of them; nothing by default.
+
+    Raises:
+        DIMError: If there is no entity, or names, aliases and descriptions differ in number.
+
+    Example:
+
+        >>> features = LexicalFeatures(["Henry VIII", "Henry Adams"], descriptions=["Birth: 1491.", "Birth: 1838."])
+        >>> features(["Henry"], ["Henry, c. 1531"])[0, :, LEXICAL_FEATURES.index("unborn")]
+        tensor([0., 1.])
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        aliases: Sequence[Sequence[str]] | None = None,
+        descriptions: Sequence[str] | None = None,
+    ):
+        self.names = NameFeatures(names, aliases)
+        descriptions = [""] * len(names) if descriptions is None else descriptions
+        if len(descriptions) != len(names):
+            raise DIMError(f"There are {len(names)} names, but descriptions for {len(descriptions)} entities.")
+        self.context = ContextFeatures(descriptions)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __call__(self, mentions: Sequence[str], sentences: Sequence[str], rows: Tensor | None = None) -> Tensor:
+        """Features of every mention with every entity.
+
+        Args:
+            mentions: `M` mentions.
+            sentences: Their sentences.
+            rows: Which entities `(E,)`; all by default.
+
+        Returns:
+            `torch.Tensor` of shape `(M, E, F)`, float32, in the order of `LEXICAL_FEATURES`. It is held as a whole, so
+            pass a large set in parts.
+        """
+        return torch.cat([self.names(mentions, sentences, rows), self.context(sentences, rows)], -1)
+
+    def pairs(self, mentions: Sequence[str], sentences: Sequence[str], rows: Tensor) -> Tensor:
+        """Features of each mention with entities of its own.
+
+        Args:
+            mentions: `M` mentions.
+            sentences: Their sentences.
+            rows: Which entities, `(M, C)`.
+
+        Returns:
+            `torch.Tensor` of shape `(M, C, F)`, float32.
+        """
+        return torch.cat([self.names.pairs(mentions, sentences, rows), self.context(sentences, rows)], -1)
+
+
+def name_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
+    """Lexical features over a knowledge base.
+
+    Args:
+        entities: Columns `name` and, where there are any, `aliases` and `description`.
+
+    Returns:
+        The features of its entities, in order.
+
+    Example:
+
+        >>> entities = pa.table({"name": ["Turkey", "turkey"], "aliases": [["Türkiye"], []]})
+        >>> features = name_features(entities)
+        >>> features(["Turkiye"], ["We flew to Turkiye."])[0, :, LEXICAL_FEATURES.index("equal")]
+        tensor([1., 0.])
+    """
+    names = [name for name in _COLUMNS if name in entities.column_names]
+    table = isinstance(entities, pa.Table)
+    columns = entities.select(names).to_pydict() if table else entities.select_columns(names)[:]
+    descriptions = [text or "" for text in columns["description"]] if "description" in columns else None
+    return LexicalFeatures(columns["name"], columns.get("aliases"), descriptions)
+
+
+__all__ = ["LEXICAL_FEATURES", "LexicalFeatures", "name_features"]

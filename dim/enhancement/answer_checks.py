@@ -1,0 +1,108 @@
+"""Answers that are no descriptions: refusals, empty and cut-off ones, boiler-plate, other languages."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from dim.enhancement.answers import Answer
+from dim.enhancement.entity_text import EntityText, clean
+from dim.errors import DIMError
+
+if TYPE_CHECKING:
+    from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped]
+
+MAX_ANSWER = 4000  # characters
+_REPEATED = 3  # entities with the same answer: it tells nobody from anybody
+_SURE = 0.8  # probability of another language
+# How an answer begins, and what it says anywhere; apostrophes are straight by then.
+_REFUSES = (
+    r"(?:i'm|i am|we're) (?:so |very |really )?(?:sorry|unable|afraid)",
+    r"(?:i'm|i am) not (?:able|sure|aware|familiar|certain)",
+    r"i (?:cannot|can not|can't|could not|couldn't) ",
+    r"i (?:(?:do not|don't) (?:have|know)|have no) ",
+    r"sorry\b|(?:my )?apolog|unfortunately\b|as an (?:ai|artificial) ",
+    r"there is (?:no|not enough|insufficient) information|no (?:further |additional )?information\b",
+    r"(?:could|can) you (?:please )?(?:provide|clarify|tell|give)|please (?:provide|clarify|specify)",
+    r"it is (?:unclear|not clear)|who (?:do|are) you ",
+)
+_REFUSES_ANYWHERE = (r"\bas an ai\b", r"\bai language model\b", r"\bknowledge cut-?off\b", r"\bmy training data\b")
+_CHATS = (
+    r"(?:sure|certainly|of course|absolutely|okay|great|here is|here are|below is|the following)\b|here's\b",
+    r"(?:description|answer):|[#{\[<]|```",
+)
+_CHATS_ANYWHERE = (
+    r"\blet me know\b|\bfeel free to\b|\bhope (?:this|that) helps\b|\bwould you like (?:me|more)\b",
+    r"</?think|```",
+)
+
+
+def fault(entity: EntityText, answer: Answer, language: str = "en") -> str | None:
+    """Why an answer cannot be a description.
+
+    Args:
+        entity: Whom it is about.
+        answer: What the model said.
+        language: Code of the language that it should be in (ISO 639-1).
+
+    Returns:
+        The reason in a few words, `None` for a sound answer.
+    """
+    text = clean(answer.text)
+    if answer.refusal or answer.finish_reason == "content_filter":
+        return f"refused: {clean(answer.refusal)[:200] or 'content filter'}"
+    if answer.finish_reason == "length":
+        return "cut off: the answer reached its bound of tokens"
+    if not any(sign.isalnum() for sign in text):
+        return "empty"
+    name = clean(entity.name)
+    plain = text.replace("’", "'")
+    opening = plain.lstrip("\"'“‘*_ ")
+    if name and opening.casefold().startswith(name.casefold()):  # "Sorry is a song": a title is no apology
+        opening = ""
+    if _matches(re.match, _REFUSES, opening) or _matches(re.search, _REFUSES_ANYWHERE, plain):
+        return "refused: says that it cannot answer"
+    if _matches(re.match, _CHATS, opening) or _matches(re.search, _CHATS_ANYWHERE, plain):
+        return "boiler-plate: talks to the reader or is mark-up"
+    if len(text) > MAX_ANSWER:
+        return f"too long: {len(text):,} characters, more than {MAX_ANSWER:,}"
+    found, probability = _identifier().classify(text)
+    if found != language and probability > _SURE:
+        return f"wrong language: {found}, not {language}"
+    return None
+
+
+def _matches(how: Callable[..., object], patterns: Iterable[str], text: str) -> bool:
+    return any(how(pattern, text, re.IGNORECASE) for pattern in patterns)
+
+
+def repeated(texts: Iterable[str]) -> set[str]:
+    """Answers that several entities share: boiler-plate, whatever they say.
+
+    Args:
+        texts: The answers, cleaned, one an entity.
+
+    Returns:
+        Those that occur three times or more.
+    """
+    return {text for text, count in Counter(texts).items() if count >= _REPEATED}
+
+
+def check_language(language: str) -> None:
+    """Raises a `DIMError` for a code that no language is recognised by."""
+    known = set(_identifier().labels)
+    if language not in known:
+        raise DIMError(f"--language is {language!r}: it must be one of {', '.join(sorted(known))}.")
+
+
+@cache
+def _identifier() -> "LanguageIdentifier":
+    try:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+    except ImportError as error:
+        raise DIMError("`py3langid` is not installed: pip install 'dim-mel[enhance]'.") from error
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+__all__ = ["MAX_ANSWER", "check_language", "fault", "repeated"]

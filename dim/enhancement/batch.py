@@ -1,0 +1,228 @@
+"""OpenAI's Batch API: submitted once, found again, collected when it is done, at half the price."""
+
+import json
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dim.enhancement.answers import PATHS, Answer, Request, read_answer
+from dim.enhancement.budget import Budget
+from dim.enhancement.endpoint import Endpoint, EndpointError, server_words
+from dim.enhancement.ledger import Ledger
+from dim.enhancement.requests import Asked
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+MAX_REQUESTS, MAX_BYTES = 50_000, 150_000_000  # of one batch; OpenAI takes 50,000 and 200 MB
+POLL_SECONDS = 30.0
+METADATA = "dim_run"  # the key under which a batch carries our name of it
+_ENDED = ("completed", "failed", "expired", "cancelled")
+_TRIES = 6
+
+
+def ask_in_batches(
+    requests: Sequence[Request],
+    endpoint: Endpoint,
+    ledger: Ledger,
+    budget: Budget,
+    on_done: Callable[[int], object] = lambda count: None,
+    poll_seconds: float = POLL_SECONDS,
+) -> Asked:
+    """Submits what no earlier batch asks, waits for all batches, and keeps their answers.
+
+    A batch is noted before it is submitted, with a name that it carries in its metadata: one that was submitted by a
+    process that died before it could note the server's id is found by that name, not submitted again.
+
+    Args:
+        requests: What to ask; none that has an answer.
+        endpoint: Whom.
+        ledger: Where batches and answers are noted.
+        budget: What the answers may cost; only requests whose worst case fits are submitted.
+        on_done: Called with a number of requests that are done.
+        poll_seconds: Time between two looks at a batch.
+
+    Returns:
+        How it went. What failed or expired is asked again by the next run.
+
+    Raises:
+        EndpointError: If the server refuses a batch, with its words.
+    """
+    batches = _Batches(endpoint, ledger, {request.key: request for request in requests})
+    batches.find_lost()
+    asked = batches.collect(on_done, poll_seconds)
+    budget.spent(*ledger.tokens())
+    answered = ledger.keys()
+    left = [r for r in requests if r.key not in answered and r.entity not in asked.failures]
+    chosen = _affordable(left, budget)
+    if chosen:
+        batches.submit(chosen)
+        later = batches.collect(on_done, poll_seconds)
+        asked.answered += later.answered
+        asked.failures |= later.failures
+    asked.not_asked = len(left) - len(chosen)
+    return asked
+
+
+def _affordable(requests: Sequence[Request], budget: Budget) -> list[Request]:
+    chosen = []
+    for request in requests:
+        if not budget.fits(request):
+            budget.exhausted = True
+            break
+        budget.take(request)
+        chosen.append(request)
+    return chosen
+
+
+class _Batches:
+    def __init__(self, endpoint: Endpoint, ledger: Ledger, requests: Mapping[str, Request]) -> None:
+        self.endpoint, self.ledger, self.requests = endpoint, ledger, requests
+        self.client, self.errors = endpoint.blocking_client(), endpoint.openai
+
+    def find_lost(self) -> None:
+        """Looks for batches that were about to be submitted when a process died; those that were not are dropped."""
+        for part, batch, _ in self.ledger.open_batches():
+            if batch is None:
+                found = self._find(part)
+                if found is None:
+                    self.ledger.forget(part)
+                else:
+                    self.ledger.submitted(part, found)
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Submits requests in as few batches as the server's bounds allow."""
+        for part in _parts(requests):
+            self._submit(part)
+
+    def collect(self, on_done: Callable[[int], object], poll_seconds: float) -> Asked:
+        """Waits for all batches and keeps their answers."""
+        asked = Asked()
+        done: dict[str, int] = {}
+        while waiting := self.ledger.open_batches():
+            for part, name, keys in waiting:
+                batch = self._again(lambda name=name: self.client.batches.retrieve(str(name)))  # type: ignore[misc]
+                counts = batch.request_counts
+                finished = counts.completed + counts.failed if counts else 0
+                if batch.status in _ENDED:
+                    finished = len(keys)
+                    self._take(part, batch, keys, asked)
+                on_done(finished - done.get(str(name), 0))
+                done[str(name)] = finished
+            if self.ledger.open_batches():
+                time.sleep(poll_seconds)
+        return asked
+
+    def _take(self, part: int, batch: "Batch", keys: Sequence[str], asked: Asked) -> None:
+        answers: list[tuple[str, Answer]] = []
+        reasons: dict[str, str] = {}
+        known = set(keys)
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            content = self._again(lambda file=file: self.client.files.content(file).content)  # type: ignore[misc]
+            for line in content.decode().splitlines():
+                key, answer = self._read(json.loads(line), known)
+                if isinstance(answer, Answer):
+                    answers.append((key, answer))
+                else:
+                    reasons[key] = answer
+        self.ledger.record(answers, part)
+        if batch.status == "failed":
+            told = batch.errors.data if batch.errors and batch.errors.data else []
+            words = "; ".join(error.message or "" for error in told) or "(nothing)"
+            raise EndpointError(f"the server refused the batch {batch.id}: {words}")
+        answered = {key for key, _ in answers}
+        asked.answered += len(answered & self.requests.keys())
+        for key in keys:
+            if key not in answered and key in self.requests:
+                what = reasons.get(key, f"the batch is {batch.status} and has no answer")
+                asked.failures[self.requests[key].entity] = what
+
+    def _read(self, row: dict, keys: Collection[str]) -> tuple[str, Answer | str]:
+        """An answer, or why there is none, by the request's key."""
+        key = row["custom_id"]
+        if key not in keys:
+            raise EndpointError(f"the server's batch answers a request {key!r} that it was not given")
+        response, request = row.get("response"), self.requests.get(key)
+        if response is None or response["status_code"] != 200:
+            error = row.get("error") or (response or {}).get("body", {}).get("error") or {}
+            return key, f"the server says: {error.get('message') or '(nothing)'}"
+        if request is None:
+            return key, "the entity has changed since it was asked about"
+        try:
+            return key, read_answer(request, response["body"])
+        except ValueError as error:
+            return key, str(error)
+
+    def _submit(self, requests: Sequence[Request]) -> None:
+        part = self.ledger.intend([request.key for request in requests])
+        upload = ("requests.jsonl", b"".join(map(_line, requests)), "application/jsonl")
+        file = self._again(lambda: self.client.files.create(file=upload, purpose="batch"))
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(self.endpoint.pause(attempt))
+            try:
+                batch = self.client.batches.create(
+                    completion_window="24h",
+                    endpoint=PATHS[requests[0].api],  # type: ignore[arg-type]
+                    input_file_id=file.id,
+                    metadata={METADATA: self._name(part)},
+                ).id
+            except (self.errors.APIConnectionError, self.errors.APIStatusError) as error:
+                if isinstance(error, self.errors.APIStatusError):
+                    self.endpoint.check(error)
+                found = self._find(part)  # the batch may be there although no answer came
+                if found is None:
+                    continue
+                batch = found
+            self.ledger.submitted(part, batch)
+            return
+        raise EndpointError(f"no batch could be submitted in {_TRIES} tries; start again later")
+
+    def _name(self, part: int) -> str:
+        return f"{self.ledger.run_id}/{part}"
+
+    def _find(self, part: int) -> str | None:
+        """The server's id of a batch by our name of it."""
+
+        def search() -> str | None:
+            for batch in self.client.batches.list(limit=100):
+                if (batch.metadata or {}).get(METADATA) == self._name(part):
+                    return batch.id
+            return None
+
+        return self._again(search)
+
+    def _again(self, call: Callable[[], Any]) -> Any:
+        """A call that may be repeated, until it succeeds or there is no hope."""
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(self.endpoint.pause(attempt))
+            try:
+                return call()
+            except self.errors.APIStatusError as error:
+                self.endpoint.check(error)
+                what = server_words(error)
+            except self.errors.APIConnectionError as error:
+                what = f"the connection failed ({error.__cause__ or error})"
+        raise EndpointError(f"{what}; given up after {_TRIES} tries")
+
+
+def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    part: list[Request] = []
+    size = 0
+    for request in requests:
+        added = len(_line(request))
+        if len(part) == MAX_REQUESTS or (part and size + added > MAX_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(request)
+        size += added
+    yield part
+
+
+def _line(request: Request) -> bytes:
+    row = {"custom_id": request.key, "method": "POST", "url": PATHS[request.api], "body": request.body}
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+
+
+__all__ = ["MAX_BYTES", "MAX_REQUESTS", "METADATA", "POLL_SECONDS", "ask_in_batches"]

@@ -1,0 +1,117 @@
+"""What answers cost, and where to stop."""
+
+import asyncio
+from dataclasses import dataclass
+
+from dim.enhancement.answers import Answer, Request
+from dim.errors import DIMError
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Dollars for a million tokens, as your provider's page says; none are built in.
+
+    Example:
+
+        >>> Prices(input=2.0, output=10.0).cost(1_000_000, 50_000)
+        2.5
+    """
+
+    input: float
+    output: float
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.input < float("inf") and 0 <= self.output < float("inf")):
+            raise DIMError(f"Prices must be 0 or more dollars per million tokens, got {self.input}, {self.output}.")
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """Dollars."""
+        return (input_tokens * self.input + output_tokens * self.output) / 1e6
+
+
+class Budget:
+    """Bounds in dollars and in tokens that hold at any moment: a request is only sent if its worst case fits, too.
+
+    Args:
+        prices: Needed for `max_cost`.
+        max_cost: Dollars, those of earlier runs included.
+        max_tokens: Tokens of requests and answers, those of earlier runs included.
+        spent: Tokens of requests and of answers so far.
+
+    Raises:
+        DIMError: If a bound is not positive, or a cost is bounded without prices.
+
+    Example:
+
+        >>> from dim.enhancement.answers import Question
+        >>> from dim.enhancement.entity_text import EntityText
+        >>> from dim.enhancement.prompts import load_prompt
+        >>> request = Question("qwen", load_prompt("paper"), max_answer_tokens=300).about(EntityText("e1", "Ada"))
+        >>> prices = Prices(input=2.0, output=10.0)  # 300 tokens of an answer: 0.003 dollars
+        >>> Budget(prices, max_cost=0.01).fits(request), Budget(prices, max_cost=0.002).fits(request)
+        (True, False)
+    """
+
+    def __init__(
+        self,
+        prices: Prices | None = None,
+        max_cost: float | None = None,
+        max_tokens: int | None = None,
+        spent: tuple[int, int] = (0, 0),
+    ) -> None:
+        if max_cost is not None and prices is None:
+            raise DIMError("--max-cost needs --price-input and --price-output: prices are never guessed.")
+        for name, bound in (("--max-cost", max_cost), ("--max-tokens", max_tokens)):
+            if bound is not None and not bound > 0:
+                raise DIMError(f"{name} is {bound}: it must be above 0.")
+        self.prices, self.max_cost, self.max_tokens = prices, max_cost, max_tokens
+        self._inputs, self._outputs = spent
+        self._pending = 0
+        self._changed = asyncio.Condition()
+        self.exhausted = False
+
+    def fits(self, request: Request) -> bool:
+        """Whether the bounds hold even if this request, and all that are on the way, cost as much as they can."""
+        inputs, outputs = self._inputs + request.most_tokens, self._outputs + request.most_answer_tokens
+        if self.max_tokens is not None and inputs + outputs > self.max_tokens:
+            return False
+        return self.prices is None or self.max_cost is None or self.prices.cost(inputs, outputs) <= self.max_cost
+
+    def spent(self, inputs: int, outputs: int) -> None:
+        """Says what was spent so far, when nothing is on the way."""
+        self._inputs, self._outputs = inputs, outputs
+
+    def take(self, request: Request) -> None:
+        """Sets a request's worst case aside."""
+        self._inputs += request.most_tokens
+        self._outputs += request.most_answer_tokens
+        self._pending += 1
+
+    async def reserve(self, request: Request) -> bool:
+        """Sets a request's worst case aside, once that fits.
+
+        Args:
+            request: What is about to be sent.
+
+        Returns:
+            Whether it may be sent; `False` for good when nothing is on the way that could turn out cheaper.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.exhausted or self.fits(request) or not self._pending)
+            if self.exhausted or not self.fits(request):
+                self.exhausted = True
+                self._changed.notify_all()
+                return False
+            self.take(request)
+            return True
+
+    async def settle(self, request: Request, answer: Answer | None) -> None:
+        """Puts what an answer cost, nothing if there is none, in the place of its request's worst case."""
+        async with self._changed:
+            self._inputs += (answer.input_tokens if answer else 0) - request.most_tokens
+            self._outputs += (answer.output_tokens if answer else 0) - request.most_answer_tokens
+            self._pending -= 1
+            self._changed.notify_all()
+
+
+__all__ = ["Budget", "Prices"]

@@ -1,0 +1,179 @@
+"""Descriptions of a knowledge base renewed: which ones, what is asked about them, and the answers written back."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING
+
+from tqdm.auto import tqdm
+
+from dim.enhancement.entity_text import EntityText, entity_texts
+from dim.enhancement.report import Enhancement, Kept
+from dim.errors import DIMError
+
+if TYPE_CHECKING:
+    from dim.kb.store import KnowledgeBase
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_TEXTS = ("id", "name", "description", "type", "description_original")
+_ROWS = 2000  # written in one commit
+_NAMED = 5
+
+
+def cutoff(age: str) -> str:
+    """The time before which a description is older than an age.
+
+    Args:
+        age: A number of hours, days or weeks: `36h`, `90d`, `12w`.
+
+    Returns:
+        The time, ISO 8601 in UTC.
+
+    Raises:
+        DIMError: For anything else.
+
+    Example:
+
+        >>> cutoff("90d") < cutoff("36h") < cutoff("0h")
+        True
+        >>> cutoff("90d")
+        '...-...-...T...Z'
+    """
+    found = re.fullmatch(r"([0-9]{1,5})([hdw])", age)
+    if found is None:
+        raise DIMError(f"--older-than is {age!r}: give a number of hours, days or weeks, such as 36h, 90d or 12w.")
+    before = datetime.now(timezone.utc) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    return before.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def older_than(kb: "KnowledgeBase", time: str) -> list[str]:
+    """Entities whose description is from before a time.
+
+    A description is as old as `description_created_at` says; one without it, such as a release's own, as the row's
+    last change.
+
+    Args:
+        kb: The knowledge base.
+        time: ISO 8601, UTC.
+
+    Returns:
+        Their ids, in the order of the rows.
+
+    Raises:
+        DIMError: If a `description_created_at` is no ISO 8601 time.
+
+    Example:
+
+        >>> from dim.kb import KnowledgeBase
+        >>> rows = [{"id": "e1", "name": "Ada", "description_created_at": "2024-01-31T12:00:00Z"},
+        ...         {"id": "e2", "name": "Al"}]
+        >>> kb = KnowledgeBase.create("people", rows)
+        >>> older_than(kb, cutoff("90d"))  # the other row is new
+        ['e1']
+    """
+    before = _time(time)
+    found = []
+    for row in kb.table(["id", "description_created_at", "updated_at"]).to_pylist():
+        try:
+            created = _time(row["description_created_at"]) if row["description_created_at"] else row["updated_at"]
+        except ValueError as error:
+            what = f"description_created_at of {row['id']!r} is {row['description_created_at']!r}"
+            raise DIMError(f"{kb.uri}: {what}; it must be an ISO 8601 time.") from error
+        if created < before:
+            found.append(row["id"])
+    return found
+
+
+def _time(text: str) -> datetime:
+    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def chosen(kb: "KnowledgeBase", ids: Sequence[str]) -> list[str]:
+    """Checks ids.
+
+    Args:
+        kb: The knowledge base.
+        ids: Ids that it should have.
+
+    Returns:
+        Each id once.
+
+    Raises:
+        DIMError: If it lacks one of them; all are told.
+    """
+    unknown = [name for name in dict.fromkeys(ids) if name not in kb.row_of]
+    if unknown:
+        more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
+        names = ", ".join(map(repr, unknown[:_NAMED]))
+        raise DIMError(f"{kb.uri} has no entity {names}{more}; nothing was asked.")
+    return list(dict.fromkeys(ids))
+
+
+def texts_of(kb: "KnowledgeBase", ids: Sequence[str]) -> list[EntityText]:
+    """What a language model is shown of entities.
+
+    Args:
+        kb: The knowledge base.
+        ids: Their ids.
+
+    Returns:
+        Their texts, in the order of `ids`.
+
+    Example:
+
+        >>> from dim.kb import KnowledgeBase
+        >>> [text] = texts_of(KnowledgeBase.open("demo/kb"), ["e0001"])
+        >>> text.id, text.name
+        ('e0001', 'loudly crying face')
+    """
+    if not ids:
+        return []
+    return entity_texts(kb.take([kb.row_of[name] for name in ids], _TEXTS).to_pylist(), kb.uri)
+
+
+def write_back(kb: "KnowledgeBase", asked: Sequence[EntityText], result: Enhancement) -> None:
+    """Writes new descriptions with their provenance into the rows that still are what was asked about.
+
+    Rows that somebody changed or removed meanwhile are left alone; in the result they move to those that are kept. The
+    rest of a row stays as it is: its name, aliases, pictures, and in `description_original` the description that the
+    first generated one replaced.
+
+    Args:
+        kb: The knowledge base.
+        asked: What was asked about.
+        result: What came out.
+
+    Example:
+        The result is that of `dim.enhancement.enhance.enhance`:
+
+        >>> from dim.kb import KnowledgeBase
+        >>> kb = KnowledgeBase.create("pioneers", [{"id": "e1", "name": "Ada", "description": "Born in 1815."}])
+        >>> result = Enhancement([{"id": "e1", "description": "A mathematician.", "description_source": "llm"}])
+        >>> write_back(kb, texts_of(kb, ["e1"]), result)
+        >>> kb.table(["description"]).to_pylist()
+        [{'description': 'A mathematician.'}]
+    """
+    from dim.kb.rows import FIELDS
+
+    texts = {entity.id: entity for entity in asked}
+    written = []
+    starts = range(0, len(result.descriptions), _ROWS)
+    for start in tqdm(starts, desc="written", unit="part", disable=len(starts) < 2):
+        part = result.descriptions[start : start + _ROWS]
+        kb.refresh()
+        numbers = [kb.row_of[name] for row in part if (name := str(row["id"])) in kb.row_of]
+        rows = {row["id"]: row for row in kb.take(numbers, FIELDS).to_pylist()}
+        now = {one.id: one for one in (entity_texts(rows.values(), kb.uri) if rows else [])}
+        same = {name for name, one in now.items() if one == texts[name]}
+        kb.upsert([{**rows[row["id"]], **row} for row in part if row["id"] in same])
+        written += [row for row in part if row["id"] in same]
+        for row in (row for row in part if row["id"] not in same):
+            what = "changed in" if row["id"] in rows else "removed from"
+            one = texts[str(row["id"])]
+            why = f"{what} the knowledge base meanwhile"
+            result.kept.append(Kept(one.id, one.name, why, row["description"] or ""))
+    result.descriptions = written
+
+
+__all__ = ["chosen", "cutoff", "older_than", "texts_of", "write_back"]

@@ -1,0 +1,262 @@
+"""Ablations: one model trained for each row, all ranked alike, in one table."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dim.common.files import write_json
+from dim.errors import DIMError
+from dim.evaluation.report import cell
+from dim.evaluation.run import Settings, evaluate
+from dim.metrics.protocols import find_protocol
+from dim.training.arguments import parse_arguments
+
+RESULT = "ablation.json"
+"""In each row's folder: what the row asks for, written before its training, and its metrics, written last."""
+_KEYS = {"rows", "protocols", "samples", "base", "output_dir"}
+_ROW_KEYS = {"name", "arguments", "model"}
+_CONFIG_FIELDS = ("fusion", "mention_modalities", "entity_pictures")
+_MODEL_FIELDS = (*_CONFIG_FIELDS, "entity_template")
+_TOWER_ARGUMENTS = ("text_tower", "vision_tower", "max_length", "dropout", "logit_scale_init_value", "lexical_prior")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table.
+
+    Args:
+        name: What the row is called.
+        arguments: Training arguments that differ from the base's.
+        model: What the new model is made of where no argument says it: `fusion`, `mention_modalities`,
+            `entity_pictures` of its configuration, `entity_template` of its processor.
+    """
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """An ablation, as its file tells it.
+
+    Args:
+        base: Training arguments of every row.
+        rows: The rows.
+        output_dir: Folder of the rows' models and of the table.
+        protocols: Protocols to rank under.
+        samples: Bootstrap samples.
+    """
+
+    base: dict[str, Any]
+    rows: tuple[Row, ...]
+    output_dir: Path
+    protocols: tuple[str, ...] = ("full_kb",)
+    samples: int = 1000
+
+
+def read_ablation(path: Path) -> Ablation:
+    """Reads and checks an ablation, with the training arguments of every row, before anything is trained.
+
+    Args:
+        path: The YAML file.
+
+    Returns:
+        The ablation.
+
+    Raises:
+        DIMError: If the file is not there or no YAML, a key is unknown or missing, two rows share a name, or a row's
+            training arguments are wrong; the row is named.
+    """
+    if not path.is_file():
+        raise DIMError(f"There is no ablation file {path}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise DIMError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict) or not {"base", "rows", "output_dir"} <= values.keys() <= _KEYS:
+        raise DIMError(f"{path} must have the keys base, rows and output_dir, and may have protocols and samples.")
+    rows = []
+    for number, row in enumerate(values["rows"], 1):
+        if not isinstance(row, dict) or "name" not in row or not row.keys() <= _ROW_KEYS:
+            raise DIMError(f"{path}: row {number} must have a name, and may have arguments and model.")
+        unknown = row.get("model", {}).keys() - set(_MODEL_FIELDS)
+        if unknown:
+            raise DIMError(
+                f"{path}: row {row['name']!r}: model knows {', '.join(_MODEL_FIELDS)}, got {sorted(unknown)[0]!r}."
+            )
+        rows.append(Row(row["name"], row.get("arguments", {}), row.get("model", {})))
+    if len({slug(row.name) for row in rows}) < len(rows) or not rows:
+        raise DIMError(f"{path}: rows need different names, and there must be one.")
+    ablation = Ablation(
+        values["base"], tuple(rows), Path(values["output_dir"]),
+        tuple(values.get("protocols", ("full_kb",))), values.get("samples", 1000),
+    )  # fmt: skip
+    for protocol in ablation.protocols:
+        find_protocol(protocol)
+    for row in rows:
+        try:
+            model, _, _ = parse_arguments(flags(arguments_of(ablation, row)))
+        except ValueError as error:
+            raise DIMError(f"{path}: row {row.name!r}: {error}") from error
+        if row.model and model.text_tower is None:
+            raise DIMError(f"{path}: row {row.name!r}: `model` needs text_tower, a new model, in its arguments.")
+    return ablation
+
+
+def slug(name: str) -> str:
+    """A name as a name of a folder.
+
+    Args:
+        name: Any name.
+
+    Returns:
+        Letters, digits and hyphens.
+
+    Example:
+        >>> slug("+ picture, sum")
+        'picture-sum'
+    """
+    kept = "".join(sign if sign.isalnum() else " " for sign in name.lower())
+    return "-".join(kept.split())
+
+
+def arguments_of(ablation: Ablation, row: Row) -> dict[str, Any]:
+    """The training arguments of a row: the base's, its own, its folder, and to go on where it was stopped.
+
+    Args:
+        ablation: The ablation.
+        row: One of its rows.
+
+    Returns:
+        Values by name.
+    """
+    folder = str(ablation.output_dir / slug(row.name))
+    values = {"resume_from_checkpoint": "auto", **ablation.base, **row.arguments, "output_dir": folder}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def flags(values: dict[str, Any]) -> list[str]:
+    """Training arguments as flags of `train.py`.
+
+    Args:
+        values: Values by name.
+
+    Returns:
+        The flags.
+
+    Example:
+        >>> flags({"seed": 7, "report_to": ["none"]})
+        ['--seed', '7', '--report_to', 'none']
+    """
+    made: list[str] = []
+    for name, value in values.items():
+        made += [f"--{name}", *(str(one) for one in (value if isinstance(value, list) else [value]))]
+    return made
+
+
+def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool = False) -> list[dict[str, Any]]:
+    """Trains and ranks every row; a row that is done is not done again, and a training goes on where it was stopped.
+
+    Args:
+        ablation: The ablation.
+        train: Trains by flags, and returns an exit code: `dim.training.main.main`.
+        progress: Whether to show bars.
+
+    Returns:
+        For each row its name, its training arguments and its metrics by protocol.
+
+    Raises:
+        DIMError: If a training fails, the ranking does, or the folder of a row holds something else.
+    """
+    folders = [ablation.output_dir / slug(row.name) for row in ablation.rows]
+    for folder in folders:
+        if folder.exists() and any(folder.iterdir()) and not (folder / RESULT).is_file():
+            raise DIMError(f"{folder} is in the way: it is no folder of this ablation.")
+    return [_row(ablation, row, folder, train, progress) for row, folder in zip(ablation.rows, folders, strict=True)]
+
+
+def _row(
+    ablation: Ablation, row: Row, folder: Path, train: Callable[[list[str]], int], progress: bool
+) -> dict[str, Any]:
+    values = arguments_of(ablation, row)
+    asked = {"name": row.name, "arguments": values, "model": row.model}
+    ranked = {"protocols": list(ablation.protocols), "samples": ablation.samples}
+    known = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else {}
+    if {name: known.get(name) for name in asked} != asked:  # else training went on from what was asked for before
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        write_json(folder / RESULT, asked)
+        known = {}
+    if "metrics" not in known:
+        code = train(flags(_from_new_model(values, row) if row.model else values))
+        if code:
+            raise DIMError(f"the training of row {row.name!r} ended with exit code {code}; run it again to go on.")
+    elif {name: known[name] for name in ranked} == ranked:
+        return known
+    found = asked | ranked | {"metrics": _rank(values, ablation, progress)}
+    write_json(folder / RESULT, found)
+    return found
+
+
+def _rank(values: dict[str, Any], ablation: Ablation, progress: bool) -> dict[str, Any]:
+    _, data, train = parse_arguments(flags(values))
+    settings = Settings(
+        dataset=str(data.dataset), model=values["output_dir"], protocols=ablation.protocols, baselines=(), slices=(),
+        examples=0, samples=ablation.samples, batch_size=train.per_device_eval_batch_size, progress=progress,
+    )  # fmt: skip
+    return evaluate(settings).numbers["systems"][0]["metrics"]
+
+
+def _from_new_model(values: dict[str, Any], row: Row) -> dict[str, Any]:
+    """Writes an untrained model as the row wants it, and gives the arguments that start from it."""
+    import torch
+
+    from dim.configuration_dim import DIMConfig
+    from dim.modeling_dim import DIMModel
+    from dim.training.model import load_model
+
+    arguments, _, train = parse_arguments(flags(values))
+    torch.manual_seed(train.seed)
+    source, processor = load_model(arguments)
+    fields = {**source.config.to_dict(), **{name: value for name, value in row.model.items() if name in _CONFIG_FIELDS}}
+    if not fields["entity_pictures"] and "picture" not in fields["mention_modalities"]:
+        fields["vision_config"] = None
+    model = DIMModel(DIMConfig(**fields))
+    weights = source.state_dict()
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    processor.entity_template = row.model.get("entity_template", processor.entity_template)
+    folder = Path(values["output_dir"]) / "start"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    kept = {name: value for name, value in values.items() if name not in _TOWER_ARGUMENTS}
+    return kept | {"model_name_or_path": str(folder)}
+
+
+def ablation_markdown(table: list[dict[str, Any]]) -> str:
+    """The table as Markdown, one part a protocol.
+
+    Args:
+        table: From [`ablate`].
+
+    Returns:
+        The text.
+    """
+    lines = ["# Ablation", ""]
+    for protocol in table[0]["protocols"]:
+        names = ("H@1", "H@3", "H@5", "H@10", "H@20", "MRR")
+        lines += [f"## Protocol `{protocol}`", "", "| | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+        for row in table:
+            metrics = row["metrics"][protocol]
+            cells = [f"{metrics[n]['value']:.1f} [{metrics[n]['low']:.1f}, {metrics[n]['high']:.1f}]" for n in names]
+            lines.append(f"| {cell(row['name'])} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+__all__ = ["RESULT", "Ablation", "Row", "ablate", "ablation_markdown", "arguments_of", "flags", "read_ablation", "slug"]

@@ -1,0 +1,1 @@
+"""`dim audit`: what a dataset leaks or lacks."""

@@ -1,0 +1,277 @@
+"""A whole evaluation: a dataset, a model and baselines in; the report's numbers and examples out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from dim.common.text import fold
+from dim.corpora.loading import load_candidates, load_entities, load_mentions
+from dim.errors import DIMError
+from dim.evaluation import report_numbers as results
+from dim.evaluation.dataset_splits import splits_of
+from dim.evaluation.examples import make_examples
+from dim.evaluation.outcome import Outcome, halves, run_system
+from dim.evaluation.slices import Table, make_slices
+from dim.evaluation.systems.base import System
+from dim.evaluation.systems.baselines import BM25, CharNgrams, FuzzyName, Popularity
+from dim.evaluation.systems.dim import Encoder
+from dim.evaluation.systems.zero_shot import ZeroShotPicture, ZeroShotText
+from dim.metrics.protocols import LIMIT, CandidateLists, dim_limit, find_protocol
+
+BASELINES = ("fuzzy", "bm25", "ngrams", "popularity", "text", "picture")
+SLICES = ("name", "entity", "picture", "form", "type", "description", "enhancement")
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is evaluated, and how.
+
+    Args:
+        dataset: Folder or Hub name.
+        model: Folder or Hub name of a DIM; `None` for baselines alone.
+        split: `train`, `validation` or `test`.
+        protocols: Names of [`dim.metrics.protocols.PROTOCOLS`]; slices, calibration and examples are of the first.
+        baselines: Of `BASELINES`.
+        slices: Of `SLICES`.
+        text_tower: Text encoder of the baseline `text`.
+        towers: Checkpoint with both towers of the baseline `picture`.
+        samples: Bootstrap samples.
+        examples: Most mentions of the error browser.
+        batch_size: Rows encoded at a time.
+        progress: Whether to show bars.
+
+    Raises:
+        DIMError: If a name is unknown, a number is too small, or there is nothing to evaluate.
+
+    Example:
+        >>> settings = Settings("datasets/namesakes", model="demo/model", baselines=("fuzzy", "bm25"), slices=("name",))
+        >>> settings.split, settings.protocols
+        ('validation', ('full_kb',))
+    """
+
+    dataset: str
+    model: str | None = None
+    split: str = "validation"
+    protocols: Sequence[str] = ("full_kb",)
+    baselines: Sequence[str] = BASELINES
+    slices: Sequence[str] = SLICES
+    text_tower: str | None = None
+    towers: str | None = None
+    samples: int = 1000
+    examples: int = 500
+    batch_size: int = 64
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        for protocol in self.protocols:
+            find_protocol(protocol)
+        for what, given, known in (("baseline", self.baselines, BASELINES), ("slice", self.slices, SLICES)):
+            unknown = next((name for name in given if name not in known), None)
+            if unknown is not None:
+                raise DIMError(f"there is no {what} {unknown!r}; there are {', '.join(known)}.")
+        for name, least in (("samples", 100), ("examples", 0), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise DIMError(f"{name} is {getattr(self, name)}: give at least {least}.")
+        if not self.protocols or (self.model is None and not self.baselines):
+            raise DIMError("there is nothing to evaluate: give a protocol, and a model or a baseline.")
+
+
+@dataclass
+class Report:
+    """What an evaluation found.
+
+    Args:
+        numbers: Everything that is a number, as JSON.
+        examples: Mentions with what the first system found for them, for the error browser.
+
+    Example:
+        >>> report = evaluate(Settings("datasets/namesakes", baselines=("fuzzy",), slices=(), samples=100, examples=3))
+        >>> [system["name"] for system in report.numbers["systems"]], len(report.examples)
+        (['fuzzy name'], 3)
+    """
+
+    numbers: dict[str, Any]
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+def evaluate(settings: Settings) -> Report:
+    """Runs every system over a split and makes the report.
+
+    Args:
+        settings: What is evaluated, and how.
+
+    Returns:
+        The report. The first system is the model, or the first baseline where there is none.
+
+    Raises:
+        DIMError: If the dataset, the model or a tower is not there or not as it should be, or a score is not finite.
+
+    Example:
+        >>> settings = Settings("datasets/namesakes", baselines=("fuzzy",), slices=(), samples=100, examples=0)
+        >>> [system] = evaluate(settings).numbers["systems"]
+        >>> hits = system["metrics"]["full_kb"]["H@1"]  # with the bounds of its 95 % interval
+        >>> round(hits["value"], 1), hits["low"] < hits["value"] < hits["high"]
+        (48.3, True)
+    """
+    dataset = settings.dataset
+    entities, mentions = load_entities(dataset), load_mentions(dataset, settings.split)
+    train = load_mentions(dataset, "train") if settings.split != "train" and "train" in splits_of(dataset) else None
+    row_of = {name: row for row, name in enumerate(entities["id"][:])}
+    _check_golds(dataset, row_of, {settings.split: mentions, "train": train})
+    table = Table.of(mentions, entities, train, row_of)
+    if not bool((table.gold >= 0).any()):
+        raise DIMError(f"{dataset}: no mention of the split {settings.split!r} has an entity.")
+    lists = _lists(settings, mentions, table, row_of)
+
+    encoder = _encoder(settings, entities)
+    systems, not_run = _systems(settings, encoder, entities, mentions, table)
+    outcomes = [
+        run_system(system, mentions, table.gold, settings.protocols, lists, dim_limit(dataset))
+        for system in tqdm(systems, desc="systems", disable=not settings.progress)
+    ]
+    made = make_slices(table)
+    slices = {group: made[group] for group in settings.slices if group in made}
+    groups = [fold(text) for text in table.mentions]
+    numbers: dict[str, Any] = {
+        "dataset": dataset,
+        "split": settings.split,
+        "model": settings.model,
+        "mentions": len(mentions),
+        "NIL mentions": int((table.gold < 0).sum()),
+        "entities": len(entities),
+        "with picture": sum(table.has_picture),
+        "intervals": f"95 %, bootstrap of {len(set(groups)):,} surface forms, {settings.samples:,} samples",
+        "protocols": {name: _protocol(name, dataset) for name in settings.protocols},
+        "candidates": None
+        if lists is None
+        else {f"recall@{k}": 100 * lists.recall(table.gold, k) for k in (1, 10, 100)},
+        "not run": not_run,
+        "systems": [
+            _system(outcome, settings, slices, groups, halves(mentions["sentence"][:]))
+            for outcome in tqdm(outcomes, desc="intervals", disable=not settings.progress)
+        ],
+        "tests": _tests(outcomes, settings, groups),
+    }
+    examples = make_examples(outcomes, mentions, entities, table, slices, encoder, settings.examples, settings.progress)
+    return Report(numbers, examples)
+
+
+def _lists(settings: Settings, mentions: Any, table: Table, row_of: dict[str, int]) -> CandidateLists | None:
+    """The mentions' candidates, where a protocol asks for them."""
+    asking = [protocol for protocol in settings.protocols if protocol != "full_kb"]
+    if not asking:
+        return None
+    if settings.split not in splits_of(settings.dataset, "candidates"):
+        raise DIMError(
+            f"{settings.dataset} has no candidates for the split {settings.split!r}, and {asking[0]} ranks only those: "
+            "build the dataset with `dim build`, which finds them, or add a config `candidates` with the "
+            "columns mention_id and entity_ids; or ask for full_kb alone."
+        )
+    found = load_candidates(settings.dataset, settings.split)
+    lists = CandidateLists.from_ids(found, mentions["id"][:], row_of)
+    if "candidates_normalised" in asking and lists.recall(table.gold, LIMIT) == 0:
+        raise DIMError(f"{settings.dataset}: no gold is among its candidates: candidates_normalised has no mention.")
+    return lists
+
+
+def _check_golds(dataset: str, row_of: dict[str, int], splits: dict[str, Any]) -> None:
+    for split, mentions in splits.items():
+        for name, gold in zip(mentions["id"][:], mentions["entity_id"][:], strict=True) if mentions is not None else ():
+            if gold and gold not in row_of:
+                raise DIMError(f"{dataset}: the entity {gold!r} of {split} mention {name!r} is not in the entities.")
+
+
+def _encoder(settings: Settings, entities: Any) -> Encoder | None:
+    if settings.model is None:
+        return None
+    return Encoder.load(settings.model, entities, settings.batch_size, settings.progress)
+
+
+def _systems(
+    settings: Settings, encoder: Encoder | None, entities: Any, mentions: Any, table: Table
+) -> tuple[list[System], dict[str, str]]:
+    """The systems, the model's first, and why others do not run; what is slow comes when they are asked for scores."""
+    made: list[System] = []
+    if encoder is not None:
+        answers = mentions["expert_answer"][:] if "expert_answer" in mentions.column_names else []
+        there = {"sentence": True, "picture": any(table.has_picture), "expert": any(answers)}
+        made += encoder.systems([name for name, given in there.items() if given])
+    bar, size = settings.progress, settings.batch_size
+    possible: dict[str, tuple[Callable[[], System], str]] = {
+        "fuzzy": (lambda: FuzzyName(table.names, table.aliases, bar), ""),
+        "bm25": (lambda: BM25(table.names, [text or "" for text in table.descriptions], bar), ""),
+        "ngrams": (lambda: CharNgrams(table.names, table.aliases, bar), ""),
+        "popularity": (
+            lambda: Popularity(table.train_forms, table.train_gold, len(table.names), bar),
+            "" if any(row >= 0 for row in table.train_gold) else "there are no answers of another split to count",
+        ),
+        "text": (
+            lambda: ZeroShotText(str(settings.text_tower), entities, size, bar),
+            "" if settings.text_tower else "no weights given (--text-tower)",
+        ),
+        "picture": (
+            lambda: ZeroShotPicture(str(settings.towers), entities, size, bar),
+            "no mention has a picture"
+            if not any(table.has_picture)
+            else ("" if settings.towers else "no weights given (--towers)"),
+        ),
+    }
+    chosen = {name: possible[name] for name in settings.baselines}
+    made += [make() for make, missing in chosen.values() if not missing]
+    return made, {name: missing for name, (_, missing) in chosen.items() if missing}
+
+
+def _protocol(name: str, dataset: str) -> dict[str, Any]:
+    protocol = find_protocol(name)
+    limit = {"limit": dim_limit(dataset)} if name == "candidates_dim" else {}
+    return {"meaning": protocol.meaning, "ties": protocol.ties, "comparable": protocol.comparable, **limit}
+
+
+def _system(outcome: Outcome, settings: Settings, slices: dict, groups: list[str], half: Any) -> dict[str, Any]:
+    draws = (groups, settings.samples, SEED)
+    first = outcome.ranks[settings.protocols[0]]
+    return {
+        "name": outcome.name,
+        "metrics": {name: results.rank_numbers(ranks, *draws) for name, ranks in outcome.ranks.items()},
+        "slices": results.slice_numbers(first, slices, *draws),
+        "ranks": results.histogram(first),
+        "calibration": results.calibration_numbers(outcome, half, *draws) if outcome.probabilistic else None,
+        "nil": results.nil_numbers(outcome, half, *draws),
+    }
+
+
+def _tests(outcomes: Sequence[Outcome], settings: Settings, groups: list[str]) -> list[dict[str, Any]]:
+    found = []
+    for other in tqdm(outcomes[1:], desc="paired tests", disable=not settings.progress):
+        for protocol in settings.protocols:
+            found += results.compare(outcomes[0], other, protocol, groups, settings.samples, SEED)
+    return found
+
+
+def folder_for(path: Path) -> Path:
+    """A folder for a report, made before anything long starts.
+
+    Args:
+        path: The folder; it may exist.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DIMError: If a file is in the way.
+
+    Example:
+        >>> folder_for(Path("reports/first")).is_dir()
+        True
+    """
+    if path.exists() and not path.is_dir():
+        raise DIMError(f"{path} is a file: give a folder for the report.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+__all__ = ["BASELINES", "SLICES", "Report", "Settings", "evaluate", "folder_for"]

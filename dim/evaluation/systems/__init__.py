@@ -1,0 +1,1 @@
+"""Systems that are evaluated: baselines, zero-shot towers, DIM."""

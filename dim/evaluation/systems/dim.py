@@ -1,0 +1,171 @@
+"""A DIM as systems: with all it has, and with a part taken away. What the evaluation asks of `dim.linking` is here."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dim.encoding.encode import column, encode_entities, encode_mentions
+from dim.encoding.loading import load_dim
+from dim.encoding.prior_features import name_features
+from dim.encoding.scoring import check_lexical, score_blocks
+from dim.evaluation.systems.base import Block
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+
+class Encoder:
+    """A DIM over a knowledge base that is encoded once, for all the systems made of it.
+
+    Args:
+        model: A DIM.
+        processor: Its processor.
+        entities: The knowledge base.
+        batch_size: Rows encoded at a time.
+        progress: Whether to show bars.
+
+    Raises:
+        DIMError: If the model's lexical prior knows other features.
+    """
+
+    def __init__(
+        self, model: DIMModel, processor: DIMProcessor, entities: Sequence[dict], batch_size: int = 64,
+        progress: bool = False,
+    ):  # fmt: skip
+        check_lexical(model)
+        self.model, self.processor, self.entities = model, processor, entities
+        self.batch_size, self.progress = batch_size, progress
+        self._kept: tuple[Sequence[dict], tuple[str, ...], Tensor] | None = None
+
+    @classmethod
+    def load(
+        cls, model: str | Path, entities: Sequence[dict], batch_size: int = 64, progress: bool = False
+    ) -> "Encoder":
+        """Loads a DIM, onto the GPU if there is one.
+
+        Args:
+            model: Folder or Hub name.
+            entities, batch_size, progress: As above.
+
+        Returns:
+            The encoder.
+
+        Raises:
+            DIMError: If there is no such model.
+        """
+        network, processor = load_dim(model)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return cls(network.to(device), processor, entities, batch_size, progress)
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """Vectors of the entities `(E, D)`."""
+        return encode_entities(
+            self.model, self.processor, self.entities, batch_size=self.batch_size, progress=self.progress
+        )
+
+    @cached_property
+    def features(self) -> object:
+        """Lexical features of the knowledge base; `None` for a model without a lexical prior."""
+        return name_features(self.entities) if self.model.config.num_lexical_features else None
+
+    def mention_vectors(self, mentions: Sequence[dict], without: tuple[str, ...] = ()) -> Tensor:
+        """Vectors of mentions `(M, D)`; the last ones are kept, since systems may differ in their scores alone.
+
+        Args:
+            mentions: `M` rows of mentions.
+            without: Modalities that are hidden from the model.
+
+        Returns:
+            The vectors.
+        """
+        if self._kept is None or self._kept[0] is not mentions or self._kept[1] != without:
+            with hidden(self.model, without):
+                vectors = encode_mentions(
+                    self.model, self.processor, mentions, batch_size=self.batch_size, progress=self.progress
+                )
+            self._kept = mentions, without, vectors
+        return self._kept[2]
+
+    def systems(self, modalities: Sequence[str] = ()) -> list["DIMSystem"]:
+        """The model as it is, and with one thing taken away at a time.
+
+        Args:
+            modalities: Those of `sentence`, `picture`, `expert` that the mentions have.
+
+        Returns:
+            The whole model first; then without its prior, and without each modality that it looks at.
+        """
+        there = [name for name in self.model.config.mention_modalities if name in modalities]
+        whole = [DIMSystem(self, "DIM")]
+        prior = [DIMSystem(self, "DIM without prior", prior=False)] if self.model.config.num_lexical_features else []
+        return whole + prior + [DIMSystem(self, f"DIM without {name}", without=(name,)) for name in there]
+
+    def attentions(self, mentions: Sequence[dict]) -> list[dict[str, float]]:
+        """How much of each modality went into each mention: the mean over the attention's heads.
+
+        Args:
+            mentions: Rows of mentions.
+
+        Returns:
+            For each mention a weight by modality, of those that it has; empty dicts for a model without attention.
+        """
+        names = self.model.config.mention_modalities
+        if self.model.config.fusion != "attention" or not names:
+            return [{} for _ in mentions]
+        found: list[Tensor] = []
+        hook = self.model.attention.register_forward_hook(lambda module, inputs, output: found.append(output[1]))
+        try:  # one by one, since encoding reorders a batch
+            for mention in mentions:
+                encode_mentions(self.model, self.processor, [mention])
+        finally:
+            hook.remove()
+        weights = [part.mean(1)[0].tolist() for part in found]
+        return [{name: weight for name, weight in zip(names, row, strict=True) if weight > 0} for row in weights]
+
+
+class DIMSystem:
+    """A DIM as a system.
+
+    Args:
+        encoder: The model over its knowledge base.
+        name: What it is called.
+        prior: Whether the lexical prior speaks, where the model has one.
+        without: Modalities of the mention that are hidden from it, as if the mention had none.
+    """
+
+    probabilistic = True
+
+    def __init__(self, encoder: Encoder, name: str, prior: bool = True, without: Sequence[str] = ()):
+        self.name, self._encoder, self._prior, self._without = name, encoder, prior, tuple(without)
+
+    def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
+        """As [`dim.evaluation.systems.base.System.scores`]."""
+        encoder = self._encoder
+        vectors = encoder.mention_vectors(mentions, self._without)
+        sentences = [""] * len(mentions) if "sentence" in self._without else column(mentions, "sentence")
+        texts = list(zip(column(mentions, "mention"), sentences, strict=True))  # what the prior reads
+        features = encoder.features if self._prior else None
+        yield from score_blocks(encoder.model, vectors, encoder.vectors, features, texts, encoder.progress)  # type: ignore[arg-type]
+
+
+@contextmanager
+def hidden(model: DIMModel, modalities: Sequence[str]) -> Iterator[None]:
+    """Hides modalities of mentions from a model for a while: it then treats every mention as if it lacked them.
+
+    Args:
+        model: A DIM.
+        modalities: Of `sentence`, `picture`, `expert`.
+    """
+    kept = model.config.mention_modalities
+    model.config.mention_modalities = [name for name in kept if name not in modalities]
+    try:
+        yield
+    finally:
+        model.config.mention_modalities = kept
+
+
+__all__ = ["DIMSystem", "Encoder", "hidden"]

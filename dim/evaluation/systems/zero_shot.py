@@ -1,0 +1,143 @@
+"""Towers that were never trained for linking, as systems: what pretraining alone gives."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dim.common.pictures import load_picture
+from dim.encoding.encode import column
+from dim.errors import DIMError
+from dim.evaluation.systems.base import Block, parts
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+
+class ZeroShotText:
+    """A text tower as it was pretrained: ``cos(mention, name) + cos(sentence, description)``.
+
+    Args:
+        tower: Folder or Hub name of a text encoder.
+        entities: The knowledge base.
+        batch_size: Texts encoded at a time.
+        progress: Whether to show bars.
+
+    Raises:
+        DIMError: If there is no such encoder.
+    """
+
+    name = "zero-shot text"
+    probabilistic = False
+
+    def __init__(self, tower: str | Path, entities: Sequence[dict], batch_size: int = 64, progress: bool = False):
+        self._towers, self._entities = Towers(tower, batch_size, progress), entities
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        sides = [[text or "" for text in column(self._entities, name)] for name in ("name", "description")]
+        return torch.cat([self._towers.texts(texts) for texts in sides], 1)  # (E, 2D)
+
+    def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
+        """As [`dim.evaluation.systems.base.System.scores`]; `mention` and `sentence` are read."""
+        sides = [self._towers.texts(list(column(mentions, name))) for name in ("mention", "sentence")]
+        queries = torch.cat(sides, 1)  # (M, 2D)
+        yield from _products(queries, self._keys)
+
+
+class ZeroShotPicture:
+    """A checkpoint with both towers, such as CLIP, as it was pretrained: the mention's picture against entities' texts.
+
+    Mentions without a picture score 0 with every entity, so that all tie.
+
+    Args:
+        towers: Folder or Hub name of the checkpoint.
+        entities: The knowledge base.
+        batch_size: Texts or pictures encoded at a time.
+        progress: Whether to show bars.
+
+    Raises:
+        DIMError: If there is no such checkpoint, or it has no vision tower.
+    """
+
+    name = "zero-shot picture to text"
+    probabilistic = False
+
+    def __init__(self, towers: str | Path, entities: Sequence[dict], batch_size: int = 64, progress: bool = False):
+        self._towers, self._entities = Towers(towers, batch_size, progress), entities
+        if not self._towers.model.config.uses_pictures:
+            raise DIMError(f"{towers} has no vision tower: give a checkpoint with both, such as CLIP.")
+
+    @cached_property
+    def _keys(self) -> Tensor:
+        pairs = zip(column(self._entities, "name"), column(self._entities, "description"), strict=True)
+        return self._towers.texts([f"{name or ''}. {text or ''}" for name, text in pairs])  # (E, D)
+
+    def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
+        """As [`dim.evaluation.systems.base.System.scores`]; only `image` is read."""
+        yield from _products(self._towers.pictures(mentions), self._keys)
+
+
+class Towers:
+    """Pretrained towers with their projections; unit vectors of texts and pictures.
+
+    Args:
+        source: Folder or Hub name.
+        batch_size: Texts or pictures encoded at a time.
+        progress: Whether to show bars.
+
+    Raises:
+        DIMError: If there is no such checkpoint.
+    """
+
+    def __init__(self, source: str | Path, batch_size: int, progress: bool):
+        try:
+            self.model, self.processor = DIMModel.from_towers(str(source)), DIMProcessor.from_towers(str(source))
+        except OSError as error:
+            raise DIMError(f"There is no encoder {str(source)!r}, neither as a folder nor on the Hub.") from error
+        self.model = self.model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.batch_size, self.progress = batch_size, progress
+
+    @torch.inference_mode()
+    def texts(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors of texts `(T, D)`, float32, on the CPU; equal texts are encoded once."""
+        unique = sorted(set(texts), key=lambda text: (len(text), text))
+        model, tokenizer, limit = self.model, self.processor.tokenizer, self.processor.max_length
+        found = []
+        for rows in self._batches(len(unique), "zero-shot texts"):
+            batch = tokenizer(unique[rows], padding=True, truncation=True, max_length=limit, return_tensors="pt")
+            batch = batch.to(model.device)
+            found.append(model.text_projection(model.pool_texts(batch.input_ids, batch.attention_mask)).float().cpu())
+        place = {text: row for row, text in enumerate(unique)}
+        return torch.nn.functional.normalize(torch.cat(found), dim=1)[[place[text] for text in texts]]
+
+    @torch.inference_mode()
+    def pictures(self, mentions: Sequence[dict]) -> Tensor:
+        """Unit vectors of the mentions' pictures `(M, D)`, float32, on the CPU; zeros for a mention without one."""
+        vectors = torch.zeros(len(mentions), self.model.config.projection_dim)
+        for rows in self._batches(len(mentions), "zero-shot pictures"):
+            images = {row: mentions[row]["image"] for row in range(rows.start, rows.stop)}
+            there = [row for row, image in images.items() if image is not None]
+            if there:
+                pixels = self.processor.image_processor(
+                    [load_picture(images[row]) for row in there], return_tensors="pt"
+                ).pixel_values
+                projected = self.model.visual_projection(self.model.pool_pictures(pixels.to(self.model.device)))
+                vectors[there] = projected.float().cpu()
+        return torch.nn.functional.normalize(vectors, dim=1)
+
+    def _batches(self, count: int, what: str) -> Iterator[slice]:
+        starts = tqdm(range(0, count, self.batch_size), desc=what, disable=not self.progress)
+        return (slice(start, min(start + self.batch_size, count)) for start in starts)
+
+
+def _products(queries: Tensor, keys: Tensor) -> Iterator[Block]:
+    """Dot products of `(M, D)` and `(E, D)`, summed in float64, so that equal entities tie."""
+    wide = keys.double().T
+    for rows in parts(len(queries), len(keys)):
+        yield rows, (queries[rows].double() @ wide).float()
+
+
+__all__ = ["Towers", "ZeroShotPicture", "ZeroShotText"]

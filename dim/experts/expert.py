@@ -1,0 +1,112 @@
+"""What an expert is: something that answers a question about each of some pictures."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+from transformers.utils import cached_file
+from transformers.utils.hub import extract_commit_hash
+
+from dim.errors import DIMError
+
+
+class Expert(Protocol):
+    """Answers questions about pictures. It stands beside the DIM processor: its answers are data, made once.
+
+    `identity` tells one expert from another that may answer otherwise, such as `"name@revision float16"`; answers are
+    kept under it.
+
+    Example:
+        >>> class Sizes:
+        ...     identity = "sizes@1"
+        ...
+        ...     def answer(self, images, prompts, batch_size=8, max_new_tokens=20):
+        ...         return [f"{image.width} x {image.height}" for image in images]
+        >>> expert: Expert = Sizes()
+        >>> expert.answer([Image.new("RGB", (40, 30), "red")], "How large is it?")
+        ['40 x 30']
+    """
+
+    identity: str
+
+    def answer(
+        self, images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int = 8, max_new_tokens: int = 20
+    ) -> list[str]:
+        """Answers one question about each picture.
+
+        Args:
+            images: RGB pictures, as `dim.common.pictures.load_picture` returns them.
+            prompts: One for all, or one a picture.
+            batch_size: Pictures asked about at once; the answers do not depend on it.
+            max_new_tokens: Bound of an answer's length in tokens.
+
+        Returns:
+            The answers without their prompts, in the order of the pictures.
+        """
+        ...
+
+
+def one_prompt_each(
+    images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int, max_new_tokens: int
+) -> list[str]:
+    """Checks what every expert is given.
+
+    Args:
+        images: The pictures.
+        prompts: One for all, or one a picture.
+        batch_size: At least 1.
+        max_new_tokens: At least 1.
+
+    Returns:
+        A prompt for each picture.
+
+    Raises:
+        DIMError: For another number of prompts than of pictures, or a number below 1.
+
+    Example:
+        >>> red, blue = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
+        >>> one_prompt_each([red, blue], "What is this?", batch_size=8, max_new_tokens=20)
+        ['What is this?', 'What is this?']
+    """
+    if batch_size < 1 or max_new_tokens < 1:
+        raise DIMError(f"batch_size={batch_size} and max_new_tokens={max_new_tokens} must be at least 1")
+    texts = [prompts] * len(images) if isinstance(prompts, str) else list(prompts)
+    if len(texts) != len(images):
+        raise DIMError(f"{len(images)} images but {len(texts)} prompts: give one prompt, or one an image")
+    return texts
+
+
+def checkpoint_revision(name: str, revision: str | None = None) -> str:
+    """Which weights a name stands for.
+
+    Args:
+        name: Repository id or folder.
+        revision: Branch, tag or commit of the repository.
+
+    Returns:
+        `name@commit` of a repository of the Hub; for a folder, its last part and a hash of its files.
+
+    Raises:
+        OSError: If there is no such checkpoint.
+
+    Example:
+        >>> checkpoint_revision("demo/model")
+        'model@...'
+        >>> checkpoint_revision("demo/model") == checkpoint_revision("demo/model/")
+        True
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        return f"{name}@{extract_commit_hash(cached_file(name, 'config.json', revision=revision), None)}"
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode())
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return f"{folder.resolve().name}@{digest.hexdigest()[:16]}"
+
+
+__all__ = ["Expert", "checkpoint_revision", "one_prompt_each"]

@@ -1,0 +1,113 @@
+"""Experts that run here: a model that generates text behind a picture and a prompt, in batches, greedily."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from PIL import Image
+
+from dim.errors import DIMError
+from dim.experts.expert import checkpoint_revision, one_prompt_each
+
+Self = TypeVar("Self", bound="GenerativeExpert")
+
+
+class GenerativeExpert(ABC):
+    """What the experts of transformers share; a subclass names its classes and prepares a batch.
+
+    Args:
+        model (`PreTrainedModel`): put into evaluation mode.
+        processor (`ProcessorMixin`): of the same checkpoint.
+        identity (`str`): checkpoint, revision and dtype; `from_pretrained` knows them. Answers can only be kept on
+            disk under one that is not empty.
+    """
+
+    model_class: ClassVar[Any]
+    processor_class: ClassVar[Any]
+
+    def __init__(self, model: Any, processor: Any, identity: str = "") -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.identity = identity
+
+    @classmethod
+    def from_pretrained(
+        cls: type[Self],
+        name: str,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        revision: str | None = None,
+    ) -> Self:
+        """Load model and processor from the Hub or a folder.
+
+        Args:
+            name (`str`): repository id or path.
+            device (`str` or `torch.device`, *optional*): where to run; without, CUDA where there is some, else the CPU.
+            dtype (`torch.dtype`, *optional*): of the weights; without, as the checkpoint stores them.
+            revision (`str`, *optional*): branch, tag or commit of the repository.
+
+        Returns:
+            The expert, ready to answer.
+
+        Raises:
+            OSError: where there is no such checkpoint.
+            DIMError: as the class itself.
+        """
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = cls.model_class.from_pretrained(name, dtype=dtype or "auto", revision=revision)
+        # Named, since an installed torchvision would otherwise be used and give slightly different pixels.
+        processor = cls.processor_class.from_pretrained(name, backend="pil", revision=revision)
+        identity = f"{checkpoint_revision(name, revision)} {str(model.dtype).removeprefix('torch.')}"
+        return cls(model.to(device), processor, identity)
+
+    @abstractmethod
+    def _inputs(self, images: list[Image.Image], texts: list[str]) -> Any:
+        """A batch, padded on the left so that every prompt ends where its answer begins."""
+
+    @property
+    def _pixel_dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def answer(
+        self,
+        images: Sequence[Image.Image],
+        prompts: str | Sequence[str],
+        batch_size: int = 8,
+        max_new_tokens: int = 20,
+    ) -> list[str]:
+        """Answer one question about each picture.
+
+        Args:
+            images (`Sequence[Image.Image]`): RGB pictures, as `dim.common.pictures.load_picture` returns them.
+            prompts (`str` or `Sequence[str]`): one for all, or one a picture.
+            batch_size (`int`): pictures answered at once; the answers do not depend on it.
+            max_new_tokens (`int`): bound of an answer's length, in tokens of the language model.
+
+        Returns:
+            `list[str]`: the answers without their prompts, in the order of the pictures.
+
+        Raises:
+            DIMError: for another number of prompts than of pictures, a prompt that holds the image token, or a
+                `batch_size` or `max_new_tokens` below 1.
+        """
+        texts = one_prompt_each(images, prompts, batch_size, max_new_tokens)
+        image_token = str(self.processor.image_token)
+        for index, text in enumerate(texts):
+            if image_token in text:
+                raise DIMError(f"prompts[{index}] holds {image_token}, which marks the picture's place: take it out")
+        answers: list[str] = []
+        for start in range(0, len(texts), batch_size):
+            batch = slice(start, start + batch_size)
+            inputs = self._inputs(list(images[batch]), texts[batch]).to(self.model.device, self._pixel_dtype)
+            tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
+            new_tokens = tokens[:, inputs["input_ids"].shape[1] :]  # (batch, <= max_new_tokens)
+            answers += [text.strip() for text in self.processor.batch_decode(new_tokens, skip_special_tokens=True)]
+        return answers
+
+
+__all__ = ["GenerativeExpert"]

@@ -1,0 +1,100 @@
+"""A model behind an OpenAI-compatible server as a visual expert."""
+
+import asyncio
+import base64
+import io
+from collections.abc import Sequence
+
+from PIL import Image
+
+from dim.enhancement.answers import Answer, Request
+from dim.enhancement.endpoint import Endpoint, GaveUpError
+from dim.errors import DIMError
+from dim.experts.expert import one_prompt_each
+
+MAX_SIDE = 1024  # pixels; servers scale larger pictures down themselves, or refuse them
+
+
+class OpenAIExpert:
+    """Answers questions about pictures by chat completions: OpenAI, `transformers serve`, vLLM, llama.cpp.
+
+    Pictures go out as PNG, their longer side at most `MAX_SIDE` pixels. `batch_size` is how many requests are on the
+    way at once.
+
+    Args:
+        model: The model, as the server calls it.
+        base_url: Address up to `/v1`; OpenAI's own by default.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        DIMError: If `openai` is not installed, or there is no key for OpenAI's server.
+
+    Example:
+
+        >>> expert = OpenAIExpert("qwen", base_url="http://127.0.0.1:8000/v1")
+        >>> expert.identity  # answers are kept under it
+        'qwen at http://127.0.0.1:8000/v1'
+        >>> expert.answer([], "What is this?")  # one answer a picture, from the server; no picture, no request
+        []
+    """
+
+    def __init__(self, model: str, base_url: str | None = None, *, timeout: float = 120.0) -> None:
+        self.endpoint = Endpoint(base_url, timeout=timeout)
+        self.model = model
+        self.identity = f"{model} at {base_url or 'OpenAI'}"
+
+    def answer(
+        self, images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int = 8, max_new_tokens: int = 20
+    ) -> list[str]:
+        """Answers one question about each picture.
+
+        Args:
+            images: RGB pictures, as `dim.common.pictures.load_picture` returns them.
+            prompts: One for all, or one a picture.
+            batch_size: Requests on the way at once.
+            max_new_tokens: Bound of an answer's length in tokens.
+
+        Returns:
+            The answers, in the order of the pictures; empty where the model declines.
+
+        Raises:
+            DIMError: For another number of prompts than of pictures, a number below 1, or if the server does not
+                work for us (`EndpointError`, at once or after several tries).
+        """
+        texts = one_prompt_each(images, prompts, batch_size, max_new_tokens)
+        return asyncio.run(self._answer(images, texts, batch_size, max_new_tokens))
+
+    async def _answer(
+        self, images: Sequence[Image.Image], texts: Sequence[str], concurrency: int, max_new_tokens: int
+    ) -> list[str]:
+        turn = asyncio.Semaphore(concurrency)
+
+        async def ask(image: Image.Image, text: str) -> Answer:
+            async with turn:
+                return await self.endpoint.ask(self._request(image, text, max_new_tokens))
+
+        try:
+            answers = await asyncio.gather(*map(ask, images, texts))
+        except GaveUpError as error:
+            raise DIMError(str(error)) from error
+        finally:
+            await self.endpoint.close()
+        return [answer.text for answer in answers]
+
+    def _request(self, image: Image.Image, text: str, max_new_tokens: int) -> Request:
+        small = image.copy()
+        small.thumbnail((MAX_SIDE, MAX_SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG")
+        url = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+        body = {
+            "model": self.model,
+            "stream": False,
+            "messages": [{"role": "user", "content": content}],
+            "max_completion_tokens": max_new_tokens,
+        }
+        return Request("", "chat", body, 0, 0)
+
+
+__all__ = ["MAX_SIDE", "OpenAIExpert"]

@@ -1,0 +1,252 @@
+"""Entities from files: JSONL, CSV, Parquet, a dataset with the config `entities`, MIMIC's `kb_entity.json`, or rows."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dim.corpora.loading import load_entities
+from dim.errors import DIMError
+from dim.kb.rows import CONTENT, FIELDS, FieldError, checked_row, vector_arrays, vector_schema
+
+Source = str | Path | Iterable[Mapping[str, Any]]
+
+BATCH_ROWS = 10_000
+_BATCH_BYTES = 32 << 20  # of pictures
+_VECTORS = ("encoder", "vector")
+_STATE = ("updated_at", "content_hash", *_VECTORS)  # what an export has besides the fields
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A row as its source has it: where it is, for messages, its fields, and its vector's columns in an export."""
+
+    place: str
+    row: Any
+    state: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Rows of a source.
+
+    Args:
+        name: The source, for messages.
+        rows: Its rows, one after the other.
+        folder: Where its pictures lie.
+        width: Dimensions of the vectors that it holds, 0 for none.
+    """
+
+    name: str
+    rows: Iterator[Raw]
+    folder: Path | None = None
+    width: int = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Schema of the batches."""
+        return pa.schema([*CONTENT, *vector_schema(self.width)]) if self.width else CONTENT
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Checked rows, in order.
+
+        Raises:
+            DIMError: For the first row that is not as it should be, or whose id occurred before.
+        """
+        seen: dict[str, str] = {}
+        now = datetime.now(timezone.utc)
+        part: list[dict[str, Any]] = []
+        states: list[dict[str, Any]] = []
+        weight = 0
+        for raw in self.rows:
+            try:
+                row = checked_row(raw.row, self.folder)
+            except FieldError as error:
+                raise DIMError(f"{self.name}, {raw.place}, {error}.") from error
+            first = seen.setdefault(row["id"], raw.place)
+            if first is not raw.place:
+                raise DIMError(f"{self.name}, {raw.place}: the id {row['id']!r} is also on {first}; ids must differ.")
+            row["updated_at"] = (raw.state or {}).get("updated_at") or now
+            part.append(row)
+            states.append(raw.state or {})
+            weight += sum(len(image["bytes"]) for image in row["images"])
+            if len(part) == BATCH_ROWS or weight >= _BATCH_BYTES:
+                yield self._batch(part, states)
+                part, states, weight = [], [], 0
+        if part:
+            yield self._batch(part, states)
+
+    def _batch(self, rows: list[dict[str, Any]], states: list[dict[str, Any]]) -> pa.RecordBatch:
+        batch = pa.RecordBatch.from_pylist(rows, schema=CONTENT)
+        if not self.width:
+            return batch
+        there = np.array([state["vector"] is not None for state in states])
+        vectors = np.zeros((len(rows), self.width), np.float32)
+        if there.any():
+            vectors[there] = np.stack([state["vector"] for state in states if state["vector"] is not None])
+        if not np.isfinite(vectors).all():
+            raise DIMError(f"{self.name} holds a vector with NaN or infinity.")
+        columns = vector_arrays(vectors)
+        mask = pa.array(~there)
+        columns |= {name: pa.compute.if_else(mask, pa.scalar(None, array.type), array)
+                    for name, array in columns.items()}  # fmt: skip
+        columns["encoder"] = pa.array([state["encoder"] for state in states], pa.string())
+        hashes = [state["content_hash"] if has else None for state, has in zip(states, there, strict=True)]
+        hashes = [state["content_hash"] if has else None for state, has in zip(states, there, strict=True)]
+        columns["encoded_hash"] = pa.array(hashes, pa.string())
+        whole = [*batch.columns, *(columns[name] for name in vector_schema(1).names)]
+        return pa.RecordBatch.from_arrays(whole, schema=self.schema)
+
+
+def read_entities(source: Source) -> Reader:
+    """Recognises a source by its name.
+
+    Args:
+        source: A file that ends in `.jsonl`, `.csv` or `.parquet`, MIMIC's `kb_entity.json` (its texts; its pictures
+            come by `dim build`), the folder or Hub name of a dataset with the config `entities`, or rows.
+
+    Returns:
+        Its rows. In a CSV, aliases and pictures are separated by `|`.
+
+    Raises:
+        DIMError: If there is no such file or dataset, or it is of no known kind.
+    """
+    if not isinstance(source, str | Path):
+        return Reader("the rows", (Raw(f"row {number}", row) for number, row in enumerate(source)))
+    path = Path(source).expanduser()
+    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
+    if path.suffix in readers or path.name == "kb_entity.json":
+        if not path.is_file():
+            raise DIMError(f"There is no file {path}.")
+        return readers.get(path.suffix, _mimic)(path)
+    if path.is_file():
+        raise DIMError(f"{path} is no .jsonl, .csv, .parquet or kb_entity.json.")
+    dataset = load_entities(str(source))
+    fields = [name for name in FIELDS if name in dataset.column_names]
+    rows = (
+        row for batch in dataset.select_columns(fields).with_format("arrow").iter(1000) for row in batch.to_pylist()
+    )
+    return Reader(str(source), (Raw(f"row {number}", row) for number, row in enumerate(rows)))
+
+
+def _jsonl(path: Path) -> Reader:
+    def rows() -> Iterator[Raw]:
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
+            for number, line in enumerate(_decoded(stream, path), 1):
+                if not line.strip():
+                    continue
+                try:
+                    pairs = json.loads(line, object_pairs_hook=_no_twice)
+                except (ValueError, RecursionError) as error:
+                    raise DIMError(f"{path}, line {number}: it is no JSON: {error}.") from error
+                yield Raw(f"line {number}", pairs)
+
+    return Reader(str(path), rows(), path.parent)
+
+
+def _csv(path: Path) -> Reader:
+    def rows() -> Iterator[Raw]:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            lines = csv.reader(_decoded(stream, path), strict=True)
+            try:
+                header = next(lines, [])
+                if len(set(header)) < len(header):
+                    raise DIMError(f"{path}, line 1: a column occurs twice in {header}.")
+                while True:
+                    number = lines.line_num + 1
+                    cells = next(lines, None)
+                    if cells is None:
+                        return
+                    if not cells:
+                        continue
+                    if len(cells) != len(header):
+                        raise DIMError(f"{path}, line {number}: {len(cells)} cells, but the header has {len(header)}.")
+                    row: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
+                    for name in ("aliases", "images"):
+                        if name in row:
+                            row[name] = [part.strip() for part in row[name].split("|") if part.strip()]
+                    yield Raw(f"line {number}", row)
+            except csv.Error as error:
+                raise DIMError(f"{path}, line {lines.line_num}: it is no CSV: {error}.") from error
+
+    return Reader(str(path), rows(), path.parent)
+
+
+def _parquet(path: Path) -> Reader:
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DIMError(f"{path} is no Parquet file: {error}.") from error
+    schema = file.schema_arrow
+    vector = schema.field("vector").type if "vector" in schema.names else None
+    if vector is not None:
+        needed = ("content_hash", "encoder")
+        if not pa.types.is_fixed_size_list(vector) or not all(name in schema.names for name in needed):
+            raise DIMError(f"{path} holds vectors, but not as `dim kb export` writes them: leave them out.")
+    content = [name for name in schema.names if name not in _STATE]
+
+    def rows() -> Iterator[Raw]:
+        number = 0
+        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+            others = [name for name in _STATE if name in schema.names and name != "vector"]
+            states = batch.select(others).to_pylist()
+            vectors: Any = [None] * len(batch)
+            if vector is not None:
+                column = batch["vector"]
+                values = column.flatten().to_numpy().reshape(-1, vector.list_size)
+                places = np.cumsum(column.is_valid().to_numpy(False)) - 1
+                vectors = [values[place] if valid.as_py() else None
+                           for place, valid in zip(places, column.is_valid(), strict=True)]  # fmt: skip
+            for row, state, values in zip(batch.select(content).to_pylist(), states, vectors, strict=True):
+                yield Raw(f"row {number}", row, {**state, "vector": values})
+                number += 1
+
+    return Reader(str(path), rows(), path.parent, vector.list_size if vector is not None else 0)
+
+
+def _mimic(path: Path) -> Reader:
+    try:
+        entities = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DIMError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(entities, list):
+        raise DIMError(f"{path} is no list of entities as MIMIC has it.")
+
+    def rows() -> Iterator[Raw]:
+        for number, entity in enumerate(entities):
+            if not isinstance(entity, dict):
+                raise DIMError(f"{path}, row {number}: it is not an object.")
+            missing = next((name for name in ("qid", "entity_name") if not isinstance(entity.get(name), str)), None)
+            if missing:
+                raise DIMError(f"{path}, row {number}, field {missing!r}: it is missing or no text.")
+            yield Raw(
+                f"row {number}",
+                {"id": entity["qid"], "name": unquote(entity["entity_name"]), "description": entity.get("attr") or ""},
+            )
+
+    return Reader(str(path), rows())
+
+
+def _decoded(lines: Iterable[str], path: Path) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise DIMError(f"{path} is not in UTF-8: {error}.") from error
+
+
+def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise DIMError("one of its keys occurs twice")
+    return row
+
+
+__all__ = ["BATCH_ROWS", "Raw", "Reader", "Source", "read_entities"]

@@ -1,0 +1,101 @@
+"""A whole linker in one folder or Hub repository: a DIM, its processor, and the entities with their vectors."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from huggingface_hub import cached_assets_path, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    HFValidationError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import WeakFileLock, httpx
+
+from dim.common.files import sha256_of, sync
+from dim.errors import DIMError
+from dim.kb.store import KnowledgeBase
+
+MANIFEST = "linker.json"
+ENTITIES = "kb/entities.parquet"
+_IGNORED = ["*.py", "*.md"]  # the classes are those of this package; code of a repository never runs
+
+
+def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, KnowledgeBase]:
+    """Opens a bundle that `dim push linker` made; from the Hub, downloads it first, all of one commit.
+
+    The entities are imported once into a knowledge base in the assets' cache of Hugging Face, under the checksum of
+    their file. It is opened at the version that was imported, which cannot be changed: import `kb/entities.parquet`
+    into a knowledge base of your own (`dim kb import`) to change entities.
+
+    Args:
+        name: Folder or Hub name.
+        revision: Branch, tag or commit of the Hub's repository.
+
+    Returns:
+        The folder with model, processor and calibration, and the knowledge base.
+
+    Raises:
+        DIMError: If there is no such bundle, it cannot be downloaded, or its parts do not belong together.
+    """
+    folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DIMError(f"{name} is no linker (it has no {MANIFEST}): give a knowledge base, too (--kb).")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    known = manifest.get("format") == 1 and manifest.keys() >= {"encoder", "entities", "files"}
+    if not known or not re.fullmatch("[0-9a-f]{64}", str(manifest.get("sha256"))):
+        raise DIMError(f"{path} is not what this version of dim reads; a newer one may: pip install -U dim-mel.")
+    missing = next((file for file in manifest["files"] if not (folder / file).is_file()), None)
+    if missing is not None:
+        raise DIMError(f"{name} is here only in part ({missing} is missing): run it again when the Hub can be reached.")
+    kb = _import(folder / ENTITIES, manifest["sha256"])
+    found = {encoder: count for encoder, count in kb.encoders().items() if count}
+    if found != {manifest["encoder"]: manifest["entities"]}:
+        raise DIMError(f"{name}: {ENTITIES} was not encoded by the model that {MANIFEST} names: push it again.")
+    return folder, kb
+
+
+def _download(name: str, revision: str | None) -> Path:
+    """The folder of a repository's commit in the Hub's cache; what an earlier try has brought is kept."""
+    try:
+        manifest = Path(hf_hub_download(name, MANIFEST, revision=revision))
+        return Path(snapshot_download(name, revision=manifest.parent.name, ignore_patterns=_IGNORED))
+    except HFValidationError as error:
+        raise DIMError(f"There is no linker {name!r}: it is no folder, and no name on the Hub.") from error
+    except RemoteEntryNotFoundError as error:
+        raise DIMError(f"{name} is no linker (it has no {MANIFEST}): give a knowledge base, too (--kb).") from error
+    except RepositoryNotFoundError as error:
+        raise DIMError(f"There is no linker {name!r} on the Hub, or it is private (hf auth login).") from error
+    except RevisionNotFoundError as error:
+        raise DIMError(f"The linker {name} has no revision {revision!r}.") from error
+    except (OSError, httpx.HTTPError, RuntimeError) as error:  # the last: the Hub's threads close each other's client
+        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        raise DIMError(f"Cannot download the linker {name}: {reason} Run it again: whole files are kept.") from error
+
+
+def _import(path: Path, checksum: str) -> KnowledgeBase:
+    """The knowledge base made from a bundle's entities; by one process, once."""
+    cache = cached_assets_path("dim", "linking", "knowledge_bases")
+    home = cache / checksum
+    with WeakFileLock(cache / f".{checksum}.lock"):
+        if not home.is_dir():
+            if sha256_of(path) != checksum:
+                raise DIMError(
+                    f"{path} is not the file that was pushed (its checksum differs): remove {path.resolve()} and run "
+                    "it again."
+                )
+            building = cache / f".{checksum}"
+            shutil.rmtree(building, ignore_errors=True)
+            KnowledgeBase.create(building, path, progress=True)
+            for part in building.rglob("*"):
+                sync(part)
+            building.rename(home)
+            sync(cache)
+    versions = KnowledgeBase.open(home).versions()
+    return KnowledgeBase.open(home, versions[0]["version"])
+
+
+__all__ = ["ENTITIES", "MANIFEST", "open_bundle"]

@@ -1,0 +1,204 @@
+"""Candidates of mentions: the union of what names, texts and vectors find, ready to be ranked."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dim.errors import DIMError
+from dim.kb import database
+from dim.kb.store import KnowledgeBase
+from dim.search.texts import COLUMNS, LexicalIndex, LexicalSearch
+from dim.search.vectors import DenseSearch
+
+SOURCES = ("names", "words", "vectors")
+"""Names and aliases by n-grams; mention and sentence against name and description by BM25; vectors."""
+
+_FUSION = 10  # of reciprocal rank fusion: 1 / (10 + rank), so that the first of each source come first
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What was found for `M` mentions.
+
+    Args:
+        rows: Row numbers of the `C` best of the union, each once, those that several sources rank high first; -1 where
+            there are fewer `(M, C)`, int64.
+        sources: Which sources found each, a bit mask: 1 << place in `SOURCES`; 0 where there is none `(M, C)`, int64.
+        lists: What each source found, best first, -1 where there are fewer `(M, k)`.
+
+    Example:
+
+        >>> kb = KnowledgeBase.open("demo/kb")
+        >>> found = CandidateSearch(kb).search(["Turkey"], ["We flew to Turkey."], k=2)
+        >>> kb.take(found.rows[0], ["id", "name"]).to_pylist()
+        [{'id': 'e1251', 'name': 'Turkey'}, {'id': 'e1415', 'name': 'turkey'}]
+        >>> list(found.lists), found.sources.tolist()  # both were found by names (1) and by words (2)
+        (['names', 'words'], [[3, 3]])
+    """
+
+    rows: np.ndarray
+    sources: np.ndarray
+    lists: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def recall_at(self, k: int, golds: Sequence[int] | np.ndarray) -> dict[str, float]:
+        """How often the gold is among the first `k`, of each source and of the union.
+
+        Args:
+            k: How many; not more than were searched.
+            golds: Row number of each mention's gold; -1 for NIL, which does not count.
+
+        Returns:
+            Percentage by source, and for `union`.
+
+        Raises:
+            DIMError: If `k` is out of range, the golds are of another number, or all are NIL.
+        """
+        most = min(rows.shape[1] for rows in (self.rows, *self.lists.values()))
+        if not 1 <= k <= most:
+            raise DIMError(f"k must lie between 1 and the {most} candidates that were searched, got {k}.")
+        gold = np.asarray(golds, np.int64)
+        if len(gold) != len(self):
+            raise DIMError(f"There are {len(gold)} golds for {len(self)} mentions.")
+        linked = gold >= 0
+        if not linked.any():
+            raise DIMError("Every mention is NIL, so there is no recall.")
+        every = {**self.lists, "union": self.rows}
+        return {
+            name: float(100 * (rows[linked, :k] == gold[linked, None]).any(axis=1).mean())
+            for name, rows in every.items()
+        }
+
+
+class CandidateSearch:
+    """Searches a knowledge base for candidates; a change of it is seen by the next search.
+
+    Args:
+        kb: The knowledge base. Rows that are not encoded are found by their texts alone.
+        progress: Whether to show a bar while names are indexed that no stored index knows.
+
+    Example:
+
+        >>> kb = KnowledgeBase.create("kb_search", [{"id": "Q1", "name": "Arnold Schwarzenegger"},
+        ...                                         {"id": "Q2", "name": "Joe Biden"}])
+        >>> found = CandidateSearch(kb).search(["Schwarzeneger", "J. Biden"], ["A film.", "A speech."], k=1)
+        >>> found.rows.tolist(), found.recall_at(1, [0, 1])["union"]
+        ([[0], [1]], 100.0)
+    """
+
+    def __init__(self, kb: KnowledgeBase, progress: bool = False):
+        self.kb = kb
+        self._dense: DenseSearch | None = None
+        with ThreadPoolExecutor(1) as beside:  # of a million entities, each takes a second to read
+            index = beside.submit(_read_index, kb, progress)
+            self._load_vectors()
+            self._index = index.result()
+        self._load_texts()
+
+    @property
+    def vector_search(self) -> str:
+        """How vectors are searched: `none`, `exact` or `8-bit codes`."""
+        return "none" if self._dense is None else self._dense.method
+
+    def refresh(self) -> bool:
+        """Takes in what has changed in the knowledge base; every search does so. True if something has."""
+        version = self._version
+        self.kb.refresh()
+        if self.kb.version != version:
+            self._load_vectors()
+            self._load_texts()
+        return self.kb.version != version
+
+    def _load_vectors(self) -> None:
+        self._version, self._count = self.kb.version, len(self.kb)
+        self._dense = DenseSearch.load(self.kb, self._dense)
+
+    def _load_texts(self) -> None:
+        kb = self.kb
+        self._lexical: LexicalSearch | None = None
+        if self._count:
+            keys = kb.table(["key"])["key"].to_numpy()
+            self._lexical = LexicalSearch(self._index, keys, lambda numbers: kb.take(numbers, COLUMNS))
+
+    def search(
+        self,
+        mentions: Sequence[str],
+        sentences: Sequence[str],
+        vectors: Tensor | None = None,
+        k: int = 64,
+    ) -> Candidates:
+        """Finds candidates.
+
+        Args:
+            mentions: `M` mentions.
+            sentences: Their sentences; empty where there is none.
+            vectors: Their vectors `(M, D)` by the model that encoded the knowledge base; `None` goes by texts alone.
+            k: How many candidates of each source, and of the union.
+
+        Returns:
+            The candidates.
+
+        Raises:
+            DIMError: If the numbers of mentions, sentences and vectors differ, `k` is less than 1, or the vectors are
+                not as wide as the knowledge base's, or not finite.
+        """
+        if k < 1:
+            raise DIMError(f"k must be at least 1, got {k}.")
+        if len(mentions) != len(sentences) or (vectors is not None and len(vectors) != len(mentions)):
+            counts = "no" if vectors is None else len(vectors)
+            raise DIMError(f"There are {len(mentions)} mentions, {len(sentences)} sentences and {counts} vectors.")
+        if vectors is not None and not torch.isfinite(vectors).all():
+            raise DIMError("The mentions' vectors hold NaN or infinity.")
+        self.refresh()
+        lists: dict[str, np.ndarray] = {}
+        if self._lexical is not None:
+            lists["names"] = _padded(self._lexical.names(mentions, k), k)
+            lists["words"] = _padded(self._lexical.words(mentions, sentences, k), k)
+        else:
+            lists = {name: np.full((len(mentions), k), -1) for name in SOURCES[:2]}
+        if vectors is not None:
+            found = np.zeros((len(mentions), 0), np.int64) if self._dense is None else self._dense.search(vectors, k)
+            lists["vectors"] = np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
+        return _fused(lists, k)
+
+
+def _read_index(kb: KnowledgeBase, progress: bool) -> LexicalIndex:
+    """The index of names and words that is stored, or a new one where none is, or that of another release."""
+    arrays = database.read_arrays(kb.uri)
+    index = None if arrays is None else LexicalIndex.from_arrays(arrays)
+    return index or LexicalIndex.build(kb.table(COLUMNS), progress)
+
+
+def _padded(found: Sequence[np.ndarray], k: int) -> np.ndarray:
+    rows = np.full((len(found), k), -1, np.int64)
+    for place, numbers in enumerate(found):
+        rows[place, : len(numbers)] = numbers
+    return rows
+
+
+def _fused(lists: dict[str, np.ndarray], k: int) -> Candidates:
+    """The union by reciprocal rank fusion (Cormack et al. 2009), for all mentions at once."""
+    names = list(lists)
+    rows = np.concatenate([lists[name] for name in names], axis=1)  # (M, S * k)
+    weights = np.tile(1 / (_FUSION + 1 + np.arange(k)), len(names))[None] * (rows >= 0)
+    bits = np.repeat([1 << SOURCES.index(name) for name in names], k)[None] * (rows >= 0)
+    order = np.argsort(rows, axis=1, kind="stable")  # equal rows stand together
+    rows, weights, bits = (np.take_along_axis(part, order, 1) for part in (rows, weights, bits))
+    first = np.ones_like(rows, bool)
+    first[:, 1:] = rows[:, 1:] != rows[:, :-1]
+    starts = np.flatnonzero(first)  # each row's first cell begins a run, so no run goes over to the next mention
+    score, mask = np.zeros(rows.shape), np.zeros(rows.shape, np.int64)
+    score.reshape(-1)[starts] = np.add.reduceat(weights.reshape(-1), starts)
+    mask.reshape(-1)[starts] = np.bitwise_or.reduceat(bits.reshape(-1), starts)
+    order = np.lexsort((rows, -score), axis=1)[:, :k]
+    rows, mask = (np.take_along_axis(part, order, 1) for part in (rows, mask))
+    return Candidates(np.where(mask > 0, rows, -1), mask, lists)
+
+
+__all__ = ["SOURCES", "CandidateSearch", "Candidates"]

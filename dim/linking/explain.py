@@ -1,0 +1,97 @@
+"""What a score is made of: vectors, names and context, the picture, the expert, and where the attention looked."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from dim.encoding.encode import mention_batch
+from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.linking.candidates import SOURCES
+from dim.linking.links import Links
+from dim.linking.mention import one_picture_each
+from dim.linking.ranking import Ranking
+
+if TYPE_CHECKING:
+    from dim.linking.linker import DIMLinker
+
+
+def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
+    """Says of each entity why it has its score.
+
+    `why` holds `score_by_vectors`; `score_by_prior`, what the lexical prior makes of it beyond that;
+    `score_by_reranker`, what the reranker adds, if there is one; `features`, the prior's features that are not 0;
+    `found_by`, the searches that found the entity; `attention`, the weight of each modality in the mention's vector,
+    the mean over heads and pictures; and, where the mention has them, `without_picture` and `without_expert`: the
+    entity's score if they were missing.
+
+    Args:
+        linker: Who linked the mention.
+        mention: The mention, as a row for `encode_mentions`.
+        links: What it was linked to.
+
+    Returns:
+        The same links, each with its `why`.
+
+    Example:
+
+        >>> from dim.linking.linker import DIMLinker
+        >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
+        >>> [entity] = linker("We saw [[Turkey]].", image="demo/example.png", k=1, why=True)  # calls `explain`
+        >>> list(entity.why)
+        ['score_by_vectors', 'score_by_prior', 'features', 'found_by', 'attention', 'without_picture']
+        >>> entity.why["features"]["equal"], sorted(entity.why["attention"])
+        (1.0, ['picture', 'sentence'])
+    """
+    rows = np.array([[linker.kb.row_of[entity.id] for entity in links]], np.int64).reshape(1, -1)
+    texts = [(mention["mention"], mention["sentence"])]
+    found = linker.search.search([mention["mention"]], [mention["sentence"]], linker.encode([mention]))
+    masks = dict(zip(found.rows[0].tolist(), found.sources[0].tolist(), strict=True))
+    nothing = np.zeros_like(rows)
+
+    def scored(question: dict) -> Ranking:
+        return linker.score(linker.encode([question]), texts, rows, nothing)
+
+    whole = scored(mention)
+    parts = {"without_picture": "image", "without_expert": "expert_answer"}
+    less = {name: scored({**mention, field: None}) for name, field in parts.items() if mention.get(field)}
+    attention = _attention(linker, mention)
+    explained = []
+    for entity, row in zip(links, rows[0].tolist(), strict=True):
+        place = _place(whole, row)
+        vectors, score = whole.vector_scores[0, place].item(), whole.scores[0, place].item()
+        reread = 0.0 if linker.reranker is None else entity.score - score
+        features = zip(LEXICAL_FEATURES, whole.features[0, place].tolist(), strict=False)
+        why = {
+            "score_by_vectors": vectors,
+            "score_by_prior": score - vectors,
+            **({} if linker.reranker is None else {"score_by_reranker": reread}),
+            "features": {name: round(value, 4) for name, value in features if value},
+            "found_by": [name for bit, name in enumerate(SOURCES) if masks[row] >> bit & 1],
+            "attention": attention,
+        }
+        why |= {name: ranking.scores[0, _place(ranking, row)].item() + reread for name, ranking in less.items()}
+        explained.append(replace(entity, why=why))
+    return Links(explained, links.nil, links.is_nil)
+
+
+def _place(ranking: Ranking, row: int) -> int:
+    return int((ranking.rows[0] == row).nonzero()[0])
+
+
+@torch.inference_mode()
+def _attention(linker: "DIMLinker", mention: dict) -> dict[str, float]:
+    """Weight of each modality that the mention has; empty for a model that does not attend."""
+    model = linker.model
+    rows, _ = one_picture_each([mention])
+    inputs = mention_batch(linker.processor, list(rows), "picture" in model.config.mention_modalities)
+    weights = model(**inputs.to(model.device)).modality_attentions
+    if weights is None:
+        return {}
+    mean = weights.float().mean((0, 1)).tolist()  # (pictures, heads, K) -> (K,)
+    named = zip(model.config.mention_modalities, mean, strict=True)
+    return {name: round(weight, 4) for name, weight in named if weight}
+
+
+__all__ = ["explain"]

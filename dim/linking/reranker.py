@@ -1,0 +1,154 @@
+"""A cross-encoder that reads a mention's sentence and an entity's description together: slower, and more is seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BatchEncoding,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from dim.errors import DIMError
+from dim.kb.view import EntityView
+from dim.linking.ranking import Ranking
+from dim.processing_dim import find_mention
+
+FOLDER = "reranker"
+"""Where a model's reranker lies, beside its weights."""
+
+_BEFORE = 200  # characters
+
+
+class Reranker:
+    """Scores pairs of a mention with its sentence and an entity with its description, each pair read as one text.
+
+    What it gives is added to the model's own score: both are logarithms of odds, learned apart. It sees no picture.
+
+    Args:
+        model: A model of sequence classification with one label.
+        tokenizer: Its tokenizer; `model_max_length` tokens of a pair are read, and the longer of the two texts is cut.
+        count: How many of a mention's best candidates are read.
+
+    Raises:
+        DIMError: If `count` is less than 1.
+
+    Example:
+
+        >>> from transformers import BertConfig, BertForSequenceClassification  # a small one that has learned nothing
+        >>> tokenizer = AutoTokenizer.from_pretrained("demo/model")
+        >>> config = BertConfig(vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=1, num_labels=1)
+        >>> reranker = Reranker(BertForSequenceClassification(config), tokenizer, count=16)
+        >>> mention = mention_text("Henry", "Henry, c. 1531")
+        >>> reranker.score([mention] * 2, [entity_text("Henry VIII", "king"), entity_text("Henry Adams", "")]).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int = 16):
+        if count < 1:
+            raise DIMError(f"A reranker must read at least one candidate, got {count}.")
+        self.model, self.tokenizer, self.count = model.eval(), tokenizer, count
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, count: int = 16, device: str | torch.device = "cpu") -> "Reranker":
+        """Loads what `dim train-reranker` wrote.
+
+        Args:
+            folder: Where it is.
+            count: As above.
+            device: Where it runs.
+
+        Returns:
+            The reranker.
+
+        Raises:
+            DIMError: If there is none, or `count` is less than 1.
+        """
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise DIMError(f"There is no reranker in {folder}; dim train-reranker makes one.") from error
+        return cls(model.to(device), tokenizer, count)
+
+    @torch.inference_mode()
+    def score(self, mentions: Sequence[str], entities: Sequence[str], batch_size: int = 128) -> Tensor:
+        """Scores of pairs, the longest first, so that a batch holds pairs of one length.
+
+        Args:
+            mentions: `P` texts, as [`mention_text`] gives them.
+            entities: `P` texts, as [`entity_text`] gives them.
+            batch_size: Pairs at a time.
+
+        Returns:
+            `torch.Tensor` of shape `(P,)`, float32.
+        """
+        order = sorted(range(len(mentions)), key=lambda place: -len(mentions[place]) - len(entities[place]))
+        scores = torch.empty(len(mentions))
+        for start in range(0, len(order), batch_size):
+            part = order[start : start + batch_size]
+            pairs = pair_inputs(self.tokenizer, [mentions[row] for row in part], [entities[row] for row in part])
+            scores[part] = self.model(**pairs.to(self.model.device)).logits[:, 0].float().cpu()
+        return scores
+
+    def rerank(self, ranking: Ranking, texts: Sequence[tuple[str, str]], kb: EntityView) -> Ranking:
+        """Ranks the best candidates of each mention anew.
+
+        Args:
+            ranking: Ranked candidates.
+            texts: Each mention and its sentence.
+            kb: Whose entities they are.
+
+        Returns:
+            The ranking of the `count` best, by the sum of both scores; the others are dropped.
+
+        Raises:
+            DIMError: If a score is not finite.
+        """
+        best = ranking.first(self.count)
+        there = best.rows >= 0
+        known = kb.take(best.rows[there].numpy(), ["name", "description"]).to_pylist()
+        owners = there.nonzero()[:, 0].tolist()
+        mentions = [mention_text(*text) for text in texts]
+        found = self.score([mentions[row] for row in owners],
+                           [entity_text(row["name"], row["description"]) for row in known])  # fmt: skip
+        if not torch.isfinite(found).all():
+            place = owners[int((~torch.isfinite(found)).nonzero()[0])]
+            raise DIMError(f"The reranker's score of a candidate of mention {texts[place][0]!r} is not finite.")
+        scores = best.scores.clone()
+        scores[there] += found
+        return best.rescored(scores)
+
+
+def mention_text(mention: str, sentence: str) -> str:
+    """A sentence with its mention in brackets, as a reranker reads them.
+
+    It begins at most 200 characters before the mention, so that the cut at its end seldom takes the mention. A mention
+    that is not in its sentence comes first.
+
+    Example:
+
+        >>> mention_text("Ann", "Annette met Ann.")
+        'Annette met [ Ann ].'
+    """
+    if mention not in sentence:
+        return f"[ {mention} ] {sentence}".rstrip()
+    start, end = find_mention(sentence, mention)
+    return f"{sentence[max(0, start - _BEFORE) : start]}[ {mention} ]{sentence[end:]}"
+
+
+def entity_text(name: str, description: str | None) -> str:
+    """An entity's name with its description, as a reranker reads them."""
+    return f"{name}: {description}" if description else name
+
+
+def pair_inputs(tokenizer: PreTrainedTokenizerBase, mentions: list[str], entities: list[str]) -> BatchEncoding:
+    """Token ids and masks of pairs, tensors `(P, L)`."""
+    return tokenizer(mentions, entities, truncation="longest_first", padding=True, return_tensors="pt")
+
+
+__all__ = ["FOLDER", "Reranker", "entity_text", "mention_text", "pair_inputs"]

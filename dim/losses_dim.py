@@ -1,0 +1,88 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+"""The training objective of DIM: N-pair loss and a penalty on the length of the vectors."""
+
+import torch
+from torch import Tensor
+
+from .errors_dim import DIMError
+
+
+def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None) -> Tensor:
+    r"""N-pair loss: each mention against its gold entity and every other entity of the pool.
+
+    .. math:: \frac{1}{B} \sum_i \log\Big(1 + \sum_{j \ne y_i} e^{s_{ij} - s_{i y_i}}\Big)
+
+    (Sohn, *Improved Deep Metric Learning with Multi-class N-pair Loss Objective*, NeurIPS 2016, equation 7; the loss
+    of the DIM paper.) It equals the cross-entropy over a row, and is computed by `logsumexp` of the differences, so
+    that it neither overflows nor loses the gold's score. The pool is the batch's own entities (in-batch negatives),
+    followed by any explicit hard negatives. A column that holds the anchor's own entity once more, because two
+    mentions of a batch name one entity, is no negative and is left out.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, E)`): Scores of `B` mentions against a pool of `E` entities.
+            Half precision is raised to float32.
+        labels (`torch.LongTensor` of shape `(B,)`): Column of each mention's gold entity.
+        entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): A number for each entity of the pool, the same
+            for the same entity. Without it, every other column is a negative.
+
+    Returns:
+        Scalar tensor, the mean over the mentions, in float32 or wider. 0 for a mention without negatives.
+
+    Raises:
+        DIMError: If shapes do not fit or a label names no column.
+
+    Example:
+
+        Two mentions, two entities; each gold leads by 0, so each term is log(1 + e^0) = log 2.
+
+        >>> n_pair_loss(torch.tensor([[5.0, 5.0], [1.0, 1.0]]), torch.tensor([0, 1]))
+        tensor(0.6931)
+
+        Both columns hold the same entity: nothing to tell apart, no loss.
+
+        >>> n_pair_loss(torch.tensor([[5.0, 9.0]]), torch.tensor([0]), entity_ids=torch.tensor([7, 7]))
+        tensor(0.)
+    """
+    if logits.dim() != 2 or logits.shape[0] == 0:
+        raise DIMError(f"logits must have shape (B, E) with B > 0, got {tuple(logits.shape)}.")
+    if labels.shape != logits.shape[:1]:
+        raise DIMError(f"labels must have shape ({logits.shape[0]},) to match logits, got {tuple(labels.shape)}.")
+    if entity_ids is not None and entity_ids.shape != logits.shape[1:]:
+        raise DIMError(f"entity_ids must have shape ({logits.shape[1]},), got {tuple(entity_ids.shape)}.")
+    if labels.min() < 0 or labels.max() >= logits.shape[1]:
+        raise DIMError(f"labels must lie in [0, {logits.shape[1]}), got {labels.min()} to {labels.max()}.")
+    if logits.dtype in (torch.float16, torch.bfloat16):
+        logits = logits.float()
+
+    columns = torch.arange(logits.shape[1], device=logits.device)
+    ids = columns if entity_ids is None else entity_ids
+    own = ids[None, :] == ids[labels][:, None]  # (B, E), true for the gold and for its copies
+    margins = logits - logits.gather(1, labels[:, None])  # (B, E), score of each entity above the gold's
+    margins = margins.masked_fill(own, -torch.inf)
+    margins = torch.cat([margins.new_zeros(len(margins), 1), margins], dim=1)  # (B, 1 + E), e^0 is the 1
+    return margins.logsumexp(dim=1).mean()
+
+
+def squared_length(vectors: Tensor) -> Tensor:
+    """The paper's penalty on long vectors: their mean squared length.
+
+    Args:
+        vectors (`torch.Tensor` of shape `(N, D)`): Vectors before normalisation.
+
+    Returns:
+        Scalar tensor in float32 or wider, to be multiplied by `config.l2_weight`.
+
+    Example:
+
+        >>> squared_length(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
+        tensor(13.)
+    """
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32)).square().sum(-1).mean()
+
+
+__all__ = ["n_pair_loss", "squared_length"]

@@ -1,0 +1,1 @@
+"""Ranks, metrics, confidence intervals, calibration error, NIL, and the field's protocols."""

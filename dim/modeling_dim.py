@@ -1,0 +1,503 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+"""DIM: a mention with sentence, picture and expert's answer, and an entity with text and pictures, as vectors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_dim import DIMConfig, tower_width
+from .errors_dim import DIMError
+from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
+from .losses_dim import n_pair_loss, squared_length
+from .towers_dim import build_tower, copy_projection, copy_tower, load_source, plain, pool, suggest_pooling
+
+Inputs = Mapping[str, Tensor | None]
+MENTION_INPUTS = (
+    *(
+        f"{side}_{kind}"
+        for side in ("mention", "sentence", "expert")
+        for kind in ("input_ids", "attention_mask", "pooled")
+    ),
+    *("expert_mask", "pixel_values", "pixel_mask", "image_pooled", "num_truncated_tokens"),
+)
+ENTITY_INPUTS = (
+    *("entity_input_ids", "entity_attention_mask", "entity_pooled", "entity_num_truncated_tokens"),
+    *("entity_pixel_values", "entity_pixel_mask", "entity_image_pooled"),
+)
+
+
+@dataclass
+class DIMOutput(ModelOutput):
+    """What [`DIMModel`] returns.
+
+    Args:
+        loss (`torch.Tensor` of shape `()`, *optional*): N-pair loss plus the penalty on length; with `labels`.
+        logits (`torch.Tensor` of shape `(B, E)`): Score of each mention with each entity of the batch.
+        mention_embeds (`torch.Tensor` of shape `(B, D)`): Mention vectors; unit length if `config.normalize`.
+        entity_embeds (`torch.Tensor` of shape `(E, D)`): Entity vectors; unit length if `config.normalize`.
+        mention_states (`torch.Tensor` of shape `(B, D)`): Mention vectors before normalisation.
+        entity_states (`torch.Tensor` of shape `(E, D)`): Entity vectors before normalisation.
+        modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): How much of each of the `K`
+            modalities of `config.mention_modalities` went into a mention; 0 for what a mention lacks. `None` with
+            `fusion="sum"`.
+        text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.
+        vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for those mentions of
+            the batch that have a picture, in order.
+
+    Example:
+
+        >>> ids = torch.tensor([[5, 6], [7, 8]])
+        >>> model = DIMModel.from_pretrained("demo/model")
+        >>> output = model(mention_input_ids=ids, sentence_input_ids=ids, entity_input_ids=ids)
+        >>> output.logits.shape, output.mention_embeds.shape == (2, model.config.projection_dim), output.loss
+        (torch.Size([2, 2]), True, None)
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    mention_embeds: Tensor | None = None
+    entity_embeds: Tensor | None = None
+    mention_states: Tensor | None = None
+    entity_states: Tensor | None = None
+    modality_attentions: Tensor | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    vision_model_output: BaseModelOutputWithPooling | None = None
+
+
+class DIMModel(PreTrainedModel):
+    r"""Multimodal entity linking by two vectors and one score.
+
+    Mention side: the mention `m` asks its sentence `t`, its picture `v` and the expert's answer `c`,
+
+    .. math:: q = W_q \, (m + \mathrm{MultiHead}(m, [t; v; c])), \qquad
+              e = W_e \, (d + W_p \, \bar{v}_e)
+
+    where `d` is the entity's name and description and :math:`\bar{v}_e` the mean of its pictures. The score of a pair
+    is the dot product of `q` and `e`, or with `config.normalize` their cosine times a learned scale; training and
+    ranking use one and the same. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's
+    pictures are an addition.) A modality that a mention lacks is masked, never replaced by zeros.
+
+    Wherever token ids or pixels go in, a tower's pooled vectors (`*_pooled`) may go in instead: a frozen tower then
+    runs once over a dataset, not once an epoch.
+
+    Args:
+        config ([`DIMConfig`]): What the model is made of. Weights are drawn at random; see `from_pretrained` for a
+            trained DIM and `from_towers` for pretrained towers.
+
+    Example:
+
+        >>> from transformers import BertConfig
+        >>> bert = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        ...                   intermediate_size=8)
+        >>> config = DIMConfig(text_config=bert, vision_config=None, mention_modalities=["sentence"],
+        ...                    entity_pictures=False, projection_dim=8, num_attention_heads=2, text_pooling="mean")
+        >>> model = DIMModel(config).eval()
+        >>> ids = torch.tensor([[1, 2], [3, 4]])
+        >>> output = model(mention_input_ids=ids, sentence_input_ids=ids, entity_input_ids=ids,
+        ...                labels=torch.tensor([0, 1]))
+        >>> output.logits.shape, output.modality_attentions[0, 0].tolist()
+        (torch.Size([2, 2]), [1.0])
+    """
+
+    config: DIMConfig
+    base_model_prefix = ""
+    main_input_name = "mention_input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must average it over accumulation steps
+
+    def __init__(self, config: DIMConfig):
+        super().__init__(config)
+        width = config.projection_dim
+        self.text_model = build_tower(config.text_config, config.text_pooling)
+        self.text_projection = DIMIdentityLinear(tower_width(config.text_config), width, bias=False)
+        if config.uses_pictures:
+            self.vision_model = build_tower(config.vision_config, config.vision_pooling)
+            self.visual_projection = nn.Linear(tower_width(config.vision_config), width, bias=False)
+        if config.fusion == "attention":
+            if config.mention_modalities:
+                self.attention = DIMAttention(config)
+            self.mention_projection = DIMIdentityLinear(width, width)
+            self.entity_projection = DIMIdentityLinear(width, width)
+            if config.entity_pictures:
+                self.entity_picture_projection = DIMIdentityLinear(width, width)
+        self.dropout = nn.Dropout(config.dropout)
+        if config.normalize:
+            self.logit_scale = DIMLogitScale(config)
+        if config.num_lexical_features:
+            self.lexical_prior = DIMLexicalPrior(config)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, DIMLogitScale):
+            init.constant_(module.log_scale, self.config.logit_scale_init_value)
+        elif isinstance(module, DIMIdentityLinear):
+            init.eye_(module.weight)
+        elif isinstance(module, DIMLexicalPrior):
+            init.zeros_(module.output_weight)
+            init.ones_(module.vector_weight)
+
+    @classmethod
+    def from_towers(
+        cls, text: str, vision: str | PreTrainedConfig | None = None, **config_kwargs: object
+    ) -> "DIMModel":
+        """Builds a DIM on pretrained towers; only the fusion is new.
+
+        Args:
+            text: Folder or Hub name of a text encoder. A checkpoint with both towers (CLIP, SigLIP) gives both, with
+                their projections.
+            vision: Folder or Hub name of a vision encoder, or a config for a vision tower to be trained from scratch.
+                `None` takes the vision tower that `text` has, if any, and else makes a model of texts alone.
+            **config_kwargs: Fields of [`DIMConfig`], to overrule what the towers suggest.
+
+        Returns:
+            The model, in float32, in evaluation mode.
+
+        Raises:
+            OSError: If a tower is neither a folder nor reachable on the Hub.
+            DIMError: If transformers has no such encoder, or the fields contradict each other.
+
+        Example:
+
+            >>> model = DIMModel.from_towers("openai/clip-vit-base-patch32")  # doctest: +SKIP
+            >>> DIMModel.from_towers("bert-base-uncased", "facebook/dinov2-base")  # doctest: +SKIP
+        """
+        text_source, text_config = load_source(text, "text_config")
+        if isinstance(vision, PreTrainedConfig):
+            vision_source, vision_config = None, vision
+        elif vision is not None:
+            vision_source, vision_config = load_source(vision, "vision_config")
+        elif hasattr(text_source, "vision_model"):
+            vision_source, vision_config = text_source, text_source.config.vision_config
+        else:
+            vision_source, vision_config = None, None
+        fields: dict = {
+            "text_pooling": suggest_pooling(text_config),
+            "vision_pooling": "pooler",
+            "text_config": plain(text_config),
+            "vision_config": None if vision_config is None else plain(vision_config),
+        }
+        if vision_config is None:
+            fields |= {"mention_modalities": ["sentence", "expert"], "entity_pictures": False}
+        text_projection = getattr(text_source, "text_projection", None)
+        if text_projection is not None:
+            fields["projection_dim"] = text_projection.out_features
+        config = DIMConfig(**(fields | config_kwargs))
+
+        model = cls(config)
+        copy_tower(text_source, "text_model", model.text_model)
+        copy_projection(text_projection, model.text_projection)
+        if config.uses_pictures and vision_source is not None:
+            copy_tower(vision_source, "vision_model", model.vision_model)
+            copy_projection(getattr(vision_source, "visual_projection", None), model.visual_projection)
+        return model.eval()
+
+    def pool_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Pooled vectors of the text tower, before projection: what may go in as `*_pooled`.
+
+        Args:
+            input_ids: Token ids of shape `(B, T)`.
+            attention_mask: 1 for tokens and 0 for padding, shape `(B, T)`.
+
+        Returns:
+            `torch.Tensor` of shape `(B, H)`.
+        """
+        outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask)
+        return pool(outputs, self.config.text_pooling, attention_mask)
+
+    def pool_pictures(self, pixel_values: Tensor) -> Tensor:
+        """Pooled vectors of the vision tower, before projection: what may go in as `image_pooled`.
+
+        Args:
+            pixel_values: Pictures of shape `(P, 3, h, w)`, from the processor.
+
+        Returns:
+            `torch.Tensor` of shape `(P, H)`.
+        """
+        return pool(self.vision_model(pixel_values=pixel_values.to(self.dtype)), self.config.vision_pooling)
+
+    def _encode_text(self, inputs: Inputs, side: str) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
+        """Projected vectors `(B, D)` of the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`."""
+        pooled, outputs = inputs.get(f"{side}_pooled"), None
+        if pooled is None:
+            input_ids, attention_mask = inputs.get(f"{side}_input_ids"), inputs.get(f"{side}_attention_mask")
+            if input_ids is None:
+                return None, None
+            outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask)
+            pooled = pool(outputs, self.config.text_pooling, attention_mask)
+        return self._unit(self.text_projection(pooled)), outputs
+
+    def _encode_pictures(
+        self, inputs: Inputs, side: str
+    ) -> tuple[Tensor | None, Tensor | None, BaseModelOutputWithPooling | None]:
+        """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower sees only those present."""
+        pooled, pixels = inputs.get(f"{side}image_pooled"), inputs.get(f"{side}pixel_values")
+        given, inner = (pixels, 3) if pooled is None else (pooled, 1)
+        if given is None:
+            return None, None, None
+        mask = inputs.get(f"{side}pixel_mask")
+        if mask is None:
+            mask = torch.ones(given.shape[:-inner], dtype=torch.bool)
+        mask = mask.to(device=given.device, dtype=torch.bool)
+        if not mask.any():  # some towers (batch norm) refuse an empty batch
+            return given.new_zeros(*mask.shape, self.config.projection_dim, dtype=self.dtype), mask, None
+        present, outputs = given[mask], None  # (..., 3, h, w) -> (P, 3, h, w)
+        if pooled is None:
+            outputs = self.vision_model(pixel_values=present.to(self.dtype))
+            present = pool(outputs, self.config.vision_pooling)  # (P, H)
+        present = self._unit(self.visual_projection(present))  # (P, D)
+        vectors = present.new_zeros(*mask.shape, present.shape[-1])
+        vectors[mask] = present
+        return vectors, mask, outputs
+
+    def _unit(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self.config.normalize else vectors
+
+    def _mention_vectors(self, inputs: Inputs) -> tuple[Tensor, Tensor | None, BaseModelOutputWithPooling | None]:
+        """Mention vectors before normalisation, weights of the modalities, vision tower's output."""
+        mention, _ = self._encode_text(inputs, "mention")
+        if mention is None:
+            raise DIMError("A mention is needed: give mention_input_ids or mention_pooled.")
+        everyone = torch.ones(len(mention), dtype=torch.bool, device=mention.device)
+        parts: dict[str, tuple[Tensor, Tensor]] = {}  # a modality that no row of the batch has costs nothing
+        order, vision_output, weights = self.config.mention_modalities, None, None
+        for modality in order:
+            if modality == "picture":
+                vector, presence, vision_output = self._encode_pictures(inputs, "")
+            else:
+                vector, presence = self._encode_text(inputs, modality)[0], inputs.get(f"{modality}_mask")
+            if vector is not None:
+                parts[modality] = vector, everyone if presence is None else presence.to(mention.device, torch.bool)
+        if order and not parts:  # every process of a run uses every weight
+            parts[order[0]] = torch.zeros_like(mention), ~everyone
+        if parts:
+            modalities, there = (torch.stack(part, 1) for part in zip(*parts.values(), strict=True))  # (B, K, ...)
+            if self.config.fusion == "attention":
+                places = [order.index(modality) for modality in parts]
+                context, weights = self.attention(mention, modalities, there, places)
+            else:
+                context = (modalities * there.unsqueeze(-1).to(modalities.dtype)).sum(1)
+            mention = mention + context
+        mention = self.dropout(mention)
+        if self.config.fusion == "attention":
+            mention = self.mention_projection(mention)
+        return mention, weights, vision_output
+
+    def _entity_vectors(self, inputs: Inputs) -> tuple[Tensor, BaseModelOutputWithPooling | None]:
+        """Entity vectors before normalisation, text tower's output."""
+        entity, text_output = self._encode_text(inputs, "entity")
+        if entity is None:
+            raise DIMError("An entity's text is needed: give entity_input_ids or entity_pooled.")
+        if self.config.entity_pictures:
+            pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
+            if pictures is not None and presence is not None:
+                count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
+                picture = pictures.sum(1) / count.clamp(min=1)  # (E, D), mean over the pictures that are there
+                if self.config.fusion == "attention":
+                    picture = self.entity_picture_projection(picture) * (count > 0).to(pictures.dtype)
+                entity = entity + picture
+        return (self.entity_projection(entity) if self.config.fusion == "attention" else entity), text_output
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The token embeddings of the text tower."""
+        return self.text_model.get_input_embeddings()
+
+    def get_mention_features(self, **inputs: Tensor) -> Tensor:
+        """Mention vectors as they are ranked: unit length if `config.normalize`.
+
+        Args:
+            **inputs: What [`DIMProcessor.process_mentions`] returns: `mention_input_ids`, `mention_attention_mask`,
+                `sentence_input_ids`, `sentence_attention_mask` `(B, T)`; `pixel_values` `(B, 3, h, w)` and
+                `pixel_mask` `(B,)`; `expert_input_ids`, `expert_attention_mask` `(B, T)` and `expert_mask` `(B,)`.
+                Or pooled vectors of the towers: `mention_pooled`, `sentence_pooled`, `expert_pooled`,
+                `image_pooled` `(B, H)`.
+
+        Returns:
+            `torch.Tensor` of shape `(B, D)`.
+
+        Raises:
+            DIMError: If no mention is given.
+            TypeError: If an argument is unknown.
+        """
+        return self._unit(self._mention_vectors(_known(inputs, MENTION_INPUTS))[0])
+
+    def get_entity_features(self, **inputs: Tensor) -> Tensor:
+        """Entity vectors as they are ranked: unit length if `config.normalize`.
+
+        Args:
+            **inputs: What [`DIMProcessor.process_entities`] returns: `entity_input_ids`, `entity_attention_mask`
+                `(E, T)`; `entity_pixel_values` `(E, N, 3, h, w)` and `entity_pixel_mask` `(E, N)`. Or pooled vectors
+                of the towers: `entity_pooled` `(E, H)`, `entity_image_pooled` `(E, N, H)`.
+
+        Returns:
+            `torch.Tensor` of shape `(E, D)`.
+
+        Raises:
+            DIMError: If no entity text is given.
+            TypeError: If an argument is unknown.
+        """
+        return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
+
+    def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None) -> Tensor:
+        """The one score that training and ranking share: `(B, D)` and `(E, D)` -> `(B, E)`.
+
+        Args:
+            mention_embeds: From `get_mention_features`, shape `(B, D)`.
+            entity_embeds: From `get_entity_features`, shape `(E, D)`.
+            lexical_features: How alike the names are, shape `(B, E, F)`, for a model with a lexical prior; without
+                them the score is that of the vectors alone.
+
+        Returns:
+            Scores of shape `(B, E)`, float32 or wider; a higher score is a better match.
+
+        Raises:
+            DIMError: If features are given to a model that has no lexical prior, or do not fit it.
+        """
+        wide = torch.promote_types(mention_embeds.dtype, torch.float32)  # no ranking in half precision
+        with torch.autocast(mention_embeds.device.type, enabled=False):
+            logits = mention_embeds.to(wide) @ entity_embeds.to(wide).T
+            logits = logits * self.logit_scale() if self.config.normalize else logits
+            if lexical_features is None:
+                return logits
+            expected = (*logits.shape, self.config.num_lexical_features)
+            if self.config.num_lexical_features == 0 or lexical_features.shape != expected:
+                raise DIMError(f"lexical_features must have shape {expected}, got {tuple(lexical_features.shape)}.")
+            return self.lexical_prior(logits, lexical_features)
+
+    @property
+    def score_scale(self) -> float:
+        """What a dot product of two vectors is multiplied with to be a score; 1 with `normalize=False`."""
+        return self.logit_scale().item() if self.config.normalize else 1.0
+
+    @can_return_tuple
+    def forward(
+        self,
+        mention_input_ids: Tensor | None = None,
+        mention_attention_mask: Tensor | None = None,
+        sentence_input_ids: Tensor | None = None,
+        sentence_attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        pixel_mask: Tensor | None = None,
+        expert_input_ids: Tensor | None = None,
+        expert_attention_mask: Tensor | None = None,
+        expert_mask: Tensor | None = None,
+        entity_input_ids: Tensor | None = None,
+        entity_attention_mask: Tensor | None = None,
+        entity_pixel_values: Tensor | None = None,
+        entity_pixel_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        entity_ids: Tensor | None = None,
+        lexical_features: Tensor | None = None,
+        mention_pooled: Tensor | None = None,
+        sentence_pooled: Tensor | None = None,
+        image_pooled: Tensor | None = None,
+        expert_pooled: Tensor | None = None,
+        entity_pooled: Tensor | None = None,
+        entity_image_pooled: Tensor | None = None,
+        num_truncated_tokens: Tensor | None = None,
+        entity_num_truncated_tokens: Tensor | None = None,
+        mention_states: Tensor | None = None,
+        entity_states: Tensor | None = None,
+        gather: Callable[[Tensor], Tensor] | None = None,
+        loss_weight: float = 1.0,
+        **kwargs: object,
+    ) -> DIMOutput:
+        """Scores every mention of a batch against every entity of a pool; or encodes one side, if only that is given.
+
+        Args:
+            labels (`torch.LongTensor` of shape `(B,)`, *optional*): Row of each mention's gold in the pool; with it a
+                loss is computed.
+            entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): The same number for the same entity, so that
+                a copy of the gold is no negative.
+            lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): How alike the names are, for a model
+                with a lexical prior. The loss is then the mean of two, with them and by the vectors alone.
+            num_truncated_tokens, entity_num_truncated_tokens: The processor's report to the caller; not used.
+            mention_states, entity_states (`torch.Tensor` of shape `(B, D)` or `(E, D)`, *optional*): Vectors before
+                normalisation, from an earlier call, in place of a side's inputs.
+            gather (*optional*): Turns the entity vectors of this process `(E', D)` into those of all `(E, D)`, with
+                gradients, when a pool is shared by several processes.
+            loss_weight (`float`, defaults to 1.0): Weight of this batch's mentions in the loss, where processes hold
+                different numbers of them.
+
+        The other arguments are those of `get_mention_features` and `get_entity_features`.
+
+        Returns:
+            [`DIMOutput`], or a tuple of its fields with `return_dict=False`.
+
+        Raises:
+            DIMError: If a side has no text, neither side is given, or `labels` name no row of the pool.
+            TypeError: If an argument is unknown.
+        """
+        given = locals()
+        inputs: Inputs = {name: given[name] for name in MENTION_INPUTS + ENTITY_INPUTS}
+        _known({name: None for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
+        attentions = vision_output = text_output = loss = logits = None
+        if mention_states is None and _any(inputs, MENTION_INPUTS):
+            mention_states, attentions, vision_output = self._mention_vectors(inputs)
+        if entity_states is None and _any(inputs, ENTITY_INPUTS):
+            entity_states, text_output = self._entity_vectors(inputs)
+        if mention_states is None and entity_states is None:
+            raise DIMError("Neither a mention nor an entity is given.")
+        if entity_states is not None and gather is not None:
+            entity_states = gather(entity_states)
+        mention_embeds = None if mention_states is None else self._unit(mention_states)
+        entity_embeds = None if entity_states is None else self._unit(entity_states)
+        if mention_embeds is not None and entity_embeds is not None:
+            logits = self.score(mention_embeds, entity_embeds, lexical_features)
+        if labels is not None:
+            if mention_states is None or entity_states is None or logits is None:
+                raise DIMError("A loss needs a mention and an entity; one of them is not given.")
+            loss = n_pair_loss(logits, labels, entity_ids)
+            if lexical_features is not None:
+                vectors_alone = self.score(self._unit(mention_states), self._unit(entity_states))
+                loss = (loss + n_pair_loss(vectors_alone, labels, entity_ids)) / 2
+            loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states))
+            loss = loss + self.config.l2_weight * squared_length(entity_states)
+        return DIMOutput(
+            loss=loss,
+            logits=logits,
+            mention_embeds=mention_embeds,
+            entity_embeds=entity_embeds,
+            mention_states=mention_states,
+            entity_states=entity_states,
+            modality_attentions=attentions,
+            text_model_output=text_output,
+            vision_model_output=vision_output,
+        )
+
+
+def _any(inputs: Inputs, names: tuple[str, ...]) -> bool:
+    return any(inputs[name] is not None for name in names)
+
+
+def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
+    """The inputs, once it is sure that the model knows each of them."""
+    unknown = [name for name in inputs if name not in names]
+    if unknown:
+        raise TypeError(f"DIMModel does not know the argument {unknown[0]!r}.")
+    return inputs
+
+
+# `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
+DIMModel.register_for_auto_class("AutoModel")
+
+__all__ = ["DIMModel", "DIMOutput"]

@@ -1,0 +1,394 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+"""From mentions and entities as people have them to the tensors of DIM."""
+
+import re
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    BaseImageProcessor,
+    BatchFeature,
+    CLIPImageProcessorPil,
+    ProcessorMixin,
+)
+from transformers.utils import logging
+
+from .errors_dim import DIMError
+
+logger = logging.get_logger(__name__)
+
+# "paper" is the question of the DIM paper's code; "default" asks about any type of entity, not about people alone.
+EXPERT_PROMPTS = {
+    "default": "Question: Who or what is shown in the picture? Answer:",
+    "paper": "Question: Who are the characters in the picture? Answer:",
+}
+
+
+def find_mention(sentence: str, mention: str) -> tuple[int, int]:
+    """Where a mention stands in its sentence: its first occurrence as whole words, or else its first occurrence.
+
+    Args:
+        sentence: The text.
+        mention: A part of it, character by character.
+
+    Returns:
+        Character offsets `(start, end)`, with `sentence[start:end] == mention`.
+
+    Raises:
+        DIMError: If the mention is empty or not in the sentence.
+
+    Example:
+
+        >>> find_mention("The hen and he", "he")
+        (12, 14)
+    """
+    if not mention.strip():
+        raise DIMError("The mention is empty; give the part of the sentence that names the entity.")
+    match = re.search(rf"(?<!\w){re.escape(mention)}(?!\w)", sentence)
+    start = match.start() if match else sentence.find(mention)
+    if start < 0:
+        raise DIMError(f"The mention {mention!r} is not in the sentence {sentence[:80]!r}; give its span, or mend it.")
+    return start, start + len(mention)
+
+
+class DIMProcessor(ProcessorMixin):
+    r"""Turns mentions (sentence, picture, expert's answer) and entities (name, description, pictures) into tensors.
+
+    The expert itself (BLIP-2) stands beside the processor, never inside it: only its prompts are kept here.
+
+    Args:
+        image_processor ([`CLIPImageProcessor`]): Image processor of the vision tower.
+        tokenizer ([`CLIPTokenizer`]): Tokenizer of the text tower; a fast one (offsets are needed).
+        max_length (`int`, *optional*): Token limit of a text, special tokens included; the tokenizer's own by default.
+        padding (`str`, defaults to `"longest"`): `"longest"`, or `"max_length"` for towers trained so (SigLIP).
+        mention_marks (`list[str]`, *optional*): What stands before and after the mention in its sentence.
+        entity_template (`str`, defaults to `"{name}: {description}"`): Text of an entity that has a description.
+        expert_prompts (`dict[str, str]`, *optional*): Questions to the expert by name; `{mention}` is filled in.
+
+    Raises:
+        DIMError: If the tokenizer gives no offsets, or the limit leaves no room for a text.
+
+    Example:
+
+        >>> processor = DIMProcessor.from_pretrained("demo/model")
+        >>> mentions = processor.process_mentions(["Turkey", "Biden"], ["We saw Turkey.", "Biden spoke."])
+        >>> sorted(mentions)
+        ['mention_attention_mask', 'mention_input_ids', 'num_truncated_tokens', 'sentence_attention_mask',
+        'sentence_input_ids']
+        >>> processor.process_entities(["Turkey"], ["country"])["entity_input_ids"].shape[0]
+        1
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        max_length: int | None = None,
+        padding: str = "longest",
+        mention_marks: list[str] | None = None,
+        entity_template: str = "{name}: {description}",
+        expert_prompts: dict[str, str] | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(image_processor, tokenizer, **kwargs)
+        if not tokenizer.is_fast:
+            raise DIMError(f"{type(tokenizer).__name__} gives no offsets; DIMProcessor needs a fast tokenizer.")
+        self.max_length = max_length if max_length is not None else tokenizer.model_max_length
+        self.padding = padding
+        self.mention_marks = ["[", "]"] if mention_marks is None else list(mention_marks)
+        self.entity_template = entity_template
+        self.expert_prompts = dict(EXPERT_PROMPTS if expert_prompts is None else expert_prompts)
+        if self.max_length <= self._num_special_tokens:
+            raise DIMError(f"max_length ({self.max_length}) leaves no room for text beside the special tokens.")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "DIMProcessor":
+        """Loads a saved processor, with the PIL backend: the same pixels with and without torchvision."""
+        return super().from_pretrained(pretrained_model_name_or_path, **({"backend": "pil"} | kwargs))
+
+    @classmethod
+    def from_towers(cls, text: str, vision: str | BaseImageProcessor | None = None, **kwargs: Any) -> "DIMProcessor":
+        """Builds the processor that belongs to `DIMModel.from_towers`.
+
+        Args:
+            text: Folder or Hub name of the text tower, or of a checkpoint with both towers.
+            vision: Folder or Hub name of the vision tower, or an image processor. `None` takes that of `text` if it
+                has one, and else CLIP's defaults, which a model of texts alone never uses.
+            **kwargs: Other arguments of [`DIMProcessor`].
+
+        Returns:
+            The processor.
+
+        Raises:
+            OSError: If a tower is neither a folder nor reachable on the Hub.
+        """
+        tokenizer = AutoTokenizer.from_pretrained(text)
+        if isinstance(vision, str):
+            vision = AutoImageProcessor.from_pretrained(vision, backend="pil")
+        elif vision is None:
+            try:
+                vision = AutoImageProcessor.from_pretrained(text, backend="pil")
+            except OSError:
+                logger.info(f"{text} has no image processor; CLIP's defaults are used.")
+                vision = CLIPImageProcessorPil()
+        if "siglip" in type(vision).__name__.lower():
+            kwargs = {"padding": "max_length"} | kwargs
+        return cls(vision, tokenizer, **kwargs)
+
+    @property
+    def _num_special_tokens(self) -> int:
+        return self.tokenizer.num_special_tokens_to_add()
+
+    def process_mentions(
+        self,
+        mentions: Sequence[str],
+        sentences: Sequence[str],
+        images: Sequence[Image | None] | None = None,
+        expert_answers: Sequence[str | None] | None = None,
+        spans: Sequence[tuple[int, int]] | None = None,
+    ) -> BatchFeature:
+        """Tensors of the mention side.
+
+        A sentence longer than the limit is cut to a window around its mention, at word borders where the script has
+        them; the mention stays inside and is marked by `mention_marks`.
+
+        Args:
+            mentions: `B` mentions.
+            sentences: Their sentences.
+            images: A picture each, `None` where there is none; PIL images in mode RGB (see `load_picture`).
+            expert_answers: What the expert said about each picture; `None` or `""` where it said nothing.
+            spans: Character offsets `(start, end)` of each mention. Found by `find_mention` by default;
+                `(-1, -1)` says that the mention is not in its sentence, which is then neither marked nor centred.
+
+        Returns:
+            `mention_input_ids`, `mention_attention_mask`, `sentence_input_ids`, `sentence_attention_mask`, and where
+            given `pixel_values` with `pixel_mask`, `expert_input_ids` with `expert_attention_mask` and `expert_mask`;
+            `num_truncated_tokens` `(B,)` reports how many tokens of each sentence were left out.
+
+        Raises:
+            DIMError: If lists differ in length, a text is empty, a mention is not in its sentence, or a picture is
+                not an RGB image.
+        """
+        _same_length(mentions=mentions, sentences=sentences, images=images, expert_answers=expert_answers, spans=spans)
+        if spans is None:
+            spans = [find_mention(sentence, mention) for mention, sentence in zip(mentions, sentences, strict=True)]
+        texts, marked = self._mark(mentions, sentences, spans)
+        batch = self._tokenize("mention", mentions)[0]
+        windows, dropped = self._windows(texts, marked)
+        sentence_batch, cut = self._tokenize("sentence", windows)
+        batch |= sentence_batch | {"num_truncated_tokens": dropped + cut}
+        if expert_answers is not None:
+            batch |= self._tokenize("expert", [answer or "" for answer in expert_answers])[0]
+            batch["expert_mask"] = torch.tensor([bool(answer) for answer in expert_answers])
+        if images is not None:
+            batch |= self._pixels("", [[] if image is None else [image] for image in images], squeeze=True)
+        return BatchFeature(batch)
+
+    def process_entities(
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str],
+        images: Sequence[Sequence[Image] | None] | None = None,
+    ) -> BatchFeature:
+        """Tensors of the entity side: name and description as one text, cut at its end, and the pictures.
+
+        Args:
+            names: `E` names.
+            descriptions: Their descriptions; `""` where there is none.
+            images: The pictures of each entity, in a list (which may be empty); PIL images in mode RGB.
+
+        Returns:
+            `entity_input_ids`, `entity_attention_mask` `(E, T)`; where given, `entity_pixel_values`
+            `(E, N, 3, h, w)` with `entity_pixel_mask` `(E, N)`; `entity_num_truncated_tokens` `(E,)`.
+
+        Raises:
+            DIMError: If lists differ in length, a name is empty, or a picture is not an RGB image.
+        """
+        _same_length(names=names, descriptions=descriptions, images=images)
+        batch, dropped = self._tokenize("entity", self.entity_texts(names, descriptions))
+        batch["entity_num_truncated_tokens"] = dropped
+        if images is not None:
+            batch |= self._pixels("entity_", [pictures or [] for pictures in images], squeeze=False)
+        return BatchFeature(batch)
+
+    def __call__(
+        self,
+        mentions: Sequence[str],
+        sentences: Sequence[str],
+        names: Sequence[str],
+        descriptions: Sequence[str],
+        images: Sequence[Image | None] | None = None,
+        entity_images: Sequence[Sequence[Image] | None] | None = None,
+        expert_answers: Sequence[str | None] | None = None,
+        spans: Sequence[tuple[int, int]] | None = None,
+    ) -> BatchFeature:
+        """Both sides at once, ready for `model(**inputs)`; see `process_mentions` and `process_entities`."""
+        batch = self.process_mentions(mentions, sentences, images, expert_answers, spans)
+        batch.update(self.process_entities(names, descriptions, entity_images))
+        return batch
+
+    def ask_expert(self, mentions: Sequence[str], prompt: str = "default") -> list[str]:
+        """The question to put to the expert about each mention's picture.
+
+        Args:
+            mentions: The mentions.
+            prompt: Name of one of `expert_prompts`.
+
+        Returns:
+            A prompt for each mention.
+
+        Raises:
+            DIMError: If there is no prompt of that name.
+        """
+        if prompt not in self.expert_prompts:
+            raise DIMError(f"No expert prompt is called {prompt!r}; there are {sorted(self.expert_prompts)}.")
+        return [self.expert_prompts[prompt].replace("{mention}", mention) for mention in mentions]
+
+    def entity_texts(self, names: Sequence[str], descriptions: Sequence[str]) -> list[str]:
+        """The text of each entity, before it is cut: its name alone where there is no description.
+
+        Args:
+            names: Names of the entities.
+            descriptions: Their descriptions, in the same order.
+
+        Returns:
+            A text for each entity.
+
+        Raises:
+            DIMError: If a name is empty.
+        """
+        for row, name in enumerate(names):
+            if not name or not name.strip():
+                raise DIMError(f"The name of entity {row} is empty; every entity needs a name.")
+        head, _, tail = self.entity_template.partition("{description}")
+        return [
+            head.replace("{name}", name) + text + tail.replace("{name}", name) if text and text.strip() else name
+            for name, text in zip(names, descriptions, strict=True)
+        ]
+
+    def _mark(
+        self, mentions: Sequence[str], sentences: Sequence[str], spans: Sequence[tuple[int, int]]
+    ) -> tuple[list[str], list[tuple[int, int]]]:
+        """Sentences with their mention marked, and where the marked mention stands in them."""
+        opening, closing = self.mention_marks
+        texts, marked = [], []
+        for row, (mention, sentence, (start, end)) in enumerate(zip(mentions, sentences, spans, strict=True)):
+            if not sentence or not sentence.strip():
+                raise DIMError(f"Sentence {row} is empty; give the text in which the mention {mention!r} stands.")
+            if not mention or not mention.strip():
+                raise DIMError(f"Mention {row} is empty; give the part of the sentence that names the entity.")
+            if (start, end) == (-1, -1):
+                texts.append(sentence)
+                marked.append((0, 0))
+            elif 0 <= start < end <= len(sentence):
+                texts.append(f"{sentence[:start]}{opening}{sentence[start:end]}{closing}{sentence[end:]}")
+                marked.append((start, end + len(opening) + len(closing)))
+            else:
+                raise DIMError(
+                    f"Span {row} is ({start}, {end}), outside its sentence of {len(sentence)} characters; "
+                    "use (-1, -1) for a mention that is not in its sentence."
+                )
+        return texts, marked
+
+    def _windows(self, texts: list[str], marked: list[tuple[int, int]]) -> tuple[list[str], Tensor]:
+        """Texts cut to the token limit around what is marked, and how many tokens each has lost."""
+        room = self.max_length - self._num_special_tokens
+        offsets = self.tokenizer(
+            texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+        )["offset_mapping"]
+        windows, dropped = list(texts), torch.zeros(len(texts), dtype=torch.long)
+        for row in [row for row, pieces in enumerate(offsets) if len(pieces) > room]:
+            budget, length = room, len(offsets[row])
+            while length > room:  # cut texts may fall into more tokens than before; seldom more than once
+                first, last = _token_window(texts[row], offsets[row], marked[row], budget)
+                windows[row] = texts[row][offsets[row][first][0] : offsets[row][last][1]]
+                length = len(self.tokenizer(windows[row], add_special_tokens=False, verbose=False)["input_ids"])
+                budget -= 1
+                if budget == 0:
+                    break  # a single piece that fills the limit: the tokenizer cuts it, and reports it
+            dropped[row] = len(offsets[row]) - length
+        return windows, dropped
+
+    def _tokenize(self, prefix: str, texts: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
+        """Padded ids and mask of texts, cut at their end, and how many tokens each has lost."""
+        texts = list(texts)
+        ids = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)[
+            "input_ids"
+        ]
+        dropped = torch.tensor([max(0, len(row) - self.max_length) for row in ids])
+        for row in dropped.nonzero().flatten().tolist():
+            ids[row] = self.tokenizer(texts[row], truncation=True, max_length=self.max_length)["input_ids"]
+        padded = self.tokenizer.pad(
+            {"input_ids": ids},
+            padding=self.padding,
+            max_length=self.max_length if self.padding == "max_length" else None,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        return {f"{prefix}_{name}": padded[name] for name in ("input_ids", "attention_mask")}, dropped
+
+    def _pixels(self, prefix: str, pictures: list[Sequence[Image]], squeeze: bool) -> dict[str, Tensor]:
+        """Pixels `(rows, N, 3, h, w)` and presence `(rows, N)` of ragged lists of pictures, if there are any."""
+        flat = [picture for row in pictures for picture in row]
+        for picture in flat:
+            if not isinstance(picture, Image) or picture.mode != "RGB":
+                what = f"an image in mode {picture.mode}" if isinstance(picture, Image) else type(picture).__name__
+                raise DIMError(f"Pictures must be PIL images in mode RGB, got {what}; dim.load_picture makes them.")
+        if not flat:
+            return {}
+        pixels = self.image_processor(flat, return_tensors="pt")["pixel_values"]  # (P, 3, h, w)
+        counts = torch.tensor([len(row) for row in pictures])
+        mask = torch.arange(int(counts.max())) < counts[:, None]  # (rows, N)
+        padded = pixels.new_zeros(*mask.shape, *pixels.shape[1:])
+        padded[mask] = pixels
+        if squeeze:
+            padded, mask = padded[:, 0], mask[:, 0]  # one picture at most: (rows, 1, ...) -> (rows, ...)
+        return {f"{prefix}pixel_values": padded, f"{prefix}pixel_mask": mask}
+
+
+def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, int], budget: int) -> tuple[int, int]:
+    """First and last token of a window of at most `budget` tokens around the marked characters."""
+    inside = [token for token, (start, end) in enumerate(offsets) if start < marked[1] and end > marked[0]]
+    first, last = (inside[0], inside[-1]) if inside else (0, 0)
+    if last - first + 1 >= budget:
+        return first, first + budget - 1
+    spare = budget - (last - first + 1)
+    before, after = first, len(offsets) - 1 - last
+    left = min(before, max(spare // 2, spare - after))
+    right = min(after, spare - left)
+    start, end = first - left, last + right
+    while start < first and start > 0 and not text[offsets[start][0] - 1].isspace():
+        start += 1
+    while end > last and end < len(offsets) - 1 and not text[offsets[end][1] : offsets[end][1] + 1].isspace():
+        end -= 1
+    # A script without spaces has no word borders: cut between tokens there.
+    return (start if start < first else first - left), (end if end > last else last + right)
+
+
+def _same_length(**lists: Sequence | None) -> None:
+    """Refuses an empty batch and lists that differ in length."""
+    lengths = {name: len(values) for name, values in lists.items() if values is not None}
+    for name, values in lists.items():
+        if isinstance(values, str):
+            raise DIMError(f"{name} must be a list of texts, got one text; wrap it in a list.")
+    if len(set(lengths.values())) > 1:
+        raise DIMError("Lists differ in length: " + ", ".join(f"{name} {size}" for name, size in lengths.items()) + ".")
+    if 0 in lengths.values():
+        raise DIMError(f"Nothing to process: {next(iter(lengths))} is empty.")
+
+
+# `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
+DIMProcessor.register_for_auto_class("AutoProcessor")
+
+__all__ = ["EXPERT_PROMPTS", "DIMProcessor", "find_mention"]

@@ -1,0 +1,119 @@
+"""What must not leave this machine: access tokens, local paths, and pictures that are only paths."""
+
+import re
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dim.errors import DIMError
+from dim.publishing.files import RepoFile
+
+_SNIFF = 8192  # a file with a zero byte among so many is not text
+_TOKENS = (
+    r"\bhf_[A-Za-z0-9]{16,}\b",  # Hugging Face
+    r"\bsk-[A-Za-z0-9_-]{16,}",  # OpenAI and others who took over its form
+    r"\bgh[pousr]_[A-Za-z0-9]{30,}\b",  # GitHub
+    r"\bAKIA[A-Z0-9]{16}\b",  # AWS
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----",
+)
+_TOKEN = re.compile("|".join(_TOKENS), re.ASCII)  # as Arrow reads it
+_FOLDERS = "home|root|Users|var|mnt|media|data|work|workspace|scratch|opt|srv|private"
+_LOCAL = re.compile(
+    rf"(?<![\w.:/@%~-])/(?:{_FOLDERS})/[^\s\"'`)>,;|]+"  # /home/me/model, but not example.org/home/me
+    r"|\bfile:///[^\s\"'`)>,;|]+"
+    r"|\b[A-Za-z]:\\{1,2}Users\\{1,2}[^\s\"'`)>,;|]+"
+)
+_TEMPORARY = re.compile(r'"/tmp/[^"]+"')  # a leak as a value in JSON; in prose and code it is an example
+_NAME_OR_PATH = re.compile(r'"_name_or_path"\s*:\s*"([^"]+)"')
+
+
+def check_files(files: Iterable[RepoFile]) -> None:
+    """Looks through all files of a push. Text is read whole; of a Parquet file the texts and the names of pictures.
+
+    Args:
+        files: The files.
+
+    Raises:
+        DIMError: For the first one that holds an access token, a path of this machine or `_name_or_path`, or a
+            picture that is not embedded. A token is not repeated in the message.
+
+    Example:
+
+        >>> check_files([RepoFile("README.md", b"# A model"), RepoFile("notes.md", b"trained in /home/ada/dim")])
+        Traceback (most recent call last):
+            ...
+        DIMError: notes.md, line 1, holds a path of this machine ('/home/ada/dim'): remove it, ...
+    """
+    for file in files:
+        if file.path.endswith(".parquet"):
+            source = BytesIO(file.content) if isinstance(file.content, bytes) else file.content
+            _check_parquet(file.path, source)
+            continue
+        with BytesIO(file.content) if isinstance(file.content, bytes) else file.content.open("rb") as stream:
+            if b"\0" in stream.read(_SNIFF):
+                continue
+            stream.seek(0)
+            for number, line in enumerate(stream, 1):
+                found = next(leaks(line.decode("utf-8", "replace")), None)
+                if found is not None:
+                    raise DIMError(f"{file.path}, line {number}, holds {found}. Nothing was uploaded.")
+
+
+def leaks(text: str) -> Iterator[str]:
+    """What a text gives away, in words for a message.
+
+    Args:
+        text: The text.
+
+    Yields:
+        One thing after the other.
+
+    Example:
+
+        >>> list(leaks('"_name_or_path": "runs/mine"'))
+        ["_name_or_path ('runs/mine'): remove it"]
+        >>> list(leaks("see https://example.org/home/page"))
+        []
+    """
+    for match in _TOKEN.finditer(text):
+        yield f"what looks like an access token ({match[0][:5]}...): remove it, and revoke it if it was real"
+    for match in _NAME_OR_PATH.finditer(text):
+        yield f"_name_or_path ({match[1]!r}): remove it"
+    for match in (*_LOCAL.finditer(text), *_TEMPORARY.finditer(text)):
+        yield f"a path of this machine ({match[0]!r}): remove it, or make it relative"
+    for folder in {str(Path.home()), str(Path.cwd())} - {"/"}:
+        if f"{folder}/" in text:
+            yield f"a path of this machine ({folder!r}): remove it, or make it relative"
+
+
+def _check_parquet(name: str, source: Any) -> None:
+    with pq.ParquetFile(source) as file:
+        if (found := next(leaks(str(file.schema_arrow.metadata or "")), None)) is not None:
+            raise DIMError(f"{name}, its metadata, holds {found}. Nothing was uploaded.")
+        for batch in file.iter_batches(batch_size=1000):
+            for column, values in zip(batch.schema.names, batch.columns, strict=True):
+                _check_column(f"{name}, column {column!r},", values)
+
+
+def _check_column(place: str, values: pa.Array) -> None:
+    """A column of texts, of pictures, or of lists of either."""
+    while pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+        values = values.flatten()
+    if pa.types.is_struct(values.type) and {field.name for field in values.type} == {"bytes", "path"}:
+        content, paths = pc.struct_field(values, "bytes"), pc.struct_field(values, "path")
+        if pc.any(pc.and_(pc.is_null(content), pc.is_valid(paths))).as_py():
+            raise DIMError(f"{place} holds pictures that are only paths: embed them. Nothing was uploaded.")
+        if pc.any(pc.match_substring_regex(paths, r"[/\\]")).as_py():
+            raise DIMError(f"{place} names the folders that pictures came from. Nothing was uploaded.")
+    elif pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        found = values.filter(pc.match_substring_regex(values, "|".join(_TOKENS)))
+        if len(found):
+            raise DIMError(f"{place} holds {next(leaks(found[0].as_py()))}. Nothing was uploaded.")
+
+
+__all__ = ["check_files", "leaks"]

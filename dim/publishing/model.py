@@ -1,0 +1,164 @@
+"""A model's repository: weights, processor, the files of `trust_remote_code`, and the card with what was measured."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult
+from huggingface_hub.repocard_data import eval_results_to_model_index
+
+from dim.errors import DIMError
+from dim.linking.reranker import FOLDER as RERANKER
+from dim.publishing.files import CARD, Publication, RepoFile, card_text, files_of, read_front, required
+from dim.publishing.leaks import check_files
+
+FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "*_dim.py", "processor_config.json",
+         "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "calibration.json",
+         f"{RERANKER}/*.json", f"{RERANKER}/*.safetensors", f"{RERANKER}/*.txt", "LICENSE*", "NOTICE*")  # fmt: skip
+REPLACES = ("*.safetensors", "model.safetensors.index.json", "*_dim.py")
+_NEEDED = ("config.json", "processor_config.json", "tokenizer_config.json", CARD)
+_PLACEHOLDER = "path/to/this/folder"  # what the trainer's card calls the repository
+_METRIC = re.compile(r"H@\d+|MRR")
+
+
+def model_publication(folder: Path, target: str, results: Sequence[Path] = ()) -> Publication:
+    """What is pushed for a model.
+
+    Args:
+        folder: A folder that `dim train` or `save_pretrained` made, with a card.
+        target: Name of the repository, `owner/name`.
+        results: `report.json` of `dim eval` for this very model.
+
+    Returns:
+        The publication, checked.
+
+    Raises:
+        DIMError: If a file is missing, the folder holds no DIM, the card gives no licence, a report is of another
+            model, or a file holds what must not be published.
+
+    Example:
+
+        >>> publication = model_publication(Path("demo/model"), "my-group/dim-namesakes")
+        >>> [file.path for file in publication.files if file.path.startswith(("config", "model"))]
+        ['config.json', 'configuration_dim.py', 'model.safetensors', 'modeling_dim.py']
+        >>> publication.notes[-1]
+        'no measured results in the card: dim eval, then --results report.json'
+    """
+    files, notes = model_files(folder)
+    front, body = read_front(folder)
+    card, more = model_card(front, body, target, folder, results)
+    files = (*files, RepoFile(CARD, card.encode()))
+    check_files(files)
+    return Publication("model", target, files, REPLACES, notes=(*notes, *more))
+
+
+def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
+    """The files of a model but for its card, and notes to the user.
+
+    Args:
+        folder: As for [`model_publication`].
+
+    Returns:
+        Both.
+
+    Raises:
+        DIMError: If a file is missing, or the folder holds no DIM.
+    """
+    required(folder, _NEEDED, "save the model and its processor there, with a README.md (dim train does)")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") != "dim":
+        raise DIMError(f"{folder} holds a model of type {config.get('model_type')!r}, not a DIM.")
+    files = files_of(folder, FILES)
+    names = {file.path for file in files}
+    if not any(name.endswith(".safetensors") and "/" not in name for name in names):
+        raise DIMError(f"{folder} has no weights as safetensors; save the model there again.")
+    for name in ("config.json", "processor_config.json"):
+        auto = json.loads((folder / name).read_text(encoding="utf-8")).get("auto_map", {})
+        modules = {f"{value.split('.')[0]}.py" for value in auto.values()}
+        if not auto or modules - names:
+            raise DIMError(
+                f"{folder / name} names {', '.join(sorted(modules - names)) or 'no code'}, which nobody could load: "
+                "save the model and its processor there again."
+            )
+    stale = [name for name in sorted(names) if name.endswith("_dim.py") and _differs(folder / name)]
+    notes = [f"{', '.join(stale)} differ from the installed dim: the folder's go, as saved with the weights"]
+    return tuple(files), tuple(notes if stale else ())
+
+
+def _differs(path: Path) -> bool:
+    installed = Path(__file__).parents[1] / path.name
+    return not installed.is_file() or installed.read_bytes() != path.read_bytes()
+
+
+def model_card(
+    front: dict[str, Any], body: str, target: str, folder: Path, results: Sequence[Path]
+) -> tuple[str, tuple[str, ...]]:
+    """The card as it is pushed: with the repository's name, and with what was measured in its head.
+
+    Args:
+        front: The YAML of the folder's card.
+        body: Its text.
+        target: Name of the repository.
+        folder: The model's folder.
+        results: `report.json` of `dim eval` for this very model.
+
+    Returns:
+        The card, and notes to the user.
+
+    Raises:
+        DIMError: If the card gives no licence, or a report is no report or is of another model.
+    """
+    if not front.get("license") or front["license"] == "unknown":
+        raise DIMError(f"{folder / CARD} gives no licence: put one into its head, such as license: apache-2.0.")
+    measured = [one for path in results for one in eval_results(path, folder)]
+    if measured:
+        front = {**front, "model-index": eval_results_to_model_index(target.split("/")[-1], measured)}
+    notes = () if "model-index" in front else ("no measured results in the card: dim eval, then --results report.json",)
+    return card_text(front, body.replace(_PLACEHOLDER, target)), notes
+
+
+def eval_results(path: Path, folder: Path) -> list[EvalResult]:
+    """What `dim eval` measured, as a `model-index` has it.
+
+    Args:
+        path: Its `report.json`.
+        folder: The model that is pushed.
+
+    Returns:
+        One result a protocol and metric.
+
+    Raises:
+        DIMError: If the file is no such report, or is of another model.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        model, dataset, split = report["model"], str(report["dataset"]), report["split"]
+        protocols = report["systems"][0]["metrics"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DIMError(f"{path} is no report.json of dim eval.") from error
+    if model is None or Path(model).resolve() != folder.resolve():
+        raise DIMError(f"{path} is a report on {model}, not on {folder}.")
+    if Path(dataset).is_absolute() or Path(dataset).is_dir():
+        dataset = Path(dataset).name
+    return [
+        EvalResult(
+            task_type="entity-linking",
+            task_name="Multimodal entity linking",
+            dataset_type=dataset,
+            dataset_name=Path(dataset).name,
+            dataset_config="mentions",
+            dataset_split=split,
+            metric_type=name,
+            metric_name=f"{name} ({protocol})",
+            metric_value=round(value["value"], 2),
+            metric_config=protocol,
+        )
+        for protocol, metrics in protocols.items()
+        for name, value in metrics.items()
+        if _METRIC.fullmatch(name)
+    ]
+
+
+__all__ = ["REPLACES", "eval_results", "model_card", "model_files", "model_publication"]

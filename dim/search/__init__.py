@@ -1,0 +1,1 @@
+"""Search over the texts and vectors of a knowledge base."""

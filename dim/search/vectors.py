@@ -1,0 +1,191 @@
+"""Entities found by their vectors: exact in float32 while they fit into memory, and by 8-bit codes beyond."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from dim.errors import DIMError
+from dim.search.texts import places
+
+BUDGET = 256 << 20  # bytes of float32 vectors that are held and searched as they are
+EXACT, CODES = "exact", "8-bit codes"
+_SPARE = 50  # rows found by codes beyond those asked for, and scored again; 0.9999 of the best 100 are among them
+_BLOCK_CELLS = 16_000_000
+
+Fetch = Callable[[np.ndarray, list[str]], pa.Table]
+
+
+_READ_ROWS = 16_384  # vectors read at a time
+_SHARE = 0.1  # of new vectors, beyond which all are read rather than these alone
+
+
+class VectorSource(Protocol):
+    """Where vectors are read from: `dim.kb.view.EntityView`."""
+
+    @property
+    def width(self) -> int:
+        """Dimensions of the vectors, 0 if there are none."""
+
+    def __len__(self) -> int: ...
+
+    def encoded(self) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
+        """Which rows have an up-to-date vector `(N,)`, bool; the keys of all rows `(N,)`, int64; who encoded them."""
+
+    def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
+        """Every row in order, at most `size` at a time."""
+
+    def take(self, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """Rows by their indices."""
+
+
+@dataclass(frozen=True)
+class DenseSearch:
+    """Dot products of queries with the vectors of a knowledge base.
+
+    Within `BUDGET` the vectors lie in memory as float32. Beyond, their 8-bit codes do, a quarter of the size: all codes
+    are compared, in whole numbers, and the best rows are scored again by their float32 vectors, read from the disk.
+
+    Args:
+        rows: Numbers of the rows that have a vector, ascending `(N,)`.
+        keys: Their keys `(N,)`, int64.
+        encoders: Who made the vectors.
+        values: The vectors, float32, or codes, int8 `(N, D)`.
+        scales: Scales of the codes `(N,)`; `None` for vectors.
+        fetch: Reads columns of rows.
+    """
+
+    rows: np.ndarray
+    keys: np.ndarray
+    encoders: frozenset[str]
+    values: Tensor
+    scales: Tensor | None
+    fetch: Fetch
+
+    @classmethod
+    def load(cls, kb: VectorSource, before: "DenseSearch | None" = None) -> "DenseSearch | None":
+        """Reads the vectors of the rows that are encoded as they are now.
+
+        Args:
+            kb: The knowledge base.
+            before: What was loaded of an earlier version; what has not changed is taken from it.
+
+        Returns:
+            The search, or `None` where nothing is encoded.
+        """
+        if not kb.width:
+            return None
+        valid, keys, encoders = kb.encoded()
+        rows = np.flatnonzero(valid)
+        if len(rows) == 0:
+            return None
+        keys = keys[rows]
+        coded = method_for(len(kb), kb.width) == CODES
+        values = torch.empty(len(rows), kb.width, dtype=torch.int8 if coded else torch.float32)
+        scales = torch.empty(len(rows)) if coded else None
+        made = cls(rows, keys, encoders, values, scales, kb.take)
+        columns = ["code", "scale"] if coded else ["vector"]
+        if before is not None and len(encoders) == 1 and before._like(made):
+            now, new = places(before.keys, keys)
+            if len(new) <= _SHARE * len(keys):
+                kept = np.flatnonzero(now >= 0)
+                made._keep(torch.from_numpy(now[kept]), before, kept)
+                if len(new):
+                    made._fill(new, kb.take(rows[new], columns))
+                return made
+        start = 0
+        for batch in kb.batches(columns, _READ_ROWS):
+            here = valid[start : start + len(batch)]
+            done = int(np.searchsorted(rows, start))
+            made._fill(np.arange(done, done + here.sum()), pa.table(batch).filter(pa.array(here)))
+            start += len(batch)
+        return made
+
+    def _like(self, other: "DenseSearch") -> bool:
+        """Whether vectors of the one may stand in the other."""
+        same = (self.encoders, self.values.shape[1], self.values.dtype)
+        return same == (other.encoders, other.values.shape[1], other.values.dtype)
+
+    def _keep(self, numbers: Tensor, before: "DenseSearch", kept: np.ndarray) -> None:
+        """Sets what an earlier search had."""
+        for mine, old in ((self.values, before.values), (self.scales, before.scales)):
+            if mine is not None and old is not None:
+                mine.index_copy_(0, numbers, old if len(kept) == len(old) else old[kept])
+
+    def _fill(self, numbers: np.ndarray, table: pa.Table) -> None:
+        """Sets vectors, or codes and scales."""
+        start = 0
+        column = table["vector" if self.scales is None else "code"]
+        for chunk in column.chunks:
+            part = np.array(chunk.flatten()).reshape(len(chunk), -1)
+            self.values[numbers[start : start + len(chunk)]] = torch.from_numpy(part)
+            start += len(chunk)
+        if self.scales is not None:
+            self.scales[numbers] = torch.from_numpy(np.array(table["scale"].to_numpy(), np.float32))
+
+    @property
+    def method(self) -> str:
+        """`EXACT` or `CODES`."""
+        return EXACT if self.scales is None else CODES
+
+    @torch.inference_mode()
+    def search(self, queries: Tensor, k: int) -> np.ndarray:
+        """The rows with the highest dot products.
+
+        Args:
+            queries: `(M, D)`, float32.
+            k: How many.
+
+        Returns:
+            Row numbers `(M, min(k, N))`, best first.
+
+        Raises:
+            DIMError: If the queries have another width.
+        """
+        queries = queries.detach().float().cpu()
+        if len(self.rows) and queries.shape[1] != self.values.shape[1]:
+            raise DIMError(
+                f"The mentions' vectors have {queries.shape[1]} dimensions, the knowledge base's "
+                f"{self.values.shape[1]}: another model encoded it."
+            )
+        height = max(1, _BLOCK_CELLS // max(1, len(self.rows)))
+        blocks = [self._block(queries[start : start + height], min(k, len(self.rows)))
+                  for start in range(0, len(queries), height)]  # fmt: skip
+        found = torch.cat(blocks) if blocks else torch.zeros(0, 0, dtype=torch.int64)
+        return self.rows[found.numpy()]
+
+    def _block(self, queries: Tensor, k: int) -> Tensor:
+        if self.scales is None:
+            return torch.topk(queries @ self.values.T, k).indices
+        steps = queries.abs().amax(1).clamp_min(1e-30) / 127
+        codes = torch.round(queries / steps[:, None]).to(torch.int8)
+        scores = torch._int_mm(self.values, codes.T.contiguous()) * self.scales[:, None]  # (N, M), float32
+        near = torch.topk(scores.T, min(k + _SPARE, len(self.rows))).indices  # (M, K)
+        unique, places = torch.unique(near, return_inverse=True)
+        vectors = vectors_of(self.fetch(self.rows[unique.numpy()], ["vector"]))
+        exact = torch.einsum("md,mkd->mk", queries, vectors[places])
+        return near.gather(1, torch.topk(exact, k).indices)
+
+
+def vectors_of(table: pa.Table) -> Tensor:
+    """The column `vector`, which must not be null, as `(N, D)` float32."""
+    column = table["vector"]
+    vectors, start = torch.empty(len(column), column.type.list_size), 0
+    for chunk in column.chunks:
+        vectors[start : start + len(chunk)] = torch.from_numpy(np.array(chunk.flatten())).view(len(chunk), -1)
+        start += len(chunk)
+    return vectors
+
+
+def method_for(count: int, width: int) -> str:
+    """How so many vectors are searched: `none`, `exact` or `8-bit codes`."""
+    if not count * width:
+        return "none"
+    return EXACT if count * width * 4 <= BUDGET else CODES
+
+
+__all__ = ["BUDGET", "CODES", "EXACT", "DenseSearch", "Fetch", "VectorSource", "method_for", "vectors_of"]

@@ -1,0 +1,111 @@
+"""Entities that clients read and change: runs in the linker's thread."""
+
+import base64
+import json
+from typing import Any
+
+import torch
+
+from dim.encoding.encode import encode_entities
+from dim.encoding.loading import fingerprint
+from dim.errors import DIMError
+from dim.kb.encode import encoded
+from dim.kb.rows import CONTENT, FIELDS, checked_row
+from dim.linking.linker import DIMLinker
+
+_FINISH = 256  # changes after which the small files that each leaves are joined
+
+
+class Entities:
+    """The knowledge base of a linker, entity by entity.
+
+    Args:
+        linker: The linker.
+    """
+
+    def __init__(self, linker: DIMLinker):
+        self._linker, self._kb = linker, linker.kb
+        self._encoder = fingerprint(linker.model, linker.processor)
+        self._changes = 0
+        self.count = len(linker.kb)  # as of the last answer or change
+        self.version = linker.kb.version
+
+    def look(self) -> None:
+        """Notes version and number of entities, for those who do not run in this thread."""
+        if self._kb.version != self.version:
+            self.version, self.count = self._kb.version, len(self._kb)
+
+    def get(self, name: str) -> dict[str, Any] | None:
+        """An entity.
+
+        Args:
+            name: Its id.
+
+        Returns:
+            `id`, `entity` (its other fields) and `updated_at`; `None` if there is none.
+        """
+        self._kb.refresh()
+        self.look()
+        number = self._kb.row_of.get(name)
+        if number is None:
+            return None
+        [row] = self._kb.take([number], [*FIELDS, "updated_at"]).to_pylist()
+        row["images"] = [_data_url(image["bytes"]) for image in row["images"]]
+        row["extra"] = None if row["extra"] is None else json.loads(row["extra"])
+        return {"id": row.pop("id"), "updated_at": row.pop("updated_at"), "entity": row}
+
+    def put(self, name: str, fields: dict[str, Any]) -> bool:
+        """Adds or replaces an entity, with its vector; the next question sees it.
+
+        Args:
+            name: Its id.
+            fields: Its other fields, with `images` as `{"bytes": ...}`.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            DIMError: If a field is not as it should be, or the model's vector is not finite; nothing is changed.
+        """
+        given = {"id": name, **fields}
+        vector = encode_entities(self._linker.model, self._linker.processor, [checked_row(given)])
+        if not torch.isfinite(vector).all():
+            raise DIMError(f"The model gives NaN or infinity for the entity {name!r}.")
+        self._kb.refresh()
+        new = name not in self._kb.row_of
+        if self._kb.upsert([given]):
+            if self._kb.width != vector.shape[1]:  # nothing was encoded so far
+                self._kb.set_width(vector.shape[1])
+            row = self._kb.take([self._kb.row_of[name]], CONTENT.names)
+            self._kb.write_vectors(encoded(row, vector.numpy(), self._encoder))
+            self._changed()
+        return new
+
+    def delete(self, name: str) -> bool:
+        """Takes an entity away.
+
+        Args:
+            name: Its id.
+
+        Returns:
+            Whether there was one.
+        """
+        self._kb.refresh()
+        if name not in self._kb.row_of:
+            return False
+        self._kb.delete([name])
+        self._changed()
+        return True
+
+    def _changed(self) -> None:
+        self._changes += 1
+        if self._changes % _FINISH == 0:
+            self._kb.finish()
+        self.look()
+
+
+def _data_url(content: bytes) -> str:
+    return "data:application/octet-stream;base64," + base64.b64encode(content).decode()
+
+
+__all__ = ["Entities"]

@@ -1,0 +1,123 @@
+"""`POST /link`: mentions as JSON, or as multipart with pictures, to ranked entities."""
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+
+from dim.errors import DIMError
+from dim.linking.mention import mention_row, parse_brackets
+from dim.serving.errors import ServiceError, documented
+from dim.serving.guard import LEASE
+from dim.serving.memory import Lease
+from dim.serving.schemas import MAX_MENTIONS, MAX_PICTURES, LinkRequest, LinkResponse, Mention
+from dim.serving.service import Service
+
+_JSON, _MULTIPART, _PART = "application/json", "multipart/form-data", "request"
+_REFERENCE = {"$ref": "#/components/schemas/LinkRequest"}
+_BODY = {
+    "required": True,
+    "content": {
+        _JSON: {
+            "schema": _REFERENCE,
+            "examples": {"one": {"value": {"mentions": [{"sentence": "[[Turkey]] was everywhere that autumn."}]}}},
+        },
+        _MULTIPART: {
+            "schema": {
+                "type": "object",
+                "required": [_PART],
+                "properties": {_PART: _REFERENCE},
+                "additionalProperties": {"type": "string", "format": "binary"},
+                "description": "`request` is JSON; the other parts are the pictures that it names as `upload:PART`.",
+            },
+            "encoding": {_PART: {"contentType": _JSON}},
+        },
+    },
+}
+
+
+def add_link_route(app: FastAPI, service: Service) -> None:
+    """Adds the route.
+
+    Args:
+        app: The application.
+        service: What the route works with.
+    """
+
+    @app.post(
+        "/link",
+        tags=["link"],
+        response_model=LinkResponse,
+        summary="Link mentions to entities",
+        responses=documented(400, 415, 422),
+        openapi_extra={"requestBody": _BODY},
+    )
+    async def link(request: Request) -> dict[str, Any]:
+        """Gives each mention its best entities."""
+        asked, uploads = await _read(request)
+        rows = [await _row(service, mention, place, uploads, request.scope[LEASE])
+                for place, mention in enumerate(asked.mentions)]  # fmt: skip
+        try:
+            answer = await service.queue.link(rows, asked.k, asked.why)
+        except ValueError as error:
+            raise ServiceError(422, str(error)) from error
+        results = [{name: row[name] for name in ("mention", "start", "end")} | links.to_dict()
+                   for row, links in zip(rows, answer.links, strict=True)]  # fmt: skip
+        return {"results": results, "kb_version": answer.version}
+
+
+async def _read(request: Request) -> tuple[LinkRequest, dict[str, bytes]]:
+    """What is asked, and the pictures that came along."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == _JSON:
+        return _parsed(await request.body()), {}
+    if kind != _MULTIPART:
+        raise ServiceError(415, f"Send {_JSON} or {_MULTIPART}.")
+    most = MAX_MENTIONS * MAX_PICTURES + 1
+    form = await request.form(max_files=most, max_fields=most, max_part_size=len(await request.body()))
+    parts: dict[str, bytes] = {}
+    for name, part in form.multi_items():
+        if name in parts:
+            raise ServiceError(422, f"The part {name[:80]!r} comes twice.")
+        if not isinstance(part, UploadFile) and name != _PART:
+            raise ServiceError(422, f"The part {name[:80]!r} is no file; a picture needs a file name.")
+        parts[name] = await part.read() if isinstance(part, UploadFile) else part.encode()
+    if _PART not in parts:
+        raise ServiceError(422, f"A multipart body needs the part {_PART!r}, which holds the JSON.")
+    return _parsed(parts.pop(_PART)), parts
+
+
+def _parsed(body: bytes) -> LinkRequest:
+    try:
+        return LinkRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
+
+
+async def _row(service: Service, mention: Mention, place: int, uploads: dict[str, bytes], lease: Lease) -> dict:
+    """A mention as the linker takes it."""
+    where = f"mentions.{place}"
+    try:
+        row = _marked(mention)
+    except ValueError as error:
+        raise ServiceError(422, f"{where}: {error}") from error
+    pictures = [picture for _, picture in
+                await service.pictures.read(mention.images, f"{where}.images", uploads, lease)]  # fmt: skip
+    return {**row, "image": pictures[0] if len(pictures) == 1 else pictures or None}
+
+
+def _marked(mention: Mention) -> dict:
+    if (mention.start is None) != (mention.end is None):
+        raise DIMError("Give both start and end, or neither.")
+    span = None if mention.start is None or mention.end is None else (mention.start, mention.end)
+    if mention.mention is None and span is None and len(parse_brackets(mention.sentence)[1]) > 1:
+        raise DIMError("Several mentions are marked; send each as a mention of its own.")
+    row = mention_row(mention.sentence, mention.mention, span, None, mention.expert_answer)
+    if not row["mention"].strip() or not row["sentence"].strip():
+        raise DIMError("The mention and its sentence must be more than blanks.")
+    return row
+
+
+__all__ = ["add_link_route"]

@@ -1,0 +1,112 @@
+"""Pictures of a request: data URLs, parts of a multipart body, and where it is allowed URLs of the public internet."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from dim.common.pictures import PictureError, load_picture
+from dim.corpora.fetch.download import Downloader, DownloadError, Limits
+from dim.serving.errors import ServiceError
+from dim.serving.memory import Lease
+from dim.serving.settings import Settings
+
+_AT_A_TIME = 2  # decoded before their memory is counted
+_AGENT = "dim-serve"
+_UPLOAD, _DATA = "upload:", "data:"
+
+
+class PictureReader:
+    """Reads the pictures that requests bring. No path is ever opened.
+
+    Args:
+        settings: Limits.
+        limits: How URLs are fetched; `None` does not fetch them.
+    """
+
+    def __init__(self, settings: Settings, limits: Limits | None):
+        self._settings, self._limits = settings, limits
+        self._threads = ThreadPoolExecutor(_AT_A_TIME, "pictures")
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "PictureReader":
+        """A reader that fetches URLs if the settings say so: from public addresses, one try."""
+        limits = Limits(requests_per_second=10, bytes_per_second=settings.max_body, timeout=settings.timeout / 2,
+                        max_bytes=settings.max_body, tries=1)  # fmt: skip
+        return cls(settings, limits if settings.fetch_urls else None)
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._threads.shutdown()
+
+    async def read(
+        self, sources: Sequence[str], where: str, uploads: Mapping[str, bytes], lease: Lease
+    ) -> list[tuple[bytes, Image.Image]]:
+        """Reads pictures.
+
+        Args:
+            sources: What the request says of them.
+            where: Where it does so, for messages.
+            uploads: Parts of the body by name.
+            lease: Counts their memory.
+
+        Returns:
+            Of each, the file and the picture in RGB.
+
+        Raises:
+            ServiceError: If one cannot be had or read, with the reason.
+            BusyError: If there is no memory for it.
+        """
+        loop = asyncio.get_running_loop()
+        found = []
+        for place, source in enumerate(sources):
+            name = f"{where}.{place}"
+            content = await self._content(source, name, uploads, lease)
+            try:
+                picture = await loop.run_in_executor(self._threads, self._decoded, content, name)
+            except PictureError as error:
+                raise ServiceError(422, str(error)) from error
+            lease.take(3 * picture.width * picture.height)
+            found.append((content, picture))
+        return found
+
+    async def _content(self, source: str, name: str, uploads: Mapping[str, bytes], lease: Lease) -> bytes:
+        kind = source[:8].lower()
+        if kind.startswith(_UPLOAD):
+            part = source[len(_UPLOAD) :]
+            if part not in uploads:
+                raise ServiceError(422, f"{name}: the body has no file part {part[:80]!r}.")
+            return uploads[part]
+        if kind.startswith(_DATA):
+            return await asyncio.get_running_loop().run_in_executor(self._threads, _data, source, name)
+        if kind.startswith(("http://", "https://")):
+            if self._limits is None:
+                raise ServiceError(422, f"{name}: this service fetches no URLs; send the picture itself.")
+            try:
+                async with Downloader(_AGENT, self._limits) as downloader:
+                    content, _ = await downloader.get(source)
+            except DownloadError as error:
+                raise ServiceError(422, f"{name}: the URL {error}.") from error
+            lease.take(len(content))
+            return content
+        raise ServiceError(422, f"{name}: a picture is a data URL (data:...;base64,...) or upload:NAME.")
+
+    def _decoded(self, content: bytes, name: str) -> Image.Image:
+        return load_picture({"bytes": content, "path": name}, max_pixels=self._settings.max_pixels)
+
+
+def _data(source: str, name: str) -> bytes:
+    """The content of a data URL."""
+    head, comma, content = source.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise ServiceError(422, f"{name}: a data URL must be data:...;base64,...")
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ServiceError(422, f"{name}: the data URL is no base64: {error}.") from error
+
+
+__all__ = ["PictureReader"]

@@ -1,0 +1,95 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+"""Towers of DIM: any text or vision encoder of transformers, built empty or taken from a checkpoint."""
+
+import inspect
+
+import transformers
+from torch import Tensor, nn
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from .errors_dim import DIMError
+
+# Towers that transformers has as classes, but not behind AutoModel.
+_TOWERS_BY_NAME = {"siglip_text_model": "SiglipTextModel", "siglip2_text_model": "Siglip2TextModel"}
+
+
+def tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+    """The class of transformers that a tower's config stands for."""
+    if config.model_type in _TOWERS_BY_NAME:
+        return getattr(transformers, _TOWERS_BY_NAME[config.model_type])
+    if type(config) not in MODEL_MAPPING:
+        raise DIMError(f"transformers has no encoder for the tower config of type {config.model_type!r}.")
+    return MODEL_MAPPING[type(config)]
+
+
+def build_tower(config: PreTrainedConfig, pooling: str) -> PreTrainedModel:
+    """An empty tower; without a pooler of its own where DIM does not use it, so that no weight is dead."""
+    cls = tower_class(config)
+    if pooling != "pooler" and "add_pooling_layer" in inspect.signature(cls.__init__).parameters:
+        return cls._from_config(config, add_pooling_layer=False)
+    return cls._from_config(config)
+
+
+def pool(outputs: BaseModelOutputWithPooling, pooling: str, attention_mask: Tensor | None = None) -> Tensor:
+    """One vector a row from a tower's output: (B, T, H) or (B, H, h, w) -> (B, H)."""
+    if pooling == "pooler":
+        return outputs.pooler_output.flatten(1)
+    states = outputs.last_hidden_state
+    if states.dim() == 4:  # a convolutional tower's feature map
+        states = states.flatten(2).transpose(1, 2)  # (B, H, h, w) -> (B, h * w, H)
+    if pooling == "cls":
+        return states[:, 0]
+    if attention_mask is None:
+        return states.mean(1)
+    weights = attention_mask.to(states.dtype).unsqueeze(-1)  # (B, T, 1)
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfig]:
+    """A checkpoint that holds a tower, and the config of that tower: its own, or the one of its text or vision side."""
+    config = AutoConfig.from_pretrained(name)
+    tower_config = getattr(config, side, config)
+    if tower_config is config:
+        return tower_class(config).from_pretrained(name), config
+    return AutoModel.from_pretrained(name), tower_config
+
+
+def suggest_pooling(config: PreTrainedConfig) -> str:
+    """CLIP and SigLIP were trained with their pooler; sentence encoders such as MiniLM with the mean over tokens."""
+    return "pooler" if config.model_type.startswith(("clip", "siglip")) else "mean"
+
+
+def plain(config: PreTrainedConfig) -> dict:
+    """A tower's config without traces of where it was loaded from."""
+    return {key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "architectures")}
+
+
+def copy_tower(source: PreTrainedModel, attribute: str, tower: PreTrainedModel) -> None:
+    """Copies a tower's weights; what DIM's tower was built without (an unused pooler) stays behind."""
+    weights = getattr(source, attribute, source).state_dict()
+    wanted = tower.state_dict()
+    tower.load_state_dict({name: weights[name] for name in wanted})
+
+
+def copy_projection(source: nn.Module | None, projection: nn.Linear) -> None:
+    """Copies a checkpoint's own projection into the shared space, where it has one of the same shape."""
+    if source is not None and source.weight.shape == projection.weight.shape:
+        projection.load_state_dict({"weight": source.weight})
+
+
+__all__ = [
+    "build_tower",
+    "copy_projection",
+    "copy_tower",
+    "load_source",
+    "plain",
+    "pool",
+    "suggest_pooling",
+    "tower_class",
+]

@@ -1,0 +1,201 @@
+"""What a run reads again and again, prepared once: tokenised (or encoded) texts, decoded (or encoded) pictures.
+
+A bank answers a batch of row numbers with the tensors of those rows by indexing alone: no loop over rows, no decoding
+inside an epoch.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from dim.common.pictures import PictureError, PictureSource, UnreadablePictures, load_picture
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
+
+
+class TextBank:
+    """Tokenised texts, equal ones stored once; with `encode` the text tower's pooled vectors instead.
+
+    Args:
+        ids: Token ids of each text, without padding.
+        pad_token_id: What shorter texts of a batch are filled with.
+        pad_to: Length to which every batch is padded; its longest text by default.
+    """
+
+    def __init__(self, ids: Sequence[Sequence[int]], pad_token_id: int, pad_to: int | None = None):
+        unique: dict[tuple[int, ...], int] = {}
+        self.rows = torch.tensor([unique.setdefault(tuple(row), len(unique)) for row in ids], dtype=torch.long)
+        self.lengths = torch.tensor([len(row) for row in unique], dtype=torch.long)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.flat = torch.tensor([token for row in unique for token in row], dtype=torch.long)
+        self.pad_token_id = pad_token_id
+        self.pad_to = pad_to
+        self.pooled: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def tokens(self, unique_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Padded ids and mask `(B, T)` of stored texts, by their place among the unique ones."""
+        lengths = self.lengths[unique_rows]
+        columns = torch.arange(self.pad_to or int(lengths.max()))
+        mask = columns < lengths[:, None]
+        ids = self.flat[(self.starts[unique_rows][:, None] + columns).clamp(max=len(self.flat) - 1)]
+        return ids.masked_fill(~mask, self.pad_token_id), mask.long()
+
+    def fetch(self, rows: Tensor, prefix: str) -> dict[str, Tensor]:
+        """The model's inputs for texts `rows` `(B,)`, their names beginning with `prefix`."""
+        unique_rows = self.rows[rows]
+        if self.pooled is not None:
+            return {f"{prefix}_pooled": self.pooled[unique_rows]}
+        ids, mask = self.tokens(unique_rows)
+        return {f"{prefix}_input_ids": ids, f"{prefix}_attention_mask": mask}
+
+    def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
+        """Runs the text tower once over every text, or reads what it gave the same tower and texts before.
+
+        Args:
+            model: Its text tower is used.
+            batch_size: Texts at a time, the longest first, so that batches hold texts of one length.
+            device: Where the tower is.
+            cache: Folder of the vectors, by fingerprint of tower and texts.
+        """
+        content = (self.flat, self.lengths, torch.tensor([self.pad_to or 0, self.pad_token_id]))
+        path = cache / f"texts-{_fingerprint(model, 'text', content)}.safetensors"
+        order = self.lengths.argsort(descending=True, stable=True)
+
+        def vectors(rows: Tensor) -> Tensor:
+            ids, mask = self.tokens(order[rows])
+            return model.pool_texts(ids.to(device), mask.to(device))
+
+        self.pooled = _cached(path, "encoding texts", vectors, len(order), batch_size)[order.argsort()]
+
+
+class PictureBank:
+    """Decoded pictures as 8-bit pixels at the tower's size; with `encode` the vision tower's pooled vectors instead.
+
+    Args:
+        pixels: `(P, 3, h, w)`, 8 bits, after the image processor's resizing and cropping.
+        image_processor: Gives the rescaling and normalisation that turn pixels into the tower's inputs.
+        places: Row in `pixels` of each picture that may be asked for, -1 for one that cannot be read, `(N,)`.
+    """
+
+    def __init__(self, pixels: Tensor, image_processor: object, places: Tensor):
+        self.pixels, self.places = pixels, places
+        self.factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0  # type: ignore[attr-defined]
+        normalise = image_processor.do_normalize  # type: ignore[attr-defined]
+        mean = image_processor.image_mean if normalise else [0.0] * 3  # type: ignore[attr-defined]
+        std = image_processor.image_std if normalise else [1.0] * 3  # type: ignore[attr-defined]
+        self.mean, self.std = torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+        self.pooled: Tensor | None = None
+
+    @classmethod
+    def build(cls, load: Sequence[Callable[[], PictureSource]], processor: DIMProcessor, path: Path) -> "PictureBank":
+        """Decodes pictures in threads into a memory-mapped file.
+
+        Args:
+            load: Gives each picture's source, in any form that `load_picture` takes, when called.
+            processor: Its image processor resizes and crops.
+            path: The file, made anew.
+
+        Returns:
+            The bank. Pictures that cannot be read are masked wherever they are asked for, and told in one warning.
+        """
+
+        def decode(row: int) -> np.ndarray | PictureError:
+            try:
+                image = load_picture(load[row]())
+            except PictureError as error:
+                return error
+            pixels = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")
+            return np.asarray(pixels["pixel_values"][0]).astype(np.uint8)  # (3, h, w)
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels: np.memmap | None = None
+        places, count = torch.full((len(load),), -1), 0
+        unreadable = UnreadablePictures()
+        with ThreadPoolExecutor() as pool:
+            decoded = pool.map(decode, range(len(load)))
+            for row, picture in enumerate(tqdm(decoded, total=len(load), desc="pictures", disable=not load)):
+                if isinstance(picture, PictureError):
+                    unreadable.add(picture)
+                    continue
+                if pixels is None:
+                    pixels = np.memmap(path, np.uint8, "w+", shape=(len(load), *picture.shape))
+                pixels[count] = picture
+                places[row], count = count, count + 1
+        unreadable.warn()
+        kept = torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if pixels is None else torch.from_numpy(pixels[:count])
+        return cls(kept, processor.image_processor, places)
+
+    def rows_of(self, sources: Tensor) -> Tensor:
+        """Rows in `pixels` of pictures by their place among the sources; -1 for none, or one that cannot be read."""
+        return torch.cat([self.places, torch.tensor([-1])])[sources]
+
+    def fetch(self, rows: Tensor, prefix: str, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
+        """The model's inputs for pictures `rows` of shape `(B,)` or `(E, N)`; -1 where there is none.
+
+        `change` sees the pictures that are there, `(P, 3, h, w)` in `[0, 1]`, before normalisation.
+        """
+        mask = rows >= 0
+        if self.pooled is not None:
+            pooled = self.pooled[rows.clamp(min=0)]
+            return {"image_pooled" if not prefix else f"{prefix}image_pooled": pooled, f"{prefix}pixel_mask": mask}
+        if not mask.any():
+            return {}
+        present = self.pixels[rows[mask]].float() * self.factor
+        if change is not None:
+            present = change(present)
+        pixels = torch.zeros(*rows.shape, *present.shape[1:])
+        pixels[mask] = self._normalised(present)
+        return {f"{prefix}pixel_values": pixels, f"{prefix}pixel_mask": mask}
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        return (pixels - self.mean) / self.std
+
+    def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
+        """Runs the vision tower once over every picture, or reads what it gave the same tower and pictures before."""
+        if not len(self.pixels):
+            return
+        path = cache / f"pictures-{_fingerprint(model, 'vision', (self.pixels, self.mean, self.std))}.safetensors"
+
+        def vectors(rows: Tensor) -> Tensor:
+            return model.pool_pictures(self._normalised(self.pixels[rows].float() * self.factor).to(device))
+
+        self.pooled = _cached(path, "encoding pictures", vectors, len(self.pixels), batch_size)
+
+
+def _fingerprint(model: DIMModel, side: str, content: Sequence[Tensor]) -> str:
+    """Tells apart what a tower gives: a hash of its config, its weights and what goes in."""
+    digest = hashlib.blake2b(digest_size=12)
+    config = getattr(model.config, f"{side}_config").to_dict()
+    digest.update(json.dumps([config, getattr(model.config, f"{side}_pooling")], sort_keys=True, default=str).encode())
+    for tensor in (*getattr(model, f"{side}_model").state_dict().values(), *content):
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def _cached(path: Path, what: str, vectors: Callable[[Tensor], Tensor], count: int, batch_size: int) -> Tensor:
+    """Vectors of rows 0 to `count - 1`, from the file if it is there, else computed and kept there."""
+    if path.is_file():
+        return load_file(path)["pooled"]
+    batches = tqdm(torch.arange(count).split(batch_size), desc=what, leave=False)
+    pooled = torch.cat([vectors(rows).float().cpu() for rows in batches])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file({"pooled": pooled}, temporary)
+    temporary.replace(path)
+    return pooled
+
+
+__all__ = ["PictureBank", "TextBank"]

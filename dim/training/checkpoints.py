@@ -1,0 +1,123 @@
+"""Checkpoints that are whole or not there, and the published model folder."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from dim.common.files import sync, write_json
+from dim.errors import DIMError
+
+MANIFEST = "trainer_state.json"  # written last: a checkpoint without it was cut short
+
+
+def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], state: dict, keep: int) -> Path:
+    """Writes `output_dir/checkpoint-STEP`: elsewhere, synced, manifest last, renamed; the oldest go.
+
+    Args:
+        output_dir: Folder of the run.
+        step: Number of steps done.
+        save: Writes the weights and the optimizer's state into the folder it is given.
+        state: What else the run needs to go on; JSON.
+        keep: How many checkpoints to keep.
+
+    Returns:
+        The checkpoint's folder.
+
+    Example:
+
+        >>> run = Path("run_a")
+        >>> for step in (10, 20, 30):
+        ...     path = write_checkpoint(run, step, lambda folder: None, {"step": step}, keep=2)
+        >>> path.name, [path.name for path in checkpoints(run)]
+        ('checkpoint-30', ['checkpoint-20', 'checkpoint-30'])
+    """
+    final, temporary = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}"
+    for folder in (temporary, final):
+        shutil.rmtree(folder, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save(temporary)
+    write_json(temporary / MANIFEST, state)
+    for path in temporary.rglob("*"):
+        sync(path)
+    temporary.rename(final)
+    sync(output_dir)
+    for old in checkpoints(output_dir)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def checkpoints(output_dir: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first.
+
+    Example:
+
+        >>> path = write_checkpoint(Path("run_b"), 10, lambda folder: None, {"step": 10}, keep=2)
+        >>> (Path("run_b") / "checkpoint-20").mkdir()  # cut short: it has no manifest
+        >>> [path.name for path in checkpoints(Path("run_b"))]
+        ['checkpoint-10']
+    """
+    found = [path for path in output_dir.glob("checkpoint-*") if (path / MANIFEST).is_file()]
+    return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
+    """The checkpoint to go on from.
+
+    Args:
+        output_dir: Folder of the run.
+        name: `None` for a new run, `"auto"` for the newest whole checkpoint if there is one, or a folder.
+
+    Returns:
+        Its folder, or `None` to start from the beginning.
+
+    Raises:
+        DIMError: If `name` is a folder that is no whole checkpoint.
+
+    Example:
+
+        >>> path = write_checkpoint(Path("run_c"), 10, lambda folder: None, {"step": 10}, keep=2)
+        >>> find_checkpoint(Path("run_c"), "auto").name, find_checkpoint(Path("run_c"), None)
+        ('checkpoint-10', None)
+    """
+    if name is None:
+        return None
+    if name == "auto":
+        found = checkpoints(output_dir)
+        return found[-1] if found else None
+    if not (Path(name) / MANIFEST).is_file():
+        raise DIMError(f"{name} is not a whole checkpoint: it has no {MANIFEST}.")
+    return Path(name)
+
+
+def read_state(checkpoint: Path) -> dict:
+    """What [`write_checkpoint`] was given as `state`.
+
+    Example:
+
+        >>> path = write_checkpoint(Path("run_d"), 10, lambda folder: None, {"step": 10}, keep=2)
+        >>> read_state(path)
+        {'step': 10}
+    """
+    return json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+
+
+def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
+    """Replaces the model in `output_dir`: each file is written elsewhere, synced, and renamed over the old one.
+
+    Args:
+        output_dir: Folder of the run.
+        save: Writes the model, its processor and its card into the folder it is given.
+    """
+    temporary = output_dir / ".model"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save(temporary)
+    for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # config.json last
+        sync(path)
+        path.replace(output_dir / path.name)
+    temporary.rmdir()
+    sync(output_dir)
+
+
+__all__ = ["checkpoints", "find_checkpoint", "publish", "read_state", "write_checkpoint"]

@@ -1,0 +1,87 @@
+"""Fitting the lexical prior alone, on the entities that are hard to tell apart, once the vectors stand."""
+
+import copy
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from dim.errors import DIMError
+from dim.losses_dim import n_pair_loss
+from dim.modeling_dim import DIMModel
+from dim.training.arguments import TrainArguments
+from dim.training.data import MELData
+from dim.training.mining import Miner
+
+_BATCH = 512
+
+
+class LexicalPrior:
+    """Fits a model's lexical prior, in place, on each training mention's answer against its hard negatives.
+
+    In a batch of the towers' training most negatives are easy, which teaches a prior to trust the vectors; and vectors
+    that are trained beside a prior leave names to it. Here the vectors stand still, and the prior meets what it will
+    rank. It starts anew each time, so that a run that goes on from a checkpoint fits the same.
+
+    Args:
+        model: A model with a lexical prior.
+        data: The prepared dataset.
+        miner: Finds the negatives.
+        arguments: `prior_epochs`, `prior_learning_rate` and the seed of the batches.
+
+    Raises:
+        DIMError: If the model has no lexical prior.
+    """
+
+    def __init__(self, model: DIMModel, data: MELData, miner: Miner, arguments: TrainArguments):
+        if data.names is None:
+            raise DIMError("--prior_epochs fits a lexical prior, but the model has none: --lexical_prior true.")
+        self.model, self.data, self.miner, self.arguments, self.names = model, data, miner, arguments, data.names
+        self.start = copy.deepcopy(model.lexical_prior)
+        model.lexical_prior.requires_grad_(False)  # the optimizer of the vectors, and DDP, leave it alone
+
+    def fit(self, accelerator: Accelerator) -> None:
+        """Fits it: AdamW with a linearly falling rate, on the N-pair loss; the same on every process."""
+        prior, device = copy.deepcopy(self.start).to(accelerator.device), accelerator.device
+        scores, features, there = self._examples(accelerator)
+        rate = self.arguments.prior_learning_rate or self.arguments.learning_rate
+        optimizer = torch.optim.AdamW(prior.parameters(), lr=rate, weight_decay=0.0)
+        generator = torch.Generator().manual_seed(self.arguments.seed)
+        steps = self.arguments.prior_epochs * -(-len(scores) // _BATCH)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
+        for _ in range(self.arguments.prior_epochs):
+            for part in torch.randperm(len(scores), generator=generator).split(_BATCH):
+                logits = prior(scores[part].to(device), features[part].to(device))
+                logits = logits.masked_fill(~there[part].to(device), torch.finfo(logits.dtype).min)
+                loss = n_pair_loss(logits, torch.zeros(len(part), dtype=torch.long, device=device))
+                loss.backward()
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+        for parameter in prior.parameters():  # processes may sum in another order
+            parameter.data = broadcast(parameter.data)
+        self.model.lexical_prior.load_state_dict(prior.state_dict())
+
+    def _examples(self, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores by vectors `(N, 1 + C)`, features `(N, 1 + C, F)`, and which cells count; the answer comes first."""
+        with accelerator.autocast():
+            mentions, entities = self.miner.encode(self.model)
+        train = self.data.train
+        rows = (train.gold >= 0).nonzero().flatten()
+        pairs = torch.cat([train.gold[:, None], self.miner.mine(mentions, entities)], 1)[rows]
+        there, pairs = (pairs >= 0) & ~_repeated(pairs), pairs.clamp(min=0)
+        scores = self.model.score_scale * torch.einsum("nd,ncd->nc", mentions[rows], entities[pairs])
+        names, sentences = zip(*(train.names[row] for row in rows.tolist()), strict=True)
+        return scores, self.names.pairs(names, sentences, pairs), there
+
+
+def _repeated(rows: Tensor) -> Tensor:
+    """Which cells of `(N, C)` hold what an earlier cell of their row holds."""
+    found, order = rows.sort(dim=1, stable=True)
+    same = torch.zeros_like(rows, dtype=torch.bool)
+    same[:, 1:] = found[:, 1:] == found[:, :-1]
+    return torch.zeros_like(same).scatter_(1, order, same)
+
+
+__all__ = ["LexicalPrior"]

@@ -1,0 +1,143 @@
+"""Training a reranker: a cross-encoder that learns from the mentions of which a linker is unsure."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from dim.errors import DIMError
+from dim.linking.linker import DIMLinker
+from dim.linking.reranker import entity_text, mention_text, pair_inputs
+from dim.losses_dim import n_pair_loss
+
+_SURE = 0.995  # probability of the gold by the linker, above which there is nothing to correct
+
+
+@dataclass
+class _Examples(torch.utils.data.Dataset):
+    """Mentions with the rows of their candidates `(N, C)`, the gold first."""
+
+    mentions: list[str]
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.mentions)
+
+    def __getitem__(self, place: int) -> tuple[str, Tensor]:
+        return self.mentions[place], self.rows[place]
+
+
+class _Pairs:
+    """Makes a batch of pairs of examples."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, entities: list[str]):
+        self.tokenizer, self.entities = tokenizer, entities
+
+    def __call__(self, examples: Sequence[tuple[str, Tensor]]) -> dict[str, Tensor]:
+        mentions = [mention for mention, rows in examples for _ in rows]
+        entities = [self.entities[row] for _, rows in examples for row in rows.tolist()]
+        golds = torch.zeros(len(examples), dtype=torch.long)
+        return {**pair_inputs(self.tokenizer, mentions, entities), "golds": golds}
+
+
+class _NPairTrainer(Trainer):
+    """The loss is the N-pair loss among each mention's candidates."""
+
+    def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any) -> Any:
+        golds = inputs.pop("golds")
+        outputs = model(**inputs)
+        loss = n_pair_loss(outputs.logits.float().view(len(golds), -1), golds)
+        return (loss, outputs) if return_outputs else loss
+
+
+def train_reranker(
+    linker: DIMLinker,
+    mentions: datasets.Dataset,
+    arguments: TrainingArguments,
+    tower: str | None = None,
+    examples: int = 6_000,
+    candidates: int = 6,
+    max_length: int = 96,
+) -> None:
+    """Trains a cross-encoder on the mentions that a linker is unsure of, and saves it.
+
+    Each of them stands with its gold and the other candidates that the linker ranks highest. The cross-encoder learns
+    to tell them apart by itself: one that was trained on the sum of both scores left the ranking to the linker. A run
+    that is started again goes on from its last checkpoint.
+
+    Args:
+        linker: The linker, without a reranker.
+        mentions: The split that its model was trained on.
+        arguments: As for transformers' `Trainer`; `output_dir` is where the reranker goes.
+        tower: Folder or Hub name of an encoder to start from; the text tower of the linker's model by default.
+        examples: How many mentions, at most.
+        candidates: How many entities each, the gold among them.
+        max_length: Tokens of a pair.
+
+    Raises:
+        DIMError: If the tower takes no head of sequence classification, or the linker is unsure of no mention whose
+            gold it finds.
+    """
+    set_seed(arguments.seed)
+    model, tokenizer = _start(linker, tower)
+    tokenizer.model_max_length = max_length
+    data = _examples(linker, mentions, examples, candidates, arguments.seed)
+    known = linker.kb.table(["name", "description"]).to_pylist()
+    texts = [entity_text(row["name"], row["description"]) for row in known]
+    trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_Pairs(tokenizer, texts))
+    trainer.train(resume_from_checkpoint=any(Path(arguments.output_dir).glob("checkpoint-*")))
+    trainer.save_model()
+    tokenizer.save_pretrained(arguments.output_dir)
+
+
+def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """An encoder with a new head, and its tokenizer."""
+    try:
+        if tower is not None:
+            model = AutoModelForSequenceClassification.from_pretrained(tower, num_labels=1)
+            return model, AutoTokenizer.from_pretrained(tower)
+        config = deepcopy(linker.model.config.text_config)
+        config.num_labels = 1
+        model = AutoModelForSequenceClassification.from_config(config)
+    except (OSError, ValueError) as error:
+        raise DIMError(
+            f"{tower or 'The text tower of the model'} takes no head of sequence classification; --tower names an "
+            "encoder that does, such as a BERT."
+        ) from error
+    model.base_model.load_state_dict(linker.model.text_model.state_dict(), strict=False)  # it may lack a pooler
+    return model, deepcopy(linker.processor.tokenizer)
+
+
+def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candidates: int, seed: int) -> _Examples:
+    """The mentions that are worth training on, in an order drawn by `seed`."""
+    golds = mentions["entity_id"][:]
+    gold = torch.tensor([linker.kb.row_of.get(name, -1) for name in golds])
+    parts = list(linker.rank(mentions, progress=True))
+    rows, scores = torch.cat([part.rows for part in parts]), torch.cat([part.scores for part in parts])
+    is_gold = (rows == gold[:, None]) & (rows >= 0)
+    sure = (scores.double().softmax(1) * is_gold).sum(1)
+    unsure = (is_gold.any(1) & (sure < _SURE) & (rows >= 0).sum(1).ge(candidates)).nonzero().flatten()
+    if len(unsure) == 0:
+        raise DIMError("The linker is unsure of no mention whose gold it finds; there is nothing to learn.")
+    order = torch.randperm(len(unsure), generator=torch.Generator().manual_seed(seed))
+    unsure = unsure[order[:count]]
+    gold_first = is_gold[unsure].int().argsort(dim=1, descending=True, stable=True)[:, :candidates]
+    texts = [mention_text(mentions[row]["mention"], mentions[row]["sentence"]) for row in unsure.tolist()]
+    return _Examples(texts, rows[unsure].gather(1, gold_first))
+
+
+__all__ = ["train_reranker"]

@@ -1,0 +1,149 @@
+"""One step of training: the loss over the global batch, at once or by gradient caching."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from dim.errors import DIMError
+from dim.modeling_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMModel
+from dim.training.batches import Batch
+from dim.training.distributed import gather_rows
+from dim.training.sharded import is_sharded
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass
+class _Part:
+    """Rows of a side that go through the tower together, and where the random numbers stood when they first did."""
+
+    rows: Tensor
+    inputs: Inputs
+    random: tuple[Tensor, Tensor | None]
+
+
+def check_caching(model: DIMModel, accelerator: Accelerator) -> None:
+    """Raises `DIMError` where gradient caching would not give the full batch's gradient."""
+    for name, module in model.named_modules():
+        norms = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        if norms and any(parameter.requires_grad for parameter in module.parameters()):
+            raise DIMError(
+                f"--mini_batch_size does not fit a tower with batch norm ({name}): its statistics are those of the "
+                "whole batch. Freeze it (--freeze_vision true), or leave the option out."
+            )
+    if is_sharded(accelerator):
+        raise DIMError("--mini_batch_size works with one process or DDP, not with FSDP or DeepSpeed.")
+
+
+def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batch_size: int | None) -> Tensor:
+    """Computes the loss of a batch and adds its gradients to the parameters.
+
+    Every process scores its own mentions against the entities of all, so with any number of processes the gradients
+    are those of one process on the same global batch.
+
+    Args:
+        model: The model as `accelerator.prepare` gave it.
+        batch: This process's share of a global batch.
+        accelerator: The run's accelerator.
+        mini_batch_size: Rows that go through the towers at a time (gradient caching: Gao et al., *Scaling Deep
+            Contrastive Learning Batch Size under Memory Limited Setup*, 2021). Memory follows it, not the batch, and
+            the gradient stays the same; the towers run twice. `None` does all rows at once; processes then share their
+            gradients after the last batch of the optimizer's step, which else [`reduce_gradients`] does.
+
+    Returns:
+        The loss over the global batch, detached, times the number of processes that it is a mean over.
+    """
+    targets = {name: value.to(accelerator.device) for name, value in batch.targets.items()}
+    extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
+    if mini_batch_size is None:
+        inputs = {name: value.to(accelerator.device) for name, value in batch.inputs.items()}
+        with accelerator.accumulate(model):
+            with accelerator.autocast():
+                loss = model(**inputs, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
+            accelerator.backward(loss)
+        return loss.detach()
+    return _cached(model, batch, accelerator, mini_batch_size, extra)
+
+
+def _cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int, extra: dict) -> Tensor:
+    network, device = accelerator.unwrap_model(model), accelerator.device
+    parts: dict[str, list[_Part]] = {}
+    states: dict[str, Tensor] = {}
+    for side, names in (("mention_states", MENTION_INPUTS), ("entity_states", ENTITY_INPUTS)):
+        inputs = {name: batch.inputs[name] for name in names if name in batch.inputs}
+        parts[side] = []
+        vectors: Tensor | None = None
+        for rows, rest in _split(inputs, size, batch):
+            part = _Part(rows, rest, _random_state(device))
+            parts[side].append(part)
+            with torch.no_grad(), accelerator.autocast():
+                found = _wide(getattr(network(**_to(part.inputs, device)), side))
+            if vectors is None:
+                vectors = found.new_empty(len(next(iter(inputs.values()))), found.shape[1])
+            vectors[part.rows.to(device)] = found
+        states[side] = vectors.requires_grad_()  # type: ignore[union-attr]
+
+    with accelerator.autocast():
+        loss = network(**states, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
+    accelerator.backward(loss)
+    for side, chunks in parts.items():
+        for part in chunks:
+            with torch.random.fork_rng(_devices(device)), accelerator.autocast():
+                _set_random_state(part.random, device)
+                found = getattr(network(**_to(part.inputs, device)), side)
+            gradient = states[side].grad[part.rows.to(device)]  # type: ignore[index]
+            (_wide(found) * gradient).sum().backward()
+    return loss.detach()
+
+
+def reduce_gradients(model: DIMModel, accelerator: Accelerator) -> None:
+    """Makes the gradients of gradient caching, which goes past DDP, the mean over all processes."""
+    if accelerator.num_processes > 1:
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = accelerator.reduce(gradient, "mean")
+
+
+def _split(inputs: Inputs, size: int, batch: Batch) -> Iterator[tuple[Tensor, Inputs]]:
+    """Rows by length, `size` at a time, without the padding that none of them needs."""
+    masks = [name for name in inputs if name.endswith("attention_mask")]
+    count = len(next(iter(inputs.values())))
+    lengths = torch.stack([inputs[name].sum(1) for name in masks]).sum(0) if masks else torch.zeros(count)
+    for rows in lengths.argsort(stable=True).split(size):
+        part = {name: value[rows] for name, value in inputs.items()}
+        for name in [] if batch.fixed_length else masks:
+            longest = int(part[name].sum(1).max())
+            for key in (name, name.replace("attention_mask", "input_ids")):
+                part[key] = part[key][:, :longest]
+        yield rows, part
+
+
+def _to(part: Inputs, device: torch.device) -> Inputs:
+    return {name: value.to(device) for name, value in part.items()}
+
+
+def _wide(vectors: Tensor) -> Tensor:
+    """At least float32, also from a pass in half precision."""
+    return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+
+
+def _devices(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Where the random numbers stand, so that the second pass drops what the first dropped."""
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+
+def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1], device)
+
+
+__all__ = ["backward", "check_caching", "reduce_gradients"]

@@ -1,0 +1,80 @@
+"""`dim kb ...` in this process: what it prints, what it leaves, and errors in one line."""
+
+import argparse
+import io
+import json
+
+import pytest
+
+pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
+
+from dim.cli.kb import add_commands
+from dim.kb import KnowledgeBase
+
+LINES = '{"id": "Q1", "name": "Ada"}\n{"id": "Q2", "name": "Paris", "description": "a city"}\n'
+
+
+def main(*words):
+    parser = argparse.ArgumentParser(prog="dim")
+    add_commands(parser.add_subparsers(dest="command"))
+    arguments = parser.parse_args(["kb", *map(str, words)])
+    return arguments.run(arguments)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "rows.jsonl").write_text(LINES)
+    assert main("create", tmp_path / "kb", "--from", tmp_path / "rows.jsonl") == 0
+    return tmp_path
+
+
+def test_a_whole_life(folder, tiny_dim_dir, capsys, monkeypatch):
+    kb = folder / "kb"
+    (folder / "more.csv").write_text("id,name\nQ3,Rome\nQ1,Ada Lovelace\n")
+    assert main("add", kb, "--from", folder / "more.csv", "--model", tiny_dim_dir, "--device", "cpu") == 0
+    assert "2 entities added or changed\n3 entities encoded" in capsys.readouterr().out
+    (folder / "last.csv").write_text("id,name\nQ4,Oslo\n")
+    assert main("add", kb, "--from", folder / "last.csv") == 0
+    assert f"not encoded yet: 1 (dim kb encode {kb} --model MODEL)" in capsys.readouterr().out
+    assert main("encode", kb, "--model", tiny_dim_dir, "--device", "cpu", "--dtype", "bfloat16") == 0
+    assert "1 entities encoded" in capsys.readouterr().out
+    assert main("info", kb, "--json") == 0
+    info = json.loads(capsys.readouterr().out)
+    assert (info["entities"], info["encoded"], info["vector_search"]) == (4, 4, "exact")
+    assert main("info", kb) == 0
+    assert "vector_search  exact" in capsys.readouterr().out
+    assert main("export", kb, folder / "all.parquet") == 0
+    assert main("import", folder / "copy", folder / "all.parquet") == 0
+    assert KnowledgeBase.open(folder / "copy").info()["encoded"] == 4
+    monkeypatch.setattr("sys.stdin", io.StringIO("Q3\nQ4\n"))
+    assert main("remove", kb, "Q1", "--ids", "-") == 0
+    assert KnowledgeBase.open(kb).ids == ["Q2"]
+    capsys.readouterr()
+    assert main("versions", kb, "--json") == 0
+    versions = json.loads(capsys.readouterr().out)
+    assert main("versions", kb) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(versions) + 1
+    assert main("restore", kb, versions[0]["version"]) == 0
+    assert KnowledgeBase.open(kb).ids == ["Q1", "Q2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["create", "{}/kb", "--from", "{}/rows.jsonl"], "is a knowledge base already"),
+        (["create", "{}/new", "--from", "{}/no.jsonl"], "There is no file"),
+        (["create", "{}/new", "--from", "{}/rows.jsonl", "--model", "./nothing"], "There is no model"),
+        (["add", "{}/no", "--from", "{}/rows.jsonl"], "no is no knowledge base"),
+        (["remove", "{}/kb"], "Name the entities to remove"),
+        (["remove", "{}/kb", "--ids", "{}/no"], "There is no file"),
+        (["remove", "{}/kb", "Q7"], "no entity 'Q7'"),
+        (["restore", "{}/kb", "77"], "has no version 77"),
+        (["import", "{}/new", "{}/rows.jsonl"], "is no .parquet file"),
+        (["encode", "{}/kb", "--model", "x", "--batch-size", "0"], "--batch-size must be at least 1"),
+    ],
+)
+def test_bad_input_is_told_before_anything_is_written(folder, words, message):
+    with pytest.raises(ValueError, match=message):
+        main(*(word.format(folder) for word in words))
+    assert not (folder / "new").exists()
+    assert KnowledgeBase.open(folder / "kb").ids == ["Q1", "Q2"]

@@ -1,0 +1,229 @@
+"""Parquet that `dim build` writes: what goes in comes out, what repeats is stored once."""
+
+import hashlib
+import io
+import random
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dim.common import files as writer
+from dim.common.files import sha256_of, write_text
+from dim.common.parquet import write_parquet
+from dim.common.pictures import PictureError, load_picture
+from dim.corpora.build import embed as embed_module
+from dim.corpora.build.embed import MissingPicture, PictureFile, Row, embed, with_pictures
+from dim.corpora.schema import CANDIDATES, ENTITIES, FEATURES, MENTIONS
+
+
+def mention(**columns) -> dict:
+    row = dict.fromkeys(MENTIONS, "") | {"start": -1, "end": -1, "image": None}
+    return row | columns
+
+
+def noise(size: int, seed: int) -> bytes:
+    """Bytes that no compression makes smaller."""
+    return random.Random(seed).randbytes(size)
+
+
+# ------------------------------------------------------------------------------------------------------------- Parquet
+
+
+def test_rows_come_back(tmp_path):
+    picture = {"bytes": b"\x00\xff" * 10, "path": "i1.jpg"}
+    rows = [
+        mention(id="m1", sentence="Ada met Ö'Brien.\n", mention="Ada", start=0, end=3, image=picture),
+        mention(id="m2", sentence=""),
+    ]
+    written = write_parquet(tmp_path / "a.parquet", rows, MENTIONS)
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == rows
+    assert written.rows == 2
+    assert written.size == (tmp_path / "a.parquet").stat().st_size
+    assert written.sha256 == hashlib.sha256((tmp_path / "a.parquet").read_bytes()).hexdigest()
+    assert written.num_bytes == pytest.approx(pq.read_table(tmp_path / "a.parquet").nbytes, rel=0.1)
+
+
+def test_lists_and_nulls_come_back(tmp_path):
+    pictures = [{"bytes": b"1", "path": "a"}, {"bytes": b"2", "path": "b"}]
+    rows = [
+        dict.fromkeys(ENTITIES) | {"id": "e1", "aliases": ["x", "y"], "images": pictures},
+        dict.fromkeys(ENTITIES) | {"id": "e2", "aliases": [], "images": []},
+    ]
+    write_parquet(tmp_path / "a.parquet", rows, ENTITIES)
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == rows
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=6))
+def test_any_text_comes_back(tmp_path_factory, texts):
+    path = tmp_path_factory.mktemp("texts") / "a.parquet"
+    rows = [{"mention_id": text, "entity_ids": texts, "source": "x"} for text in texts]
+    assert write_parquet(path, rows, CANDIDATES).rows == len(texts)
+    assert pq.read_table(path).to_pylist() == rows
+
+
+@pytest.mark.parametrize("config", FEATURES)
+def test_the_schema_has_no_metadata(config, tmp_path):
+    """`datasets` 3 fails on the `List` that version 5 writes there."""
+    write_parquet(tmp_path / "a.parquet", [], FEATURES[config])
+    assert pq.ParquetFile(tmp_path / "a.parquet").metadata.metadata is None
+    assert pq.read_schema(tmp_path / "a.parquet").names == list(FEATURES[config])
+
+
+def test_a_shared_picture_is_stored_once(tmp_path):
+    """1,000 pictures of 15 kB, each of two mentions: more than Parquet's dictionaries hold unless they are told to."""
+    pictures = [{"bytes": noise(15_000, seed), "path": "p.jpg"} for seed in range(1_000)]
+    rows = [mention(id=f"m{n}", image=pictures[n // 2]) for n in range(2_000)]
+    written = write_parquet(tmp_path / "a.parquet", rows, MENTIONS)
+    assert 15_000_000 < written.size < 15_200_000
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == rows
+
+
+def test_pictures_are_not_compressed_and_have_no_statistics(tmp_path):
+    picture = {"bytes": b"a" * 1000, "path": "p.jpg"}
+    write_parquet(tmp_path / "a.parquet", [mention(image=picture)], MENTIONS)
+    group = pq.ParquetFile(tmp_path / "a.parquet").metadata.row_group(0)
+    columns = {group.column(place).path_in_schema: group.column(place) for place in range(group.num_columns)}
+    assert columns["image.bytes"].compression == "UNCOMPRESSED"
+    assert columns["image.bytes"].statistics is None
+    assert columns["sentence"].compression == "ZSTD"
+
+
+def test_a_row_group_holds_a_bounded_number_of_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "ROW_GROUP_BYTES", 1_000)
+    rows = [mention(id=f"m{n}", image={"bytes": noise(400, n), "path": "p.jpg"}) for n in range(8)]
+    write_parquet(tmp_path / "a.parquet", rows, MENTIONS)
+    metadata = pq.ParquetFile(tmp_path / "a.parquet").metadata
+    assert [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)] == [3, 3, 2]
+    assert pq.read_table(tmp_path / "a.parquet").to_pylist() == rows
+
+
+def test_rows_that_fail_leave_no_file_and_keep_the_old_one(tmp_path):
+    def rows():
+        yield mention(id="m1")
+        raise KeyError("picture")
+
+    with pytest.raises(KeyError):
+        write_parquet(tmp_path / "a.parquet", rows(), MENTIONS)
+    assert not (tmp_path / "a.parquet").exists()
+    before = write_parquet(tmp_path / "a.parquet", [mention(id="old")], MENTIONS)
+    with pytest.raises(KeyError):
+        write_parquet(tmp_path / "a.parquet", rows(), MENTIONS)
+    assert sha256_of(tmp_path / "a.parquet") == before.sha256
+
+
+def test_text_is_utf8_with_plain_line_ends(tmp_path):
+    write_text(tmp_path / "a.txt", "é\nß\n")
+    assert (tmp_path / "a.txt").read_bytes() == "é\nß\n".encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+# ------------------------------------------------------------------------------------------------------------ pictures
+
+
+def picture(folder, name="p.png", size=(4, 3), colour="red", **options) -> PictureFile:
+    Image.new("RGB", size, colour).save(folder / name, **options)
+    return PictureFile("i1", name, folder / name)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "gif"])
+def test_common_formats_keep_their_bytes(suffix, tmp_path):
+    given = picture(tmp_path, f"a.{suffix}")
+    assert embed(given) == {"bytes": given.path.read_bytes(), "path": f"i1.{suffix}"}
+
+
+def test_the_suffix_is_that_of_the_content(tmp_path):
+    given = picture(tmp_path, "a.jpg", format="PNG")
+    assert embed(given)["path"] == "i1.png"
+
+
+@pytest.mark.parametrize("suffix", ["tiff", "bmp", "ppm", "avif"])
+def test_other_formats_become_png_of_the_same_pixels(suffix, tmp_path):
+    given = picture(tmp_path, f"a.{suffix}", colour=(200, 10, 60))
+    cell = embed(given)
+    assert cell["path"] == "i1.png"
+    with Image.open(io.BytesIO(cell["bytes"])) as image:
+        assert image.format == "PNG"
+        assert image.tobytes() == load_picture(given.path).tobytes()
+
+
+def test_a_picture_that_does_not_load_is_named_as_the_release_does(tmp_path):
+    given = picture(tmp_path, "a.jpg", size=(640, 640))
+    given.path.write_bytes(given.path.read_bytes()[:2000])
+    with pytest.raises(PictureError, match=r"^picture 'a.jpg': .*truncated"):
+        embed(given)
+    (tmp_path / "b.svg").write_text("<svg/>")
+    with pytest.raises(PictureError, match="picture 'x/b.svg': is an SVG"):
+        embed(PictureFile("i1", "x/b.svg", tmp_path / "b.svg"))
+    with pytest.raises(PictureError, match="picture 'c': is in none of the folders"):
+        embed(PictureFile("i1", "c", None))
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    given = picture(tmp_path)
+    monkeypatch.setattr("dim.corpora.build.embed.MAX_BYTES", 10)
+    with pytest.raises(PictureError, match=r"has \d+ bytes, more than 10"):
+        embed(given)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("a.jpg", "jpg"), ("a.png", "other"), ("a.bmp", "other")])
+def test_a_picture_of_too_many_pixels_is_refused(name, kind, tmp_path, monkeypatch):
+    given = picture(tmp_path, name, size=(40, 30))
+    monkeypatch.setitem(embed_module.MAX_PIXELS, kind, 1_199)
+    with pytest.raises(PictureError, match=r"has 40 x 30 pixels: 1 to 1199 are accepted"):
+        embed(given)
+    monkeypatch.setitem(embed_module.MAX_PIXELS, kind, 1_200)
+    assert embed(given)["path"].startswith("i1.")
+
+
+def test_rows_get_their_pictures_in_order(tmp_path):
+    colours = ["red", "green", "blue", "white"]
+    files = [picture(tmp_path, f"{n}.png", colour=colour, size=(n + 1, 9)) for n, colour in enumerate(colours)]
+    files = [PictureFile(f"i{n}", file.reference, file.path) for n, file in enumerate(files)]
+    broken = PictureFile("i9", "gone", None)
+    order = [0, 0, 1, None, 2, "broken", "broken", 3, 0]
+    rows = [
+        Row({"id": n, "image": None}, () if one is None else (broken if one == "broken" else files[one],))
+        for n, one in enumerate(order)
+    ]
+    missing: list[MissingPicture] = []
+    filled = list(with_pictures(rows, missing))
+    assert [row["id"] for row in filled] == list(range(9))
+    paths = [row["image"] and row["image"]["path"] for row in filled]
+    assert paths == ["i0.png", "i0.png", "i1.png", None, "i2.png", None, None, "i3.png", "i0.png"]
+    assert missing == [MissingPicture("i9", "gone", "is in none of the folders of pictures")]
+    assert filled[0]["image"] is filled[1]["image"], "loaded twice"
+
+
+def test_an_entity_keeps_the_pictures_that_load(tmp_path):
+    good = picture(tmp_path)
+    row = Row({"id": "e1", "images": []}, (good, PictureFile("i2", "gone", None), good))
+    (filled,) = with_pictures([row], [])
+    assert [cell["path"] for cell in filled["images"]] == ["i1.png", "i1.png"]
+
+
+def test_rows_are_loaded_only_a_few_ahead(tmp_path):
+    """Memory stays flat: the pictures of rows that nobody has asked for yet are not loaded."""
+    file = picture(tmp_path)
+    asked = []
+
+    def rows():
+        for n in range(100):
+            asked.append(n)
+            yield Row({"image": None}, (PictureFile(f"i{n}", file.reference, file.path),))
+
+    filled = with_pictures(rows(), [])
+    next(filled)
+    assert len(asked) <= 6
+    assert len(list(filled)) == 99
+
+
+def test_written_pictures_decode(tmp_path):
+    row = Row(mention(id="m1"), (picture(tmp_path, "a.jpg"),))
+    write_parquet(tmp_path / "a.parquet", with_pictures([row], []), MENTIONS)
+    rows = datasets.Dataset.from_parquet(str(tmp_path / "a.parquet"), features=MENTIONS, cache_dir=str(tmp_path))
+    assert rows[0]["image"].size == (4, 3)

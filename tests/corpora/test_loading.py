@@ -1,0 +1,83 @@
+"""Datasets read by path, and what is refused before long work starts."""
+
+import datasets
+import pytest
+
+from dim.corpora.loading import load_candidates, load_entities, load_mentions
+
+
+def write(folder, config, split, columns):
+    (folder / config).mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_dict(columns).to_parquet(str(folder / config / f"{split}.parquet"))
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: {config}\n  data_files:\n  - split: {split}\n"
+        f"    path: {config}/{split}.parquet\n---\n"
+    )
+    return str(folder)
+
+
+def test_splits_of_a_folder(tiny_mel_dir):
+    mentions = load_mentions(str(tiny_mel_dir), "validation")
+    assert len(mentions) == 12
+    assert mentions[0]["image"]["bytes"].startswith(b"\x89PNG")  # undecoded
+    assert load_entities(str(tiny_mel_dir))[0]["images"][0]["bytes"].startswith(b"\x89PNG")
+    assert load_candidates(str(tiny_mel_dir), "train")["m24-0"] == [f"e{row}" for row in range(6)]
+
+
+def test_unknown_folder():
+    with pytest.raises(ValueError, match=r"There is no dataset folder \./nowhere"):
+        load_mentions("./nowhere", "train")
+
+
+def test_unknown_name_on_the_hub():
+    with pytest.raises(ValueError, match="There is no dataset 'nobody/nothing'"):
+        load_mentions("nobody/nothing", "train")
+
+
+def test_unknown_split(tiny_mel_dir):
+    with pytest.raises(ValueError, match="cannot give the split 'holdout' of its config 'mentions'"):
+        load_mentions(str(tiny_mel_dir), "holdout")
+
+
+def test_missing_column(tmp_path):
+    folder = write(tmp_path, "mentions", "train", {"id": ["a"], "sentence": ["b"]})
+    with pytest.raises(ValueError, match="lacks the column 'mention'; it has"):
+        load_mentions(folder, "train")
+
+
+def test_column_that_holds_no_images(tmp_path):
+    columns = {"id": ["a"], "name": ["b"], "description": ["c"], "images": [["file.png"]]}
+    with pytest.raises(ValueError, match="column 'images' must hold images"):
+        load_entities(write(tmp_path, "entities", "kb", columns))
+
+
+def test_duplicate_ids(tmp_path):
+    columns = {"id": ["a", "a"], "name": ["b", "c"], "description": ["", ""], "images": [[], []]}
+    folder = tmp_path / "entities"
+    folder.mkdir(parents=True)
+    rows = datasets.Dataset.from_dict(columns).cast_column("images", datasets.List(datasets.Image()))
+    rows.to_parquet(str(folder / "kb.parquet"))
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: entities\n  data_files:\n  - split: kb\n    path: entities/kb.parquet\n---\n"
+    )
+    with pytest.raises(ValueError, match="entity id 'a' more than once"):
+        load_entities(str(tmp_path))
+
+
+def test_folder_without_data(tmp_path):
+    with pytest.raises(ValueError, match="cannot give the split|There is no dataset"):
+        load_mentions(str(tmp_path), "train")
+
+
+def test_rewritten_files_are_noticed(tmp_path):
+    """The cache of `datasets` goes by the README alone; ours must not."""
+    for text in ("first", "other"):
+        columns = {name: ["x"] for name in ("id", "sentence", "mention", "entity_id")} | {"start": [0], "end": [1]}
+        (tmp_path / "mentions").mkdir(exist_ok=True)
+        rows = datasets.Dataset.from_dict(columns | {"sentence": [text], "image": [None]})
+        rows.cast_column("image", datasets.Image()).to_parquet(str(tmp_path / "mentions" / "train.parquet"))
+        (tmp_path / "README.md").write_text(
+            "---\nconfigs:\n- config_name: mentions\n  data_files:\n  - split: train\n"
+            "    path: mentions/train.parquet\n---\n"
+        )
+        assert load_mentions(str(tmp_path), "train")["sentence"][:] == [text]

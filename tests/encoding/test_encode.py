@@ -1,0 +1,269 @@
+"""Encoding: batches by length, workers and modes change nothing, and a picture that cannot be read stops nothing."""
+
+import io
+import json
+import re
+import shutil
+import warnings
+from contextlib import contextmanager
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from dim.corpora.loading import load_mentions
+from dim.encoding.encode import encode_entities, encode_mentions
+from dim.encoding.loading import fingerprint, load_dim
+from dim.training.main import main as train
+
+ENTITIES = [
+    {"id": "a", "name": "Turkey", "description": "a country", "images": [Image.new("RGB", (20, 20), "red")]},
+    {"id": "b", "name": "turkey", "description": "a large bird kept on farms and eaten at feasts", "images": []},
+    {"id": "c", "name": "Ankara", "description": "", "images": None},
+]
+
+
+@pytest.fixture(scope="module")
+def dim(tiny_dim_dir):
+    return load_dim(tiny_dim_dir)
+
+
+def mention(sentence, word, **more):
+    start = sentence.index(word)
+    return {"sentence": sentence, "mention": word, "start": start, "end": start + len(word), **more}
+
+
+def test_batches_give_what_single_rows_give(dim):
+    model, processor = dim
+    rows = [mention("Turkey " + "x " * n, "Turkey", image=Image.new("RGB", (9 + n, 9)) if n % 2 else None)
+            for n in range(7)]  # fmt: skip
+    together = encode_mentions(model, processor, rows, batch_size=3)
+    alone = torch.cat([encode_mentions(model, processor, [row]) for row in rows])
+    torch.testing.assert_close(together, alone)
+    together = encode_entities(model, processor, ENTITIES, batch_size=2)
+    alone = torch.cat([encode_entities(model, processor, [row]) for row in ENTITIES])
+    torch.testing.assert_close(together, alone)
+
+
+def test_batches_hold_texts_of_as_many_tokens(dim, monkeypatch):
+    """By tokens, not by characters: the tiny tokenizer knows "the", and spells out the rest."""
+    model, processor = dim
+    rows = [{"name": "n", "description": text} for text in ("the " * 8, "vwxyzvwxyzvwx", "the " * 7, "vwxyzvwxyzvw")]
+    counts = [len(processor.tokenizer(row["description"]).input_ids) for row in rows]
+    assert sorted(range(4), key=lambda row: -counts[row]) == [1, 3, 0, 2]
+    assert sorted(range(4), key=lambda row: -len(rows[row]["description"])) == [0, 2, 1, 3]
+    encode, masks = model.get_entity_features, []
+    monkeypatch.setattr(
+        model, "get_entity_features", lambda **inputs: masks.append(inputs["entity_attention_mask"]) or encode(**inputs)
+    )
+    encode_entities(model, processor, rows, batch_size=2)
+    lengths = [mask.sum(1).tolist() for mask in masks]
+    assert lengths[0] > lengths[1]
+    assert min(lengths[0]) > max(lengths[1])
+
+
+def test_workers_give_the_same(dim, tiny_mel_dir):
+    rows = load_mentions(str(tiny_mel_dir), "validation")
+    torch.testing.assert_close(encode_mentions(*dim, rows, num_workers=2), encode_mentions(*dim, rows))
+
+
+def test_encoding_keeps_the_mode(dim):
+    model, processor = dim
+    model.train()
+    encode_entities(model, processor, ENTITIES)
+    assert model.training
+    model.eval()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "nothing to encode"),
+        ([{"sentence": "a"}], "KeyError|'mention'|start"),
+    ],
+)
+def test_bad_mentions_are_refused(dim, rows, message):
+    with pytest.raises((ValueError, KeyError), match=message):
+        encode_mentions(*dim, rows)
+
+
+def test_a_fingerprint_tells_encoders_apart(dim, tiny_dim_dir):
+    model, processor = dim
+    other, same = load_dim(tiny_dim_dir)
+    assert fingerprint(other, same) == fingerprint(model, processor)
+    with torch.no_grad():
+        other.mention_projection.bias.add_(1e-3)
+    assert fingerprint(other, same) != fingerprint(model, processor)
+    same.max_length -= 1
+    assert fingerprint(model, same) != fingerprint(model, processor)
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    with pytest.raises(ValueError, match="There is no model"):
+        load_dim(tmp_path / "nothing")
+
+
+# ------------------------------------------------------------------------------------ pictures that cannot be read
+
+
+def png(colour: str) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (20, 20), colour).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def broken(tmp_path) -> dict[str, dict]:
+    """Pictures as a dataset holds them, by what is wrong with them."""
+    return {
+        "damaged": {"bytes": png("red")[:60], "path": "a.png"},
+        "empty": {"bytes": b"", "path": "b.png"},
+        "missing": {"bytes": None, "path": str(tmp_path / "gone.png")},
+        "directory": {"bytes": None, "path": str(tmp_path)},
+        "URL": {"bytes": None, "path": "https://example.org/a.png"},
+    }
+
+
+@contextmanager
+def told_once(*parts: str):
+    """Exactly one warning about pictures comes, with all these parts."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    found = [str(one.message) for one in told if "left out" in str(one.message)]
+    assert len(found) == 1, found
+    assert all(part in found[0] for part in parts), found
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_mentions_with_broken_pictures_are_those_without(dim, broken, workers):
+    texts = ["Turkey " + "x " * number for number in range(len(broken) + 2)]
+    pictures = [*broken.values(), {"bytes": png("blue"), "path": None}, None]
+    rows = [mention(text, "Turkey", image=pictures[n], id=f"m{n}") for n, text in enumerate(texts)]
+    with told_once("5 pictures", *(f"1 {reason} (m{number})" for number, reason in enumerate(broken))):
+        found = encode_mentions(*dim, rows, batch_size=3, num_workers=workers)
+    without = [{**row, "image": None if n < len(broken) else row["image"]} for n, row in enumerate(rows)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(found, encode_mentions(*dim, without))
+    assert not torch.equal(found[5], encode_mentions(*dim, [{**rows[5], "image": None}])[0])
+
+
+def test_a_dataset_that_would_decode_pictures_itself(dim, broken):
+    """`datasets` raises for a picture that it cannot read; it is not asked."""
+    rows = {
+        "sentence": ["Turkey"] * 2,
+        "mention": ["Turkey"] * 2,
+        "start": [0] * 2,
+        "end": [6] * 2,
+        "image": [broken["damaged"], {"bytes": png("red"), "path": None}],
+        "images": [[broken["damaged"]], [{"bytes": png("red"), "path": None}]],
+    }
+    table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+    table = table.cast_column("images", datasets.List(datasets.Image()))
+    with pytest.raises((OSError, SyntaxError), match="."):
+        table[0]
+    with pytest.warns(UserWarning, match=re.escape("1 damaged (picture 'a.png')")):
+        found = encode_mentions(*dim, table)
+    assert not torch.equal(found[0], found[1])
+    with pytest.warns(UserWarning, match=re.escape("1 damaged (picture 'a.png')")):
+        entities = encode_entities(*dim, table.rename_columns({"mention": "name", "sentence": "description"}))
+    assert not torch.equal(entities[0], entities[1])
+
+
+def test_entities_lose_only_the_broken_ones_of_their_pictures(dim, broken):
+    good = {"bytes": png("red"), "path": None}
+    rows = [
+        {"id": "a", "name": "Turkey", "description": "a country", "images": [broken["empty"], good, broken["URL"]]},
+        {"id": "b", "name": "turkey", "description": "a bird", "images": [broken["damaged"]]},
+    ]
+    with told_once("3 pictures", "1 empty (a)", "1 URL (a)", "1 damaged (b)"):
+        found = encode_entities(*dim, rows)
+    expected = encode_entities(*dim, [{**rows[0], "images": [good]}, {**rows[1], "images": []}])
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_knowledge_base_with_broken_pictures_is_encoded(dim, tmp_path):
+    pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
+    from dim.kb import KnowledgeBase
+
+    contents = {"Q1": png("red")[:60], "Q2": b"hello", "Q3": b"<svg/>", "Q4": png("red"), "Q5": png("blue")[:60]}
+    rows = [{"id": name, "name": name, "images": [{"bytes": one, "path": None}]} for name, one in contents.items()]
+    kb = KnowledgeBase.create(tmp_path / "kb", rows)
+    with told_once("4 pictures", "2 damaged (Q1, Q5)", "1 no picture (Q2)", "1 SVG (Q3)"):
+        assert kb.encode(*dim, part_rows=2) == 5
+    plain = [{"id": name, "name": name, "images": rows[3]["images"] if name == "Q4" else []} for name in contents]
+    other = KnowledgeBase.create(tmp_path / "other", plain)
+    other.encode(*dim)
+    torch.testing.assert_close(kb.vectors(), other.vectors([other.row_of[name] for name in kb.ids]))
+    assert kb.info()["pending"] == 0
+
+
+def spoil(folder, table: str, column: str, cells: dict[int, object]) -> None:
+    """Puts other pictures into some rows of a dataset; not by `datasets`, which wants to read them."""
+    path = folder / f"{table}.parquet"
+    rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
+    for place, value in cells.items():
+        rows[place][column] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_training_goes_on_without_broken_pictures(tiny_mel_dir, tiny_dim_dir, tmp_path, broken, frozen):
+    folder = shutil.copytree(tiny_mel_dir, tmp_path / "spoilt")
+    spoil(folder, "mentions/train", "image", dict(enumerate(broken.values())))
+    spoil(folder, "mentions/validation", "image", {3: broken["damaged"]})
+    spoil(folder, "entities/kb", "images", {2: [broken["empty"]]})
+    options = ["--dataset", str(folder), "--model_name_or_path", str(tiny_dim_dir), "--max_steps", "1"]
+    options += ["--output_dir", str(tmp_path / "run"), "--report_to", "none", "--per_device_train_batch_size", "12"]
+    options += ["--freeze_vision", "true"] if frozen else []
+    with told_once("7 pictures", "2 damaged", "2 empty", "1 missing", "1 directory", "1 URL"):
+        assert train(options) == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best"]
+
+
+def test_training_goes_on_without_any_picture(tiny_mel_dir, tiny_dim_dir, tmp_path, broken):
+    from dim import DIMConfig
+    from dim.processing_dim import DIMProcessor
+    from dim.training.arguments import DataArguments
+    from dim.training.batches import entity_inputs, mention_inputs
+    from dim.training.data import MELData
+
+    folder = shutil.copytree(tiny_mel_dir, tmp_path / "spoilt")
+    for table, column, count in (("mentions/train", "image", 24), ("mentions/validation", "image", 12)):
+        spoil(folder, table, column, dict.fromkeys(range(count), broken["empty"]))
+    spoil(folder, "entities/kb", "images", {row: [broken["empty"]] for row in range(6)})
+    processor = DIMProcessor.from_pretrained(tiny_dim_dir)
+    with pytest.warns(UserWarning, match="42 pictures cannot be read"):
+        data = MELData(DataArguments(dataset=str(folder)), processor, tmp_path / "p.u8", DIMConfig())
+    rows = torch.arange(6)
+    assert "pixel_values" not in mention_inputs(data, data.train, rows, data.train.pictures[rows])
+    assert data.pictures is None
+    assert "entity_pixel_values" not in entity_inputs(data, data.entities, rows)
+
+
+def test_the_other_pictures_keep_their_places(tiny_mel_dir, tiny_dim_dir, tmp_path, broken):
+    """A bank gives each row its own picture, whichever ones before it are broken."""
+    from dim.processing_dim import DIMProcessor
+    from dim.training.banks import PictureBank
+
+    processor = DIMProcessor.from_pretrained(tiny_dim_dir)
+    colours = ["red", "green", "blue", "white"]
+    sources = [{"bytes": png(colour), "path": None} for colour in colours]
+    whole = PictureBank.build([lambda one=one: one for one in sources], processor, tmp_path / "a")
+    mixed = [broken["empty"], sources[0], broken["URL"], *sources[1:]]
+    with pytest.warns(UserWarning, match="2 pictures"):
+        spoilt = PictureBank.build([lambda one=one: one for one in mixed], processor, tmp_path / "b")
+    asked = spoilt.rows_of(torch.tensor([[1, 0], [3, -1], [5, 4], [2, 3]]))
+    found = spoilt.fetch(asked, "entity_")
+    assert found["entity_pixel_mask"].tolist() == [[True, False], [True, False], [True, True], [False, True]]
+    expected = whole.fetch(torch.tensor([0, 1, 3, 2, 1]), "")["pixel_values"]
+    torch.testing.assert_close(found["entity_pixel_values"][found["entity_pixel_mask"]], expected)
+    model = load_dim(tiny_dim_dir)[0]
+    for bank in (whole, spoilt):
+        bank.encode(model, 3, torch.device("cpu"), tmp_path / "cache")
+    pooled = spoilt.fetch(asked, "entity_")["entity_image_pooled"][found["entity_pixel_mask"]]
+    torch.testing.assert_close(pooled, whole.pooled[[0, 1, 3, 2, 1]])

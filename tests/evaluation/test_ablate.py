@@ -1,0 +1,128 @@
+"""Ablations: checked before anything is trained, each row trained once, one table."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dim import DIMModel, DIMProcessor
+from dim.cli.main import main
+from dim.evaluation.ablate import ablate, ablation_markdown, read_ablation
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def write(tmp_path, tiny_mel_dir, tiny_clip_dir):
+    def made(rows, **changes):
+        base = {"text_tower": str(tiny_clip_dir), "dataset": str(tiny_mel_dir), "max_steps": 1, "report_to": ["none"],
+                "per_device_train_batch_size": 8, "warmup_steps": 0}  # fmt: skip
+        values = {"output_dir": str(tmp_path / "runs"), "base": base, "rows": rows, "samples": 100, **changes}
+        path = tmp_path / "ablation.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return made
+
+
+ROWS = [
+    {"name": "mention only", "model": {"mention_modalities": [], "entity_pictures": False}},
+    {"name": "summed", "model": {"fusion": "sum"}},
+    {"name": "no names", "model": {"entity_template": "{description}"}},
+    {"name": "other rate", "arguments": {"learning_rate": 1.0e-3}},
+]
+
+
+def test_every_row_is_the_model_that_it_says(write, tmp_path, capsys):
+    path = write(ROWS)
+    assert main(["ablate", str(path)]) == 0
+    runs = tmp_path / "runs"
+    table = (runs / "ablation.md").read_text()
+    assert [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ")][1:] == [
+        row["name"] for row in ROWS
+    ]
+    assert table in capsys.readouterr().out
+    configs = {row["name"]: DIMModel.from_pretrained(runs / row["name"].replace(" ", "-")).config for row in ROWS}
+    assert configs["mention only"].mention_modalities == []
+    assert configs["mention only"].vision_config is None
+    assert configs["summed"].fusion == "sum"
+    assert configs["other rate"].fusion == "attention"
+    assert DIMProcessor.from_pretrained(runs / "no-names").entity_template == "{description}"
+    result = json.loads((runs / "summed" / "ablation.json").read_text())
+    assert result["metrics"]["full_kb"]["mentions"] == 11
+
+
+def test_what_is_done_is_kept_and_what_changed_is_done_again(write, tmp_path):
+    asked = []
+
+    def train(flags):
+        asked.append(flags[flags.index("--output_dir") + 1])
+        from dim.training.main import main as real
+
+        return real(flags)
+
+    rows = [{"name": "a"}, {"name": "b", "arguments": {"seed": 1}}]
+    first = ablate(read_ablation(write(rows)), train)
+    assert [Path(one).name for one in asked] == ["a", "b"]
+    assert ablate(read_ablation(write(rows)), train) == first
+    assert len(asked) == 2
+    before = (tmp_path / "runs" / "b" / "model.safetensors").read_bytes()
+    rows[1]["arguments"]["seed"] = 2
+    ablate(read_ablation(write(rows)), train)
+    assert [Path(one).name for one in asked[2:]] == ["b"]
+    assert (tmp_path / "runs" / "b" / "model.safetensors").read_bytes() != before  # not the old checkpoint's
+    again = ablate(read_ablation(write(rows, samples=200)), train)  # ranked anew, not trained anew
+    assert (len(asked), again[0]["samples"]) == (3, 200)
+    assert ablation_markdown(first).count("| a |") == 1
+
+
+def test_a_training_that_fails_is_named_and_goes_on(write, tmp_path):
+    ablation, asked = read_ablation(write([{"name": "a"}])), []
+    for code in (143, 1):
+        with pytest.raises(ValueError, match=f"the training of row 'a' ended with exit code {code}; run it again"):
+            ablate(ablation, lambda flags, code=code: asked.append(flags) or code)
+        (tmp_path / "runs" / "a" / "checkpoint-1").mkdir(exist_ok=True)
+    assert asked[0] == asked[1]
+    assert "auto" in asked[0]
+    assert (tmp_path / "runs" / "a" / "checkpoint-1").is_dir()  # what was there is gone on from
+
+
+def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
+    (tmp_path / "runs" / "b").mkdir(parents=True)
+    (tmp_path / "runs" / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="b is in the way: it is no folder of this ablation"):
+        ablate(read_ablation(write([{"name": "a"}, {"name": "b"}])), lambda flags: pytest.fail("trained"))
+
+
+@pytest.mark.parametrize(
+    "rows, changes, message",
+    [
+        ([{"name": "a", "arguments": {"lerning_rate": 1}}], {}, "row 'a': Unknown option '--lerning_rate'"),
+        ([{"name": "a", "model": {"width": 1}}], {}, "row 'a': model knows fusion, mention_modalities"),
+        ([{"name": "a"}, {"name": "A!"}], {}, "rows need different names"),
+        ([], {}, "there must be one"),
+        ([{"nme": "a"}], {}, "row 1 must have a name"),
+        ([{"name": "a"}], {"protocols": ["kb"]}, "there is no protocol 'kb'"),
+        ([{"name": "a"}], {"row": []}, "must have the keys base, rows and output_dir"),
+        ([{"name": "a", "model": {"fusion": "sum"}, "arguments": {"text_tower": None, "model_name_or_path": "x"}}], {},
+         "`model` needs text_tower"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_told_before_any_training(write, rows, changes, message, capsys):
+    assert main(["ablate", str(write(rows, **changes))]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_file_that_is_none(tmp_path, capsys):
+    assert main(["ablate", str(tmp_path / "x.yaml")]) == 2
+    assert "There is no ablation file" in capsys.readouterr().err
+    (tmp_path / "y.yaml").write_text("a: [")
+    assert main(["ablate", str(tmp_path / "y.yaml")]) == 2
+    assert "is not valid YAML" in capsys.readouterr().err
+
+
+def test_the_shipped_one_is_well_formed():
+    ablation = read_ablation(ROOT / "configs" / "ablation.yaml")
+    assert [row.name for row in ablation.rows][:4] == ["mention only", "+ sentence", "+ picture", "+ expert (DIM)"]
+    assert any("wikimel_plus" in str(row.arguments) for row in ablation.rows)

@@ -1,0 +1,108 @@
+"""Pushing to a Hub that answers: repositories, branches, pull requests, and pushes that stop halfway."""
+
+import hashlib
+
+import pytest
+from huggingface_hub import HfApi
+from loopback_hub import Fault
+
+from dim.cli.main import main
+from dim.publishing.files import Publication, RepoFile
+from dim.publishing.model import model_publication
+from dim.publishing.upload import push
+
+pytest_plugins = ("loopback_fixtures",)
+
+
+def publication(repo_type="model", replaces=("*.safetensors",), **files):
+    """A push of small files."""
+    named = {name.replace("__", ".").replace("_in_", "/"): content for name, content in files.items()}
+    return Publication(repo_type, "org/dim", tuple(RepoFile(*one) for one in named.items()), replaces)
+
+
+def requests(hub, method, part):
+    return [path for asked, path, _ in hub.log if asked == method and part in path]
+
+
+def test_everything_arrives_as_listed(hub, model_folder):
+    made = model_publication(model_folder, "org/dim")
+    address = push(made)
+    assert address.startswith(f"{hub.url}/org/dim/commit/")
+    assert hub.files("models", "org/dim") == {file.path: file.read() for file in made.files}
+    assert not hub.repos["models", "org/dim"].private
+
+
+def test_private_and_its_second_push(hub, model_folder, capsys):
+    command = ["push", "model", "org/dim", "--from", str(model_folder), "--private"]
+    assert main(command) == 0
+    repo = hub.repos["models", "org/dim"]
+    assert repo.private
+    commits = len(repo.commits)
+    assert main(command) == 0
+    assert len(repo.commits) == commits  # nothing differs: no commit
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"{hub.url}/org/dim/commit/")
+
+
+def test_a_branch_is_made(hub):
+    push(publication(a__txt=b"main"))
+    push(publication(a__txt=b"branch"), revision="next")
+    push(publication(a__txt=b"again"), revision="next")
+    assert hub.files("models", "org/dim") == {"a.txt": b"main"}
+    assert hub.files("models", "org/dim", "next") == {"a.txt": b"again"}
+
+
+def test_a_pull_request(hub, model_folder, capsys):
+    push(publication(a__txt=b"main"))
+    assert main(["push", "model", "org/dim", "--from", str(model_folder), "--create-pr"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"{hub.url}/org/dim/discussions/1"
+    assert hub.files("models", "org/dim") == {"a.txt": b"main"}
+    assert "config.json" in hub.files("models", "org/dim", "refs/pr/1")
+    assert main(["push", "model", "org/none", "--from", str(model_folder), "--create-pr"]) == 2
+    assert "There is no model org/none" in capsys.readouterr().err
+
+
+def test_old_weights_go_and_other_files_stay(hub):
+    push(publication(a__safetensors=b"1", b__safetensors=b"2", other__md=b"3"))
+    push(publication(a__safetensors=b"4"))
+    assert hub.files("models", "org/dim") == {"a.safetensors": b"4", "other.md": b"3"}
+
+
+def test_a_push_that_stopped_goes_on(hub):
+    files = publication(a__safetensors=b"first", b__safetensors=b"second", c__json=b"{}")
+    second = hashlib.sha256(b"second").hexdigest()
+    hub.faults.append(Fault(second, times=99, status=503))
+    with pytest.raises(ValueError, match=r"503 .*Run it again: what the Hub has is not sent again"):
+        push(files)
+    assert hub.files("models", "org/dim") == {}  # all or nothing
+    hub.faults.clear()
+    hub.log.clear()
+    push(files)
+    assert requests(hub, "PUT", "/_lfs/") == [f"/_lfs/{second}"]  # the first one is there already
+    assert len(hub.files("models", "org/dim")) == 3
+
+
+def test_without_a_token_or_a_hub(hub, monkeypatch, model_folder, capsys):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    command = ["push", "model", "org/dim", "--from", str(model_folder)]
+    assert main(command) == 2
+    assert "The Hub refuses (401): log in with a token that may write" in capsys.readouterr().err
+    hub.stop()
+    assert main(command) == 2
+    message = capsys.readouterr().err
+    assert "The push failed: " in message
+    assert "Connection refused" in message
+
+
+def test_nothing_is_sent_where_a_check_fails(hub, model_folder, capsys):
+    (model_folder / "README.md").write_text("---\nlicense: mit\n---\n/home/me/runs\n")
+    assert main(["push", "model", "org/dim", "--from", str(model_folder)]) == 2
+    assert "a path of this machine ('/home/me/runs')" in capsys.readouterr().err
+    assert hub.log == []
+
+
+def test_a_space_knows_what_it_runs_on(hub, request):
+    folder = request.config.rootpath / "metrics" / "mel_ranking"
+    assert main(["push", "metric", "org/mel_ranking", "--from", str(folder)]) == 0
+    assert "mel_ranking.py" in hub.files("spaces", "org/mel_ranking")
+    HfApi().create_tag("org/mel_ranking", repo_type="space", tag="v1")
+    assert hub.files("spaces", "org/mel_ranking", "v1") == hub.files("spaces", "org/mel_ranking")

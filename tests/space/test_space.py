@@ -1,0 +1,224 @@
+"""The demo page by its API, what it is made of, and what is published."""
+
+import json
+import re
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub.utils import httpx
+from packaging.requirements import Requirement
+from PIL import Image
+from space_fixtures import ENTITIES, HOSTILE, ROOT, SENTENCE, SPACE
+
+pytest_plugins = ("space_fixtures",)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+def handle(path):
+    from gradio_client import handle_file
+
+    return handle_file(str(path))
+
+
+def ids(html):
+    """Ids of the cards of the first column."""
+    return re.findall(r'data-id="([^"]+)"', html.split("</section>")[0])
+
+
+def expected(kb_folder, model, entities, picture=None):
+    """What a linker says about a knowledge base that was made of these entities."""
+    from dim.encoding.loading import load_dim
+    from dim.kb.store import KnowledgeBase
+    from dim.linking.linker import DIMLinker
+
+    kb = KnowledgeBase.create(kb_folder, entities)
+    network, processor = load_dim(model)
+    kb.encode(network, processor)
+    return DIMLinker(network, processor, kb)(SENTENCE, image=picture)
+
+
+def test_both_rankings_are_the_linkers(client, kb_folder, tiny_dim_dir, tmp_path, picture):
+    found = client.predict(SENTENCE, "", handle(picture), api_name="/link")[0]
+    columns = [re.findall(r'data-id="([^"]+)"', part) for part in found.split("<section")[1:]]
+    scores = [re.findall(r"why: score (-?[\d.]+)", part) for part in found.split("<section")[1:]]
+    wanted = [expected(tmp_path / f"kb{n}", tiny_dim_dir, ENTITIES, image) for n, image in enumerate((picture, None))]
+    assert columns == [[one.id for one in links] for links in wanted]
+    assert scores == [[f"{one.score:.1f}" for one in links] for links in wanted]
+    assert "<mark>Turkey</mark> was everywhere" in found
+    assert "<script" not in found
+    assert "onerror=&#x27;" in found
+
+
+def test_mention_in_the_second_box(client):
+    inside, _, outside = (
+        client.predict(*question, None, api_name="/link")[0]
+        for question in ((SENTENCE, ""), ("", "Turkey"), ("It ran away.", "Turkey"))
+    )
+    same = client.predict("Turkey was everywhere that autumn.", "Turkey", None, api_name="/link")[0]
+    assert same == inside
+    assert "“Turkey” does not stand in the sentence" in outside
+
+
+def test_an_edit_is_linked_at_once_and_taken_back(client, kb_folder, tiny_dim_dir, tmp_path):
+    from dim.kb.store import KnowledgeBase
+
+    first = client.predict(SENTENCE, "", None, api_name="/link")
+    texts = ("turkey", "an autumn dinner of very many people")
+    edited = client.predict("b", *texts, None, SENTENCE, "", None, api_name="/edit")
+    row = ENTITIES[1] | {"name": texts[0], "description": texts[1]}
+    links = expected(tmp_path / "kb", tiny_dim_dir, [ENTITIES[0], row, ENTITIES[2]])
+    assert ids(edited[0]) == [one.id for one in links]
+    assert re.findall(r"why: score (-?[\d.]+)", edited[0]) == [f"{one.score:.1f}" for one in links]
+    assert texts[1] in edited[0]
+    assert 'role="status"' in edited[4]
+    assert "as version" in edited[4]
+    assert client.predict("b", api_name="/entity") == texts
+    assert KnowledgeBase.open(kb_folder).rows(["b"])["description"].to_pylist() == ["a large bird"]  # a copy changed
+
+    again = client.predict(SENTENCE, "", None, api_name="/reset")
+    assert again[0] == first[0]
+    assert client.predict("b", api_name="/entity") == ("turkey", "a large bird")
+
+
+def test_a_new_entity_and_a_new_picture(client, picture):
+    client.predict(SENTENCE, "", None, api_name="/link")
+    question = (SENTENCE, "", None)
+    added = client.predict("", "Turkey", HOSTILE, handle(picture), *question, api_name="/edit")[0]
+    assert sorted(ids(added)) == ["a", "b", "c", "new-1"]
+    assert added.count("data:image/png;base64,") == 1  # its picture; the others have none
+    assert "<script" not in added
+    client.predict("", "Turkey", "another", None, *question, api_name="/edit")
+    assert client.predict("new-2", api_name="/entity") == ("Turkey", "another")
+
+
+def test_an_edit_keeps_the_other_fields(tiny_dim_dir, kb_folder, picture, monkeypatch):
+    pytest.importorskip("gradio")
+    monkeypatch.syspath_prepend(str(SPACE))
+    from playground import Playground
+
+    playground = Playground(str(tiny_dim_dir), str(kb_folder))
+    playground.save("c", "Trot", HOSTILE, None)
+    playground.save("b", "turkey", "a large bird", str(picture))
+    kb = playground.linker.kb
+    trot, bird = kb.rows(["c", "b"]).to_pylist()
+    assert (trot["name"], trot["extra"], bird["aliases"], bird["type"]) == ("Trot", '{"miles": 3}', ["gobbler"], "bird")
+    assert len(bird["images"]) == 1
+    assert kb.info()["pending"] == 0
+    playground.reset()
+    assert kb.rows(["c"])["name"].to_pylist() == ["Turkey Trot"]
+
+
+@pytest.mark.parametrize(
+    "sentence, mention, wanted",
+    [
+        ("", "", "Type a sentence"),
+        ("Turkey was everywhere.", "", "No mention is marked"),
+        ("[[]] was everywhere.", "", "double brackets"),
+        ("[[ ]] was everywhere.", "", "nothing between the brackets"),
+        ("[[Turkey]] and [[Kiwi]].", "", "2 mentions are marked"),
+        (SENTENCE, "Turkey", "marked twice"),
+        ("x" * 2001, "", "at most 2,000"),
+        ("x", "y" * 201, "at most 200"),
+        (f"{HOSTILE}", "", "No mention is marked"),
+    ],
+)
+def test_bad_texts_get_one_clear_line(client, sentence, mention, wanted):
+    told = client.predict(sentence, mention, None, api_name="/link")[0]
+    assert wanted in told
+    assert 'role="alert"' in told
+    assert "Traceback" not in told
+    assert "<script" not in told
+
+
+@pytest.mark.parametrize(
+    "name, content, wanted",
+    [("text.png", b"hello", "is no picture"), ("empty.png", b"", "is empty"), ("a.svg", b"<svg></svg>", "SVG"),
+     ("cut.png", None, "truncated"), ("large.png", "large", "pixels")],
+)  # fmt: skip
+def test_bad_pictures_get_one_clear_line(client, tmp_path, name, content, wanted):
+    path = tmp_path / name
+    if content == "large":
+        Image.new("1", (6000, 5000)).save(path)
+    elif content is None:
+        Image.effect_noise((64, 64), 50).save(path)
+        path.write_bytes(path.read_bytes()[:-900])
+    else:
+        path.write_bytes(content)
+    told = client.predict(SENTENCE, "", handle(path), api_name="/link")[0]
+    assert wanted in told
+    assert name in told
+    assert "/" not in re.sub(r"</?p|jpe?g/", "", told)  # no folder of this machine
+    client.predict(SENTENCE, "", None, api_name="/link")
+    said = client.predict("a", "Turkey", "x", handle(path), SENTENCE, "", None, api_name="/edit")
+    assert wanted in said[4]
+    assert client.predict("a", api_name="/entity") == ("Turkey", "a country")
+
+
+def test_an_entity_needs_a_name(client):
+    client.predict(SENTENCE, "", None, api_name="/link")
+    assert "name is empty" in client.predict("a", " ", "x", None, SENTENCE, "", None, api_name="/edit")[4]
+
+
+def test_an_unknown_entity_is_told(client):
+    told = client.predict("gone", "Turkey", "x", None, SENTENCE, "", None, api_name="/edit")[4]
+    assert "no entity" in told
+    assert "gone" in told
+
+
+def test_files_of_the_machine_are_not_read(client):
+    """A client may not name a file of the server as its picture."""
+    url = client.src.rstrip("/")
+    picture = {"path": str(ROOT / "LICENSE"), "meta": {"_type": "gradio.FileData"}}
+    started = httpx.post(f"{url}/gradio_api/call/link", json={"data": [SENTENCE, "", picture]})
+    told = httpx.get(f"{url}/gradio_api/call/link/{started.json()['event_id']}", timeout=60).text
+    assert "event: error" in told
+    assert "Apache License" not in told
+
+
+@pytest.mark.parametrize(
+    "arguments, wanted", [([], "Say which model"), (["--model", "nowhere", "--kb", "nothing"], "nothing")]
+)
+def test_bad_arguments(arguments, wanted, monkeypatch, capsys):
+    pytest.importorskip("gradio")
+    pytest.importorskip("lancedb")
+    monkeypatch.syspath_prepend(str(SPACE))
+    for name in ("DIM_MODEL", "DIM_KB", "DIM_REVISION"):
+        monkeypatch.delenv(name, raising=False)
+    from app import main
+
+    assert main(arguments) == 2
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert wanted in line
+
+
+# ------------------------------------------------------------------------------------------------- what is published
+
+
+def test_the_space_can_be_pushed():
+    from dim.publishing.space import space_publication
+
+    files = {one.path: one for one in space_publication(SPACE, "org/dim-demo").files}
+    assert {"app.py", "playground.py", "cards.py", "style.css", "requirements.txt"} <= files.keys()
+    assert sum(one.size for one in files.values()) < 100_000
+    examples = json.loads(files["examples/examples.json"].read())
+    pictures = {one["picture"] for one in examples} - {""}
+    assert pictures == {name for name in files if name.endswith(".png")}
+    card = files["README.md"].read().decode()
+    assert all(f"`{Path(name).name}`" in card for name in pictures)  # each with its licence
+
+
+def test_versions_of_the_space():
+    head = yaml.safe_load((SPACE / "README.md").read_text(encoding="utf-8").split("---\n")[1])
+    try:
+        assert head["sdk_version"] == metadata.version("gradio")
+    except metadata.PackageNotFoundError:
+        pytest.skip("needs gradio")
+    [line] = (SPACE / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert Requirement(line).name == "dim-mel"
