@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dim.errors import DIMError
-from dim.metrics.ranks import gold_ranks, top_k
+from dim.metrics.ranks import gold_ranks, recall_at, top_k
 
 LIMIT = 100
 """Most candidates of a mention, in the field's tables and here."""
@@ -115,8 +115,8 @@ class CandidateLists:
 
     def recall(self, gold: Tensor, k: int) -> float:
         """Share of mentions with a gold whose gold is among the first `k` candidates, 0..1 (recall@k)."""
-        place = self.place_of(gold)[gold >= 0]
-        return float(((place >= 0) & (place < k)).double().mean())
+        index = self.place_of(gold)[gold >= 0]
+        return recall_at(torch.where(index < 0, math.inf, index + 1.0), k)
 
     def forced(self, gold: Tensor, limit: int) -> "CandidateLists":
         """The first `limit` candidates, with the gold in place of the last where it is not among them."""

@@ -211,28 +211,16 @@ def mention_metrics(ranks: torch.Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict
     return {**{f"H@{k}": (ranks <= k).to(torch.float64) for k in ks}, "MRR": 1.0 / ranks}
 
 
-def hits_at(ranks: torch.Tensor, k: int) -> float:
-    """Give the share of mentions whose gold entity has rank `k` or better, 0..1 (recall@k for one gold a mention).
+def recall_at(ranks: torch.Tensor, k: int) -> float:
+    """Compute recall@k, the share of mentions whose gold entity has rank `k` or better, 0..1 (H@k for one gold each).
 
     Arguments and errors are those of [`mention_metrics`].
 
     Example:
-        >>> hits_at(torch.tensor([1.0, 1.5, 4.0, float("inf")]), k=3)
+        >>> recall_at(torch.tensor([1.0, 1.5, 4.0, float("inf")]), k=3)
         0.5
     """
     return float(mention_metrics(ranks, [k])[f"H@{k}"].mean())
-
-
-def mean_reciprocal_rank(ranks: torch.Tensor) -> float:
-    """Give the mean of ``1 / rank`` over the mentions, 0..1; a gold that is not among the candidates counts 0.
-
-    Arguments and errors are those of [`mention_metrics`].
-
-    Example:
-        >>> mean_reciprocal_rank(torch.tensor([1.0, 2.0, float("inf")]))  # (1 + 1/2 + 0) / 3
-        0.5
-    """
-    return float(mention_metrics(ranks, [])["MRR"].mean())
 
 
 def ranking_metrics(ranks: torch.Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
