@@ -17,22 +17,100 @@ from typing import TYPE_CHECKING, Any
 from .auto_classes import register_auto_classes
 
 if TYPE_CHECKING:
+    from .common.pictures import PictureError, load_picture
     from .configuration_dim import DIMConfig
+    from .corpora.loading import load_candidates, load_entities, load_mentions
+    from .encoding.encode import encode_entities, encode_mentions
+    from .encoding.loading import load_dim
+    from .errors import DIMError
+    from .evaluation.systems.name_match import NameMatch
+    from .experts.blip2 import Blip2Expert
+    from .experts.image_text import ImageTextToTextExpert
+    from .experts.openai_compatible import OpenAIExpert
+    from .kb.store import KnowledgeBase
+    from .linking.calibration import Calibration, calibrate
+    from .linking.candidates import CandidateSearch
+    from .linking.linker import DIMLinker
+    from .linking.links import LinkedEntity, Links
+    from .linking.reranker import Reranker
     from .losses_dim import n_pair_loss
+    from .metrics.evaluator import RankingEvaluator
+    from .metrics.intervals import paired_test, ranking_metrics_with_intervals
+    from .metrics.ranks import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
     from .modeling_dim import DIMModel, DIMOutput
     from .processing_dim import DIMProcessor
 
 __version__ = "0.2.0"
 
 _MODULES = {
+    "Blip2Expert": "experts.blip2",
+    "Calibration": "linking.calibration",
+    "CandidateSearch": "linking.candidates",
     "DIMConfig": "configuration_dim",
+    "DIMError": "errors",
+    "DIMLinker": "linking.linker",
     "DIMModel": "modeling_dim",
     "DIMOutput": "modeling_dim",
     "DIMProcessor": "processing_dim",
+    "ImageTextToTextExpert": "experts.image_text",
+    "KnowledgeBase": "kb.store",
+    "LinkedEntity": "linking.links",
+    "Links": "linking.links",
+    "NameMatch": "evaluation.systems.name_match",
+    "OpenAIExpert": "experts.openai_compatible",
+    "PictureError": "common.pictures",
+    "RankingEvaluator": "metrics.evaluator",
+    "Reranker": "linking.reranker",
+    "calibrate": "linking.calibration",
+    "encode_entities": "encoding.encode",
+    "encode_mentions": "encoding.encode",
+    "gold_ranks": "metrics.ranks",
+    "gold_ranks_from_embeddings": "metrics.ranks",
+    "load_candidates": "corpora.loading",
+    "load_dim": "encoding.loading",
+    "load_entities": "corpora.loading",
+    "load_mentions": "corpora.loading",
+    "load_picture": "common.pictures",
     "n_pair_loss": "losses_dim",
+    "paired_test": "metrics.intervals",
+    "ranking_metrics": "metrics.ranks",
+    "ranking_metrics_with_intervals": "metrics.intervals",
 }
 
-__all__ = ["DIMConfig", "DIMModel", "DIMOutput", "DIMProcessor", "n_pair_loss"]
+__all__ = [
+    "Blip2Expert",
+    "Calibration",
+    "CandidateSearch",
+    "DIMConfig",
+    "DIMError",
+    "DIMLinker",
+    "DIMModel",
+    "DIMOutput",
+    "DIMProcessor",
+    "ImageTextToTextExpert",
+    "KnowledgeBase",
+    "LinkedEntity",
+    "Links",
+    "NameMatch",
+    "OpenAIExpert",
+    "PictureError",
+    "RankingEvaluator",
+    "Reranker",
+    "calibrate",
+    "encode_entities",
+    "encode_mentions",
+    "gold_ranks",
+    "gold_ranks_from_embeddings",
+    "load_candidates",
+    "load_dim",
+    "load_entities",
+    "load_mentions",
+    "load_picture",
+    "n_pair_loss",
+    "paired_test",
+    "ranking_metrics",
+    "ranking_metrics_with_intervals",
+]
 
 
 def __getattr__(name: str) -> Any:

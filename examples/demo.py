@@ -17,16 +17,22 @@ import torch
 from torch import Tensor
 from towers import build
 
-from dim.corpora.loading import load_candidates, load_entities, load_mentions
-from dim.encoding.encode import column, encode_entities, encode_mentions
-from dim.encoding.loading import load_dim
-from dim.encoding.prior_features import name_features
+from dim import (
+    DIMLinker,
+    KnowledgeBase,
+    NameMatch,
+    encode_entities,
+    encode_mentions,
+    gold_ranks,
+    load_candidates,
+    load_dim,
+    load_entities,
+    load_mentions,
+    ranking_metrics_with_intervals,
+)
+from dim.encoding.mention import column
+from dim.encoding.prior_features import lexical_features
 from dim.encoding.scoring import score_blocks
-from dim.evaluation.systems.name_match import NameMatch
-from dim.kb.store import KnowledgeBase
-from dim.linking.linker import DIMLinker
-from dim.metrics.intervals import ranking_metrics_with_intervals
-from dim.metrics.ranks import gold_ranks
 from dim.training.main import main as train
 
 DATASET = "datasets/namesakes"
@@ -53,7 +59,7 @@ class System:
 
     def __init__(self, folder: Path, entities: datasets.Dataset, vectors: Tensor | None = None):
         self.model, self.processor = load_dim(folder)
-        self.names = name_features(entities)
+        self.names = lexical_features(entities)
         self.vectors = (
             encode_entities(self.model, self.processor, entities, batch_size=128) if vectors is None else vectors
         )

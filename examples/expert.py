@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from dim.common.pictures import load_picture
-from dim.linking.linker import DIMLinker
+from dim import DIMLinker, load_picture
 
 
 class MainColour:

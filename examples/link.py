@@ -3,7 +3,7 @@
 make demo && python examples/link.py
 """
 
-from dim.linking.linker import DIMLinker
+from dim import DIMLinker
 
 SENTENCE = "[[Turkey]] was everywhere that autumn."
 

@@ -5,10 +5,7 @@ python examples/measure.py
 
 import torch
 
-from dim.corpora.loading import load_entities, load_mentions
-from dim.evaluation.systems.name_match import NameMatch
-from dim.metrics.intervals import paired_test, ranking_metrics_with_intervals
-from dim.metrics.ranks import gold_ranks
+from dim import NameMatch, gold_ranks, load_entities, load_mentions, paired_test, ranking_metrics_with_intervals
 
 entities = load_entities("datasets/namesakes")
 mentions = load_mentions("datasets/namesakes", "test").select(range(300))

@@ -3,9 +3,7 @@
 make demo && python examples/nil.py
 """
 
-from dim.corpora.loading import load_mentions
-from dim.linking.calibration import calibrate
-from dim.linking.linker import DIMLinker
+from dim import DIMLinker, calibrate, load_mentions
 
 linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
 validation = load_mentions("datasets/namesakes", "validation").select(range(200))

@@ -6,9 +6,7 @@ make demo && python examples/own_kb.py
 import tempfile
 from pathlib import Path
 
-from dim.encoding.loading import load_dim
-from dim.kb import KnowledgeBase
-from dim.linking.linker import DIMLinker
+from dim import DIMLinker, KnowledgeBase, load_dim
 
 ENTITIES = [
     {"id": "k1", "name": "Python", "description": "programming language"},

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dim.common.pictures import load_picture
-from dim.linking.links import LinkedEntity
+from dim import LinkedEntity, load_picture
 
 PAGE = Path(__file__).with_name("report.html")
 PARTS = {

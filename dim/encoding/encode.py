@@ -10,6 +10,8 @@ from tqdm.auto import tqdm
 from transformers import BatchFeature
 
 from dim.common.pictures import UnreadablePictures
+from dim.encoding.batching import longest_first
+from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
@@ -95,6 +97,13 @@ def encode_mentions(
 
     Raises:
         DIMError: If there is no mention, or a row is not as it should be.
+
+    Example:
+
+        >>> from dim import load_dim
+        >>> rows = [{"mention": "Turkey", "sentence": "We flew to Turkey.", "start": 11, "end": 17}]
+        >>> encode_mentions(*load_dim("demo/model"), rows).shape[0]
+        1
     """
     lengths = _token_counts(processor, column(mentions, "sentence"))
     collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
@@ -128,6 +137,13 @@ def encode_entities(
 
     Raises:
         DIMError: If there is no entity, or a row is not as it should be.
+
+    Example:
+
+        >>> from dim import load_dim
+        >>> rows = [{"name": "Turkey", "description": "country"}, {"name": "turkey", "description": "large bird"}]
+        >>> encode_entities(*load_dim("demo/model"), rows).shape[0]
+        2
     """
     names, descriptions = column(entities, "name"), column(entities, "description")
     lengths = _token_counts(processor, [f"{name} {text or ''}" for name, text in zip(names, descriptions, strict=True)])
@@ -159,8 +175,7 @@ def _encode(
 ) -> Tensor:
     if not lengths:
         raise DIMError("There is nothing to encode.")
-    order = sorted(range(len(lengths)), key=lambda row: -lengths[row])  # the longest first: memory shows at once
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    batches = longest_first(lengths, batch_size)
     loader: DataLoader = DataLoader(rows, batch_sampler=batches, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
     training = model.training
     model.eval()
@@ -169,7 +184,7 @@ def _encode(
     for places, (batch, missing) in zip(batches, _bar(loader, len(batches), progress), strict=True):
         found.update(missing)
         part = encode(**batch.to(model.device)).float().cpu()
-        vectors = part.new_empty(len(order), part.shape[1]) if vectors is None else vectors
+        vectors = part.new_empty(len(lengths), part.shape[1]) if vectors is None else vectors
         vectors[places] = part
     model.train(training)
     if vectors is None:
@@ -198,14 +213,4 @@ def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
     return table
 
 
-def column(rows: Sequence[dict], name: str) -> Sequence[str]:
-    """A field of every row, without reading a picture; raises `DIMError` if a row of a list lacks it."""
-    if isinstance(rows, list):
-        missing = next((place for place, row in enumerate(rows) if name not in row), None)
-        if missing is not None:
-            raise DIMError(f"Row {missing} has no {name!r}.")
-        return [row[name] for row in rows]
-    return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded
-
-
-__all__ = ["column", "encode_entities", "encode_mentions", "mention_batch"]
+__all__ = ["encode_entities", "encode_mentions", "mention_batch"]

@@ -21,10 +21,16 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
         model: Folder or Hub name.
 
     Returns:
-        Both.
+        The model, in float32 and evaluation mode, and its processor.
 
     Raises:
         DIMError: If there is no such model.
+
+    Example:
+
+        >>> model, processor = load_dim("demo/model")
+        >>> type(model).__name__, type(processor).__name__
+        ('DIMModel', 'DIMProcessor')
     """
     try:
         return DIMModel.from_pretrained(model, dtype=torch.float32).eval(), DIMProcessor.from_pretrained(model)
