@@ -1,14 +1,20 @@
-"""The model card that is written with the weights."""
+"""The model card of a trained model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from dim.common.cards import card_text
 
+_METADATA = {
+    "library_name": "transformers",
+    "license": "apache-2.0",
+    "tags": ["entity-linking", "multimodal", "dim"],
+}
 _TEXT = """
 # DIM, multimodal entity linking
 
-A mention in a sentence, with a picture, goes to the entity of a knowledge base that it names. Trained by
-`train.py` of dim-mel on `{dataset}`.
+Links a mention in a sentence, with a picture, to an entity of a knowledge base. Trained by `train.py` of dim-mel on
+`{dataset}`.
 
 ```python
 from transformers import AutoModel, AutoProcessor
@@ -21,20 +27,16 @@ processor = AutoProcessor.from_pretrained("path/to/this/folder", trust_remote_co
 
 Validation split, every mention ranked against the whole knowledge base; a tie counts half.
 
-| {names} |
-|{rule}|
-| {values} |
+{results}
 
 ## Training
 
-| argument | value |
-|---|---|
 {arguments}
 
 ## Limits
 
-The numbers above choose the checkpoint, so they flatter it; report the test split. A mention is always given an
-entity: this version has no threshold for mentions that have none in the knowledge base.
+The checkpoint was chosen by the results above, so they are optimistic: report the test split. The model gives every
+mention an entity: it has no threshold for mentions whose entity is not in the knowledge base.
 """
 
 
@@ -42,28 +44,39 @@ def model_card(metrics: dict, arguments: dict) -> str:
     """Writes the card of a trained model.
 
     Args:
-        metrics: Metrics of the validation split, in percent; `step` and `epoch` among them.
-        arguments: The arguments of the run. Folders of the machine are named by their last part alone.
+        metrics: Metrics of the validation split, in percent, with `step` and `epoch`.
+        arguments: The arguments of the run. Paths are shortened to their last part.
 
     Returns:
-        The text of `README.md`, with its YAML head.
+        The text of `README.md`, with its YAML metadata.
+
+    Example:
+
+        >>> card = model_card({"step": 40, "H@1": 61.5}, {"dataset": "data/wikimel", "seed": 0})
+        >>> print(*[line for line in card.splitlines() if line.startswith("|")], sep="\\n")
+        | step | H@1 |
+        | --- | --- |
+        | 40 | 61.50 |
+        | argument | value |
+        | --- | --- |
+        | `dataset` | wikimel |
+        | `seed` | 0 |
     """
     names = [name for name in metrics if name.startswith(("H@", "MRR"))]
     plain = {name: Path(value).name if isinstance(value, str) and "/" in value else value
              for name, value in arguments.items()}  # fmt: skip
-    data = ModelCardData(
-        library_name="transformers",
-        license="apache-2.0",
-        tags=["entity-linking", "multimodal", "dim"],
-    )
     text = _TEXT.format(
         dataset=plain.get("dataset"),
-        names=" | ".join(["step", *names]),
-        rule="---|" * (len(names) + 1),
-        values=" | ".join([str(metrics["step"]), *(f"{metrics[name]:.2f}" for name in names)]),
-        arguments="\n".join(f"| `{name}` | {value} |" for name, value in plain.items()),
+        results=_table(["step", *names], [[metrics["step"], *(f"{metrics[name]:.2f}" for name in names)]]),
+        arguments=_table(["argument", "value"], [[f"`{name}`", value] for name, value in plain.items()]),
     )
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n{text}"))
+    return card_text(_METADATA, text)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; a bar in a cell is escaped, since it would begin another cell."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 __all__ = ["model_card"]
