@@ -1,24 +1,24 @@
-"""Checkpoints that are whole or not there, and the published model folder."""
+"""Checkpoints, which are complete or absent, and the published model folder."""
 
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from dim.common.files import sync, write_json
+from dim.common.files import atomic_file, finish_folder, write_json
 from dim.errors import DIMError
 
-MANIFEST = "trainer_state.json"  # written last: a checkpoint without it was cut short
+MANIFEST = "trainer_state.json"  # written last: a checkpoint without it is incomplete
 
 
 def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], state: dict, keep: int) -> Path:
-    """Writes `output_dir/checkpoint-STEP`: elsewhere, synced, manifest last, renamed; the oldest go.
+    """Writes `output_dir/checkpoint-STEP` under a temporary name, renames it, and deletes the oldest checkpoints.
 
     Args:
         output_dir: Folder of the run.
         step: Number of steps done.
         save: Writes the weights and the optimizer's state into the folder it is given.
-        state: What else the run needs to go on; JSON.
+        state: What else the run needs to resume; JSON.
         keep: How many checkpoints to keep.
 
     Returns:
@@ -38,22 +38,19 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
     temporary.mkdir(parents=True)
     save(temporary)
     write_json(temporary / MANIFEST, state)
-    for path in temporary.rglob("*"):
-        sync(path)
-    temporary.rename(final)
-    sync(output_dir)
+    finish_folder(temporary, final)
     for old in checkpoints(output_dir)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
 def checkpoints(output_dir: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first.
+    """Lists the complete checkpoints of a run, oldest first.
 
     Example:
 
         >>> path = write_checkpoint(Path("run_b"), 10, lambda folder: None, {"step": 10}, keep=2)
-        >>> (Path("run_b") / "checkpoint-20").mkdir()  # cut short: it has no manifest
+        >>> (Path("run_b") / "checkpoint-20").mkdir()  # incomplete: it has no manifest
         >>> [path.name for path in checkpoints(Path("run_b"))]
         ['checkpoint-10']
     """
@@ -62,17 +59,17 @@ def checkpoints(output_dir: Path) -> list[Path]:
 
 
 def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
-    """The checkpoint to go on from.
+    """Finds the checkpoint to resume from.
 
     Args:
         output_dir: Folder of the run.
-        name: `None` for a new run, `"auto"` for the newest whole checkpoint if there is one, or a folder.
+        name: `None` for a new run, `"auto"` for the newest complete checkpoint if there is one, or a folder.
 
     Returns:
         Its folder, or `None` to start from the beginning.
 
     Raises:
-        DIMError: If `name` is a folder that is no whole checkpoint.
+        DIMError: If `name` is a folder without a complete checkpoint.
 
     Example:
 
@@ -86,12 +83,12 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
         found = checkpoints(output_dir)
         return found[-1] if found else None
     if not (Path(name) / MANIFEST).is_file():
-        raise DIMError(f"{name} is not a whole checkpoint: it has no {MANIFEST}.")
+        raise DIMError(f"{name} is not a complete checkpoint: it has no {MANIFEST}.")
     return Path(name)
 
 
 def read_state(checkpoint: Path) -> dict:
-    """What [`write_checkpoint`] was given as `state`.
+    """Reads the `state` that [`write_checkpoint`] wrote.
 
     Example:
 
@@ -103,7 +100,7 @@ def read_state(checkpoint: Path) -> dict:
 
 
 def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
-    """Replaces the model in `output_dir`: each file is written elsewhere, synced, and renamed over the old one.
+    """Replaces the model in `output_dir`, each file at once.
 
     Args:
         output_dir: Folder of the run.
@@ -114,10 +111,9 @@ def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
     temporary.mkdir(parents=True)
     save(temporary)
     for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # config.json last
-        sync(path)
-        path.replace(output_dir / path.name)
+        with atomic_file(output_dir / path.name) as part:
+            path.replace(part)
     temporary.rmdir()
-    sync(output_dir)
 
 
 __all__ = ["checkpoints", "find_checkpoint", "publish", "read_state", "write_checkpoint"]

@@ -1,6 +1,8 @@
-"""A picture of how a run went."""
+"""Learning curves of a run, as a picture."""
 
 from pathlib import Path
+
+from dim.common.files import atomic_file
 
 
 def write_curves(path: Path, history: list[dict], metric: str) -> None:
@@ -8,8 +10,8 @@ def write_curves(path: Path, history: list[dict], metric: str) -> None:
 
     Args:
         path: The PNG to write.
-        history: One row for each ranking of the validation split.
-        metric: The metric that chooses the checkpoint; its best value is marked.
+        history: One row for each evaluation on the validation split.
+        metric: The metric that selects the checkpoint; its best value is marked.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -31,9 +33,8 @@ def write_curves(path: Path, history: list[dict], metric: str) -> None:
     right.legend(fontsize="small")
     for axes in (left, right):
         axes.grid(alpha=0.3)
-    temporary = path.with_name(f".{path.name}")
-    figure.savefig(temporary, dpi=120, format="png")
-    temporary.replace(path)
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
 
 
 __all__ = ["write_curves"]

@@ -1,4 +1,4 @@
-"""A run that is told to stop: by SIGTERM, as schedulers of clusters do before they kill."""
+"""Stopping a run by SIGTERM, which cluster schedulers send before they kill a job."""
 
 import signal
 
@@ -7,11 +7,11 @@ from accelerate import Accelerator
 
 
 class StoppedError(RuntimeError):
-    """The run was told to stop (SIGTERM) and has written a checkpoint."""
+    """Raised when a run stops after SIGTERM; its checkpoint is written."""
 
 
 class StopSignal:
-    """Whether some process was told to stop; all of them learn it after the same step."""
+    """Records SIGTERM. All processes stop after the same step, whichever of them received it."""
 
     def __init__(self, accelerator: Accelerator):
         self.accelerator, self.received = accelerator, False
@@ -21,7 +21,7 @@ class StopSignal:
         self.received = True
 
     def asked(self) -> bool:
-        """Asks all processes; cheap beside a step."""
+        """Returns whether any process has received SIGTERM; all processes must call it together."""
         flag = torch.tensor(float(self.received), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 

@@ -1,4 +1,4 @@
-"""What a run needs to go on where it stopped, in a checkpoint and back."""
+"""The state of a run, saved in a checkpoint and loaded to resume it."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ _NEGATIVES = "negatives.safetensors"
 
 @dataclass
 class RunState:
-    """How far a run has come: what a checkpoint holds beside tensors."""
+    """The progress of a run: what a checkpoint holds beside tensors."""
 
     step: int = 0
     best: float = -1.0
@@ -24,13 +24,13 @@ class RunState:
 
 
 def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, negatives: Tensor, keep: int) -> None:
-    """Writes a checkpoint; each process holds a random state of its own, and with sharded weights a part of them.
+    """Writes a checkpoint. Every process saves its own random state and, where weights are sharded, its shard.
 
     Args:
         accelerator: The run's accelerator, which holds the model, the optimizer and the scheduler.
         output_dir: Folder of the run.
-        state: How far it has come.
-        negatives: The hard negatives in use `(M, C)`.
+        state: Its progress.
+        negatives: The current hard negatives `(M, C)`.
         keep: How many checkpoints to keep.
     """
     shared = output_dir / f".checkpoint-{state.step}-all"
@@ -44,7 +44,7 @@ def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, nega
 
 
 def load_state(accelerator: Accelerator, checkpoint: Path) -> tuple[RunState, Tensor]:
-    """Reads what [`save_state`] wrote, into the accelerator's objects; returns the run's state and its negatives."""
+    """Loads what [`save_state`] wrote into the accelerator's objects; returns the run's state and its negatives."""
     accelerator.load_state(str(checkpoint))
     return RunState(**read_state(checkpoint)), load_file(checkpoint / _NEGATIVES)["negatives"]
 

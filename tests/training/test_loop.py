@@ -234,7 +234,7 @@ class TestCheckpoints:
 
     def test_nothing_to_resume(self, tmp_path):
         assert find_checkpoint(tmp_path, "auto") is None
-        with pytest.raises(ValueError, match="is not a whole checkpoint"):
+        with pytest.raises(ValueError, match="is not a complete checkpoint"):
             find_checkpoint(tmp_path, str(tmp_path))
 
 
@@ -268,9 +268,9 @@ class TestRankValidation:
         [found] = rank_validation(model, data, 5)
         rows = (side.gold >= 0).nonzero().flatten()
         mentions, entities = encode_side(model, data, side, rows, 5), encode_knowledge_base(model, data, 5)
-        names, sentences = zip(*(side.names[row] for row in rows.tolist()), strict=True)
+        names = [side.names[row] for row in rows.tolist()]
         with torch.no_grad():
-            scores = model.score(mentions, entities, data.names(names, sentences))
+            scores = model.score(mentions, entities, data.names(names))
         hits = {"H@1": [], "candidates H@1": []}
         for row, gold, own in zip(scores, side.gold[rows], lists[rows], strict=True):
             hits["H@1"].append(float(row.argmax() == gold))
