@@ -1,4 +1,4 @@
-"""Training with sharded weights (FSDP, DeepSpeed): what trains, and how a whole model is had from it."""
+"""Training with sharded weights (FSDP, DeepSpeed): the model to shard, and its weights gathered into a whole model."""
 
 import copy
 from typing import Any
@@ -16,26 +16,26 @@ _TEXTS = {"": ("mention_input_ids", "mention_pooled"), "entity_": ("entity_input
 
 
 def is_sharded(accelerator: Accelerator) -> bool:
-    """Whether each process holds a part of the weights, not all of them.
+    """Whether each process holds a shard of the weights, not all of them.
 
     Raises:
-        DIMError: For the first version of FSDP, which shards no model of which a part stands still.
+        DIMError: For version 1 of FSDP, which cannot shard a model with frozen parameters.
     """
     if accelerator.distributed_type == DistributedType.FSDP and not accelerator.is_fsdp2:
-        raise DIMError("FSDP is to be of version 2: set fsdp_version: 2 in the configuration of accelerate.")
+        raise DIMError("Only FSDP 2 is supported: set fsdp_version: 2 in the configuration of accelerate.")
     return accelerator.distributed_type in (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 def configure_deepspeed(accelerator: Accelerator, batch_size: int, accumulation: int, max_grad_norm: float) -> None:
-    """Tells DeepSpeed, where it is in use, what the run's own arguments say, and to clip, which it does itself.
+    """Gives DeepSpeed, where it is in use, the run's batch size, accumulation and gradient clipping.
 
-    Models that are loaded afterwards are whole on every process: with ZeRO-3, transformers would shard them at once.
+    Models loaded afterwards are whole on every process; otherwise transformers would shard them at once with ZeRO-3.
 
     Args:
         accelerator: The run's accelerator.
-        batch_size: Mentions of one process.
-        accumulation: Batches of a step.
-        max_grad_norm: Length to which gradients are clipped.
+        batch_size: Mentions in a batch of one process.
+        accumulation: Batches in a step.
+        max_grad_norm: Norm to which gradients are clipped.
     """
     if accelerator.distributed_type == DistributedType.DEEPSPEED:
         config = {
@@ -47,13 +47,19 @@ def configure_deepspeed(accelerator: Accelerator, batch_size: int, accumulation:
         unset_hf_deepspeed_config()
 
 
-class _EveryPart(DIMModel):
-    """A DIM that runs its vision side at every step of training, also for a batch without a picture.
+class _AlwaysVisionModel(DIMModel):
+    """A DIM that runs its vision tower at every training step, even for a batch without pictures.
 
-    Processes that shard a model must run the same layers. What a black picture gives is multiplied by 0.
+    Processes that shard a model must run the same layers. The vector of a black picture is then added, multiplied by 0.
     """
 
-    picture: Tensor  # (1, 3, h, w), black
+    def __init__(self, model: DIMModel, picture_shape: torch.Size):
+        with torch.device("meta"):  # its modules are replaced by copies of the model's
+            super().__init__(model.config)
+        for name, module in copy.deepcopy(model).named_children():
+            setattr(self, name, module)
+        self.train(model.training)
+        self.picture = torch.zeros(1, *picture_shape)
 
     def _encode_pictures(self, inputs: Any, side: str) -> Any:
         vectors, mask, outputs = super()._encode_pictures(inputs, side)
@@ -64,7 +70,7 @@ class _EveryPart(DIMModel):
             blank = {"image_pooled": pooled.new_zeros(1, tower_width(self.config.vision_config))}
         else:
             blank = {"pixel_values": self.picture.to(self.device)}
-        self.vision_model.eval()  # its running statistics stay as they are
+        self.vision_model.eval()  # so that its running statistics do not change
         nothing = 0.0 * super()._encode_pictures(blank, "")[0].sum()  # type: ignore[union-attr]
         self.vision_model.train()
         if vectors is None:
@@ -79,24 +85,20 @@ def sharded_copy(model: DIMModel, picture_shape: torch.Size | None) -> DIMModel:
 
     Args:
         model: The model.
-        picture_shape: Shape of the pictures that it is trained on, `(3, h, w)`; `None` if there is none.
+        picture_shape: Shape of the training pictures, `(3, h, w)`; `None` if there are none.
 
     Returns:
         The copy.
     """
-    copied = copy.deepcopy(model)
-    if picture_shape is not None:
-        copied.__class__ = _EveryPart
-        copied.picture = torch.zeros(1, *picture_shape)
-    return copied
+    return copy.deepcopy(model) if picture_shape is None else _AlwaysVisionModel(model, picture_shape)
 
 
 def gather_weights(prepared: nn.Module, model: nn.Module, accelerator: Accelerator) -> None:
-    """Copies the weights of a sharded model into a whole one, on every process, in the optimizer's precision.
+    """Copies the weights of a sharded model into a whole one on every process, in the optimizer's precision.
 
     Args:
-        prepared: What `accelerator.prepare` made of the model that trains.
-        model: The whole one. Where nothing is sharded it *is* what trains, and stays.
+        prepared: The model being trained, as returned by `accelerator.prepare`.
+        model: The whole model. Where nothing is sharded, it is itself being trained, and nothing is copied.
         accelerator: The run's accelerator.
     """
     if not is_sharded(accelerator):
