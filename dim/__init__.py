@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .corpora.loading import load_candidates, load_entities, load_mentions
     from .encoding.encode import encode_entities, encode_mentions
     from .encoding.loading import load_dim
+    from .encoding.mention import Mention
     from .errors import DIMError
     from .evaluation.systems.name_match import NameMatch
     from .experts.blip2 import Blip2Expert
@@ -56,6 +57,7 @@ _MODULES = {
     "KnowledgeBase": "kb.store",
     "LinkedEntity": "linking.links",
     "Links": "linking.links",
+    "Mention": "encoding.mention",
     "NameMatch": "evaluation.systems.name_match",
     "OpenAIExpert": "experts.openai_compatible",
     "PictureError": "common.pictures",
@@ -91,6 +93,7 @@ __all__ = [
     "KnowledgeBase",
     "LinkedEntity",
     "Links",
+    "Mention",
     "NameMatch",
     "OpenAIExpert",
     "PictureError",
