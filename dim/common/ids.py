@@ -1,6 +1,6 @@
-"""Ids as row indices."""
+"""Ids and labels as indices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from dim.errors import DIMError
 
@@ -28,13 +28,14 @@ def index_of(ids: Sequence[str]) -> dict[str, int]:
     return index
 
 
-def gold_indices(mentions: Sequence[str], golds: Sequence[str], index: Mapping[str, int]) -> list[int]:
+def gold_indices(mentions: Sequence[str], golds: Sequence[str], index: Mapping[str, int], source: str) -> list[int]:
     """Looks up the row index of each mention's entity.
 
     Args:
         mentions: Ids of `M` mentions, for the error.
         golds: Ids of their entities; empty for NIL.
         index: Row index of each entity id, from [`index_of`].
+        source: Where the mentions come from, for the error.
 
     Returns:
         `M` indices; -1 for NIL.
@@ -43,13 +44,30 @@ def gold_indices(mentions: Sequence[str], golds: Sequence[str], index: Mapping[s
         DIMError: If an entity is not in the index.
 
     Example:
-        >>> gold_indices(["m1", "m2"], ["e2", ""], index_of(["e7", "e2"]))
+        >>> gold_indices(["m1", "m2"], ["e2", ""], index_of(["e7", "e2"]), "data/cities, train")
         [1, -1]
     """
     for name, gold in zip(mentions, golds, strict=True):
         if gold and gold not in index:
-            raise DIMError(f"The entity {gold!r} of mention {name!r} is not in the entities.")
+            raise DIMError(f"{source}: the entity {gold!r} of mention {name!r} is not in the entities.")
     return [index[gold] if gold else -1 for gold in golds]
 
 
-__all__ = ["gold_indices", "index_of"]
+def group_indices(labels: Iterable[Hashable]) -> list[int]:
+    """Numbers labels in the order of their first appearance.
+
+    Args:
+        labels: Any hashable labels, such as the surface forms of mentions.
+
+    Returns:
+        One number for each label; equal labels have equal numbers.
+
+    Example:
+        >>> group_indices(["Rome", "Paris", "Rome"])
+        [0, 1, 0]
+    """
+    numbers: dict[Hashable, int] = {}
+    return [numbers.setdefault(label, len(numbers)) for label in labels]
+
+
+__all__ = ["gold_indices", "group_indices", "index_of"]
