@@ -1,4 +1,4 @@
-"""One thread that owns the linker, and the queue before it, where mentions of all clients become batches."""
+"""Batching: one thread runs the linker, on mentions that all clients put into one queue."""
 
 import asyncio
 from collections import deque
@@ -18,12 +18,12 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the linker found for one request.
+class LinkAnswer:
+    """Links of one request.
 
     Args:
-        links: Of each mention.
-        version: The version of the knowledge base that was asked.
+        links: Links of each mention.
+        version: Version of the knowledge base that they come from.
     """
 
     links: list[Links]
@@ -31,13 +31,13 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Question:
+class _LinkJob:
     """Mentions of one request."""
 
     rows: list[dict]
     k: int
     why: bool
-    future: "asyncio.Future[Answer]"
+    future: "asyncio.Future[LinkAnswer]"
 
     @property
     def size(self) -> int:
@@ -45,8 +45,8 @@ class _Question:
 
 
 @dataclass(frozen=True, eq=False)
-class _Task(Generic[T]):
-    """Something else to be done with the knowledge base, alone and in its turn."""
+class _CallJob(Generic[T]):
+    """Function that runs in the linker's thread, outside of any batch."""
 
     function: Callable[[], T]
     future: "asyncio.Future[T]"
@@ -54,15 +54,15 @@ class _Task(Generic[T]):
 
 
 class LinkQueue:
-    """Lets one thread link for everybody, in the order in which questions came.
+    """Queue of requests for one linker, in order of arrival.
 
-    Questions that wait are linked together, up to `max_batch` mentions; a batch that is not full waits `max_wait`
-    seconds for more. Whoever is cancelled before the thread came to it costs nothing.
+    Waiting mentions are linked in batches of up to `max_batch`; a batch that is not full waits `max_wait` seconds for
+    more. A request that is cancelled before its batch starts is removed.
 
     Args:
-        linker: The linker; nobody else may use it.
+        linker: The linker; do not use it elsewhere.
         settings: Limits.
-        linked: Told the number of mentions of each batch that was linked, in the linker's thread.
+        linked: Called after each batch with its number of mentions, in the linker's thread.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class LinkQueue:
         linked: Callable[[int], None] = lambda size: None,
     ):
         self._linker, self._settings, self._linked = linker, settings, linked
-        self._waiting: deque[_Question | _Task] = deque()
+        self._waiting: deque[_LinkJob | _CallJob] = deque()
         self._size = 0
         self._thread = ThreadPoolExecutor(1, "linker")
         self._arrived, self._full = asyncio.Event(), asyncio.Event()
@@ -80,11 +80,11 @@ class LinkQueue:
         self._runner: asyncio.Task | None = None
 
     def start(self) -> None:
-        """Starts to work; within the event loop."""
+        """Starts the queue in the running event loop."""
         self._runner = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Ends when everything that waits is done."""
+        """Finishes all waiting jobs and stops."""
         self._closing = True
         self._arrived.set()
         if self._runner is not None:
@@ -92,47 +92,47 @@ class LinkQueue:
         self._thread.shutdown()
 
     @property
-    def works(self) -> bool:
-        """Whether questions are answered."""
+    def running(self) -> bool:
+        """Whether the queue has been started and has not stopped."""
         return self._runner is not None and not self._runner.done()
 
     @property
     def size(self) -> int:
-        """Mentions, and changes of the knowledge base, that wait."""
+        """Number of waiting mentions and changes of the knowledge base."""
         return self._size
 
-    async def link(self, rows: Sequence[dict], k: int, why: bool = False) -> Answer:
+    async def link(self, rows: Sequence[dict], k: int, why: bool = False) -> LinkAnswer:
         """Links mentions.
 
         Args:
-            rows: Mentions as `DIMLinker.link` takes them, at least one.
-            k: How many entities each.
-            why: Whether to explain each.
+            rows: Mentions for `DIMLinker.link`, at least one.
+            k: Number of entities for each mention.
+            why: Whether to explain the scores.
 
         Returns:
-            The answer.
+            The links of each mention.
 
         Raises:
             BusyError: If the queue is full.
-            DIMError: If the linker does not take a mention.
+            DIMError: If the linker rejects a mention.
         """
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        return await self._put(_Question(list(rows), k, why, future))
+        future: asyncio.Future[LinkAnswer] = asyncio.get_running_loop().create_future()
+        return await self._put(_LinkJob(list(rows), k, why, future))
 
     async def call(self, function: Callable[[], T]) -> T:
-        """Runs something else in the linker's thread, after what waits and before what comes later.
+        """Runs a function in the linker's thread, after the jobs before it.
 
         Args:
-            function: What to run.
+            function: The function.
 
         Returns:
-            What it returns.
+            Its result.
 
         Raises:
             BusyError: If the queue is full.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        return await self._put(_Task(function, future))
+        return await self._put(_CallJob(function, future))
 
     async def _put(self, job: Any) -> Any:
         if self._waiting and self._size + job.size > self._settings.max_queue:
@@ -145,7 +145,7 @@ class LinkQueue:
         try:
             return await job.future
         except asyncio.CancelledError:
-            with suppress(ValueError):  # it may have begun
+            with suppress(ValueError):  # it may have started
                 self._waiting.remove(job)
                 self._size -= job.size
             raise
@@ -176,12 +176,12 @@ class LinkQueue:
                     job.future.set_result(result)
 
     def _take(self) -> list[Any]:
-        """The next batch of questions, or the next task alone; those nobody waits for any more are dropped."""
+        """Takes the next batch, or the next call alone; cancelled jobs are dropped."""
         jobs: list[Any] = []
         size = 0
         while self._waiting:
             job = self._waiting[0]
-            alone = isinstance(job, _Task) or size + job.size > self._settings.max_batch
+            alone = isinstance(job, _CallJob) or size + job.size > self._settings.max_batch
             if not job.future.done() and jobs and alone:
                 break
             self._waiting.popleft()
@@ -190,13 +190,13 @@ class LinkQueue:
                 continue
             jobs.append(job)
             size += job.size
-            if isinstance(job, _Task):
+            if isinstance(job, _CallJob):
                 break
         return jobs
 
     def _work(self, jobs: list[Any]) -> list[Any]:
-        """Runs in the thread: a result or an exception for each job."""
-        if isinstance(jobs[0], _Task):
+        """Runs jobs in the linker's thread; returns a result or an exception for each."""
+        if isinstance(jobs[0], _CallJob):
             return [_caught(jobs[0].function)]
         together = _caught(lambda: self._link(jobs))
         if not isinstance(together, Exception):
@@ -205,7 +205,7 @@ class LinkQueue:
             return [together]
         return [result for job in jobs for result in self._work([job])]
 
-    def _link(self, jobs: list[_Question]) -> list[Answer]:
+    def _link(self, jobs: list[_LinkJob]) -> list[LinkAnswer]:
         rows = [row for job in jobs for row in job.rows]
         found = iter(self._linker.link(rows, max(job.k for job in jobs), batch_size=self._settings.max_batch))
         answers = []
@@ -213,22 +213,22 @@ class LinkQueue:
             links = [_cut(next(found), job.k) for _ in job.rows]
             if job.why:
                 links = [explain(self._linker, row, one) for row, one in zip(job.rows, links, strict=True)]
-            answers.append(Answer(links, self._linker.kb.version))
+            answers.append(LinkAnswer(links, self._linker.kb.version))
         self._linked(len(rows))
         return answers
 
 
 def _cut(links: Links, k: int) -> Links:
-    """The first `k`; confidences and NIL are those of all candidates and stay."""
+    """The first `k` links; confidences and NIL stay those of all candidates."""
     return Links(links[:k], links.nil, links.is_nil)
 
 
 def _caught(function: Callable[[], Any]) -> Any:
-    """What a function returns or raises."""
+    """Returns the result of a function, or the exception that it raises."""
     try:
         return function()
     except Exception as error:
         return error
 
 
-__all__ = ["Answer", "LinkQueue"]
+__all__ = ["LinkAnswer", "LinkQueue"]

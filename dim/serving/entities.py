@@ -1,4 +1,4 @@
-"""Entities that clients read and change: runs in the linker's thread."""
+"""Reads and changes of single entities; all of it runs in the linker's thread."""
 
 import base64
 import json
@@ -13,11 +13,11 @@ from dim.kb.encode import encoded
 from dim.kb.rows import CONTENT, FIELDS, checked_row
 from dim.linking.linker import DIMLinker
 
-_FINISH = 256  # changes after which the small files that each leaves are joined
+_FINISH = 256  # changes between two compactions of the small files that they leave
 
 
 class Entities:
-    """The knowledge base of a linker, entity by entity.
+    """Access to the knowledge base of a linker by entity id.
 
     Args:
         linker: The linker.
@@ -27,35 +27,35 @@ class Entities:
         self._linker, self._kb = linker, linker.kb
         self._encoder = fingerprint(linker.model, linker.processor)
         self._changes = 0
-        self.count = len(linker.kb)  # as of the last answer or change
+        self.count = len(linker.kb)  # at the last answer or change
         self.version = linker.kb.version
 
-    def look(self) -> None:
-        """Notes version and number of entities, for those who do not run in this thread."""
+    def observe(self) -> None:
+        """Updates `version` and `count`, which other threads read."""
         if self._kb.version != self.version:
             self.version, self.count = self._kb.version, len(self._kb)
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """An entity.
+        """Reads an entity.
 
         Args:
             name: Its id.
 
         Returns:
-            `id`, `entity` (its other fields) and `updated_at`; `None` if there is none.
+            `id`, `entity` (its other fields) and `updated_at`; `None` if there is no such entity.
         """
         self._kb.refresh()
-        self.look()
-        number = self._kb.row_of.get(name)
-        if number is None:
+        self.observe()
+        index = self._kb.row_of.get(name)
+        if index is None:
             return None
-        [row] = self._kb.take([number], [*FIELDS, "updated_at"]).to_pylist()
+        [row] = self._kb.take([index], [*FIELDS, "updated_at"]).to_pylist()
         row["images"] = [_data_url(image["bytes"]) for image in row["images"]]
         row["extra"] = None if row["extra"] is None else json.loads(row["extra"])
         return {"id": row.pop("id"), "updated_at": row.pop("updated_at"), "entity": row}
 
     def put(self, name: str, fields: dict[str, Any]) -> bool:
-        """Adds or replaces an entity, with its vector; the next question sees it.
+        """Adds or replaces an entity with its vector; the next request sees it.
 
         Args:
             name: Its id.
@@ -65,7 +65,7 @@ class Entities:
             Whether it is new.
 
         Raises:
-            DIMError: If a field is not as it should be, or the model's vector is not finite; nothing is changed.
+            DIMError: If a field is invalid, or the model's vector is not finite; nothing is changed.
         """
         given = {"id": name, **fields}
         vector = encode_entities(self._linker.model, self._linker.processor, [checked_row(given)])
@@ -74,7 +74,7 @@ class Entities:
         self._kb.refresh()
         new = name not in self._kb.row_of
         if self._kb.upsert([given]):
-            if self._kb.width != vector.shape[1]:  # nothing was encoded so far
+            if self._kb.width != vector.shape[1]:  # no entity is encoded yet
                 self._kb.set_width(vector.shape[1])
             row = self._kb.take([self._kb.row_of[name]], CONTENT.names)
             self._kb.write_vectors(encoded(row, vector.numpy(), self._encoder))
@@ -82,13 +82,13 @@ class Entities:
         return new
 
     def delete(self, name: str) -> bool:
-        """Takes an entity away.
+        """Deletes an entity.
 
         Args:
             name: Its id.
 
         Returns:
-            Whether there was one.
+            Whether it existed.
         """
         self._kb.refresh()
         if name not in self._kb.row_of:
@@ -101,7 +101,7 @@ class Entities:
         self._changes += 1
         if self._changes % _FINISH == 0:
             self._kb.finish()
-        self.look()
+        self.observe()
 
 
 def _data_url(content: bytes) -> str:

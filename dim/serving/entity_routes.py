@@ -1,4 +1,4 @@
-"""`/entities/{id}`: the knowledge base read and changed, entity by entity."""
+"""Routes of `/entities/{id}`: read, add, replace and delete an entity."""
 
 import secrets
 from enum import Enum
@@ -22,7 +22,7 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
 
     Args:
         app: The application.
-        service: What the routes work with.
+        service: State of the service.
     """
     writers = [Depends(_bearer(service.settings.token))] if service.settings.token is not None else []
     refusals = (401,) if writers else ()
@@ -31,7 +31,7 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
                 responses=documented(404, 422))  # fmt: skip
     async def get(entity_id: _Id) -> dict[str, Any]:
         """Reads an entity."""
-        return _there(await service.queue.call(partial(service.entities.get, entity_id)), entity_id)
+        return _found(await service.queue.call(partial(service.entities.get, entity_id)), entity_id)
 
     @app.put(
         "/entities/{entity_id:path}",
@@ -42,12 +42,12 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
         dependencies=writers,
     )
     async def put(entity_id: _Id, entity: GivenEntity, request: Request, response: Response) -> dict[str, Any]:
-        """Adds an entity, or replaces it as a whole; it is encoded, and the next question sees it."""
+        """Adds or replaces an entity and encodes it; the next request sees it."""
         pictures = await service.pictures.read(entity.images, "images", {}, request.scope[LEASE])
         fields = {**entity.model_dump(), "images": [{"bytes": content} for content, _ in pictures]}
 
         def change() -> tuple[bool, dict[str, Any] | None]:
-            """Runs in the thread of the linker."""
+            """Runs in the linker's thread."""
             return service.entities.put(entity_id, fields), service.entities.get(entity_id)
 
         try:
@@ -55,31 +55,31 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
         except ValueError as error:
             raise ServiceError(422, str(error)) from error
         response.status_code = 201 if new else 200
-        return _there(found, entity_id)
+        return _found(found, entity_id)
 
-    @app.delete("/entities/{entity_id:path}", tags=_TAGS, status_code=204, summary="Take an entity away",
+    @app.delete("/entities/{entity_id:path}", tags=_TAGS, status_code=204, summary="Delete an entity",
                    responses=documented(404, 422, *refusals), dependencies=writers)  # fmt: skip
     async def delete(entity_id: _Id) -> None:
-        """Takes an entity away."""
+        """Deletes an entity."""
         if not await service.queue.call(partial(service.entities.delete, entity_id)):
-            _there(None, entity_id)
+            _found(None, entity_id)
 
 
-def _there(found: dict[str, Any] | None, name: str) -> dict[str, Any]:
-    if found is None:
+def _found(entity: dict[str, Any] | None, name: str) -> dict[str, Any]:
+    if entity is None:
         raise ServiceError(404, f"There is no entity {name!r}.")
-    return found
+    return entity
 
 
 def _bearer(token: str) -> Any:
-    """Lets only those pass who know the token."""
-    scheme = HTTPBearer(auto_error=False, description="The token that the service was started with.")
+    """Returns a dependency that checks the bearer token."""
+    scheme = HTTPBearer(auto_error=False, description="Token of the service.")
 
     def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(scheme)]) -> None:
-        """Compares the tokens."""
-        told = "" if given is None else given.credentials
-        if not secrets.compare_digest(told.encode(), token.encode()):  # in a time that tells nothing of the token
-            raise ServiceError(401, "This needs the service's bearer token.", {"WWW-Authenticate": "Bearer"})
+        """Compares the tokens in constant time."""
+        sent = "" if given is None else given.credentials
+        if not secrets.compare_digest(sent.encode(), token.encode()):
+            raise ServiceError(401, "This needs the bearer token of the service.", {"WWW-Authenticate": "Bearer"})
 
     return check
 

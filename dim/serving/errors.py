@@ -1,4 +1,4 @@
-"""Errors as a client sees them: `{"error": {"code": ..., "message": ...}}`, and never a stack trace."""
+"""Errors of the HTTP API: `{"error": {"code": ..., "message": ...}}`, never a stack trace."""
 
 from http import HTTPStatus
 
@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-_SHOWN = 3  # faults of a request that its error tells
+_SHOWN = 3  # validation errors in one message
 _CODES = {
     400: "bad_request",
     404: "not_found",
@@ -21,31 +21,32 @@ _CODES = {
     422: "invalid",
     429: "busy",
     401: "unauthorized",
+    499: "closed",
     500: "internal",
     504: "timeout",
 }
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: a code for programs, and a sentence for people."""
+    """Details of an error: a code for programs, and a sentence for people."""
 
     code: str
     message: str
 
 
 class ErrorBody(BaseModel):
-    """The body of every error."""
+    """Body of every error response."""
 
     error: ErrorDetail
 
 
 class ServiceError(Exception):
-    """An error that the client is told.
+    """Error that becomes a response.
 
     Args:
-        status: HTTP status, one of those that have a code.
-        message: What, where, and what to do, in one line.
-        headers: Further headers.
+        status: HTTP status.
+        message: One line: what, where, and what to do.
+        headers: Additional headers.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None):
@@ -53,15 +54,15 @@ class ServiceError(Exception):
         self.status, self.message, self.headers = status, message, headers
 
     def response(self) -> JSONResponse:
-        """The error as the client gets it."""
+        """Returns the HTTP response."""
         return _response(self.status, self.message, self.headers)
 
 
 class BusyError(ServiceError):
-    """More work than the service takes at a time.
+    """Refusal of a request while the service is at a limit.
 
     Args:
-        what: What there is too much of.
+        what: The limit, as a sentence without its full stop.
     """
 
     def __init__(self, what: str):
@@ -69,67 +70,60 @@ class BusyError(ServiceError):
 
 
 def documented(*statuses: int) -> dict[int | str, dict]:
-    """The errors of a route, for its OpenAPI description.
+    """Returns the error responses of a route, for the OpenAPI document.
 
     Args:
-        *statuses: HTTP statuses beside those that every route has.
+        *statuses: HTTP statuses in addition to those of every route.
 
     Returns:
-        What FastAPI's `responses` takes.
+        Value for `responses` of FastAPI.
     """
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
             for status in (*statuses, 408, 413, 421, 429, 500, 504)}  # fmt: skip
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Makes every error of an application one of ours.
+    """Gives every error of an application the same body.
 
     Args:
         app: The application.
     """
 
     @app.exception_handler(ServiceError)
-    async def ours(_request: Request, error: ServiceError) -> JSONResponse:
-        """Tells one of ours."""
+    async def of_service(_request: Request, error: ServiceError) -> JSONResponse:
+        """Handles errors of the service."""
         return error.response()
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
-        """Tells one of Starlette."""
+        """Handles errors of Starlette."""
         if error.status_code == 404:
-            return _response(404, "There is nothing at this path; /docs lists what there is.")
+            return _response(404, "There is nothing at this path; see /docs for the routes.")
         if error.status_code == 405:
             allowed = ", ".join(_methods(app, request))
-            return _response(405, f"This path takes {allowed}.", {"Allow": allowed})
+            return _response(405, f"This path accepts {allowed}.", {"Allow": allowed})
         return _response(error.status_code, str(error.detail), dict(error.headers or {}))
 
     @app.exception_handler(RequestValidationError)
     async def of_validation(_request: Request, error: RequestValidationError) -> JSONResponse:
-        """Tells what pydantic found."""
-        return _response(422, told(list(error.errors())))
+        """Handles validation errors of pydantic."""
+        return _response(422, _summary(list(error.errors())))
 
     @app.exception_handler(Exception)
-    async def unforeseen(_request: Request, _error: Exception) -> JSONResponse:
-        """Tells nothing of the inside."""
-        return _response(500, "Something went wrong in the service; its log says what.")
+    async def of_bugs(_request: Request, _error: Exception) -> JSONResponse:
+        """Handles bugs, without details of the code."""
+        return _response(500, "Internal error; see the log of the service.")
 
 
-def told(faults: list[dict]) -> str:
-    """What pydantic found, in one line.
-
-    Args:
-        faults: Its `errors()`.
-
-    Returns:
-        Place and fault of the first few.
-    """
-    lines = [".".join(str(part) for part in fault["loc"]) + ": " + fault["msg"] for fault in faults[:_SHOWN]]
-    more = len(faults) - _SHOWN
+def _summary(errors: list[dict]) -> str:
+    """Field and message of the first few errors of pydantic, in one line."""
+    lines = [".".join(str(part) for part in error["loc"]) + ": " + error["msg"] for error in errors[:_SHOWN]]
+    more = len(errors) - _SHOWN
     return " ".join("; ".join(lines).split()) + (f"; and {more} more" if more > 0 else "")
 
 
 def _methods(app: FastAPI, request: Request) -> list[str]:
-    """The methods that a path takes; several routes may share it."""
+    """Returns the methods of a path, which several routes may share."""
     routes = [route for route in app.routes if route.matches(request.scope)[0] is Match.PARTIAL]
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
@@ -139,4 +133,4 @@ def _response(status: int, message: str, headers: dict[str, str] | None = None) 
     return JSONResponse(ErrorBody(error=detail).model_dump(), status, headers)
 
 
-__all__ = ["BusyError", "ErrorBody", "ErrorDetail", "ServiceError", "add_handlers", "documented", "told"]
+__all__ = ["BusyError", "ErrorBody", "ErrorDetail", "ServiceError", "add_handlers", "documented"]

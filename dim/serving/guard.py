@@ -1,4 +1,4 @@
-"""What a request meets before the application: its host, the size and speed of its body, the time for its answer."""
+"""Checks of a request before it reaches the application: host, size and speed of the body, time for the response."""
 
 import asyncio
 import re
@@ -9,54 +9,48 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dim.serving.errors import ServiceError
-from dim.serving.memory import Budget, Lease
+from dim.serving.memory import Lease, MemoryBudget
 from dim.serving.settings import Settings
 
-LEASE = "dim.lease"  # where a request's scope keeps its share of the memory
-_LINGER = 1.0  # seconds for which the rest of a refused body is read, so that the client sees the answer
+LEASE = "dim.lease"  # key of the request's `Lease` in its ASGI scope
+_LINGER = 1.0  # seconds of reading the rest of a refused body, so that the client sees the response
 _HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
 _HEADERS = [(b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store")]
 
 
-class _GoneError(Exception):
-    """The client is gone."""
-
-
 class Guard:
-    """Reads a request's body, within limits, before anything is done with it, and cancels work nobody waits for.
+    """ASGI middleware that reads the body within limits, and cancels the work for late or closed requests.
 
     Args:
-        app: What answers.
+        app: The application.
         settings: Limits.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings):
-        self._app, self._settings, self._budget = app, settings, Budget(settings.max_memory)
+        self._app, self._settings, self._budget = app, settings, MemoryBudget(settings.max_memory)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
+        """Handles a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
+        response = _Response(send)
         with self._budget.lease() as lease:
             try:
                 self._check(scope)
                 body = await self._body(receive, lease)
             except ServiceError as error:
-                await self._refuse(error, scope, receive, answer)
-                return
-            except _GoneError:
+                await self._refuse(error, scope, receive, response)
                 return
             scope[LEASE] = lease
-            await self._answer(scope, body, receive, answer)
+            await self._respond(scope, body, receive, response)
 
     def _check(self, scope: Scope) -> None:
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1").lower()
         found = _HOST.fullmatch(host)
         if self._settings.allowed_hosts and (found is None or found[1] not in self._settings.allowed_hosts):
-            raise ServiceError(421, "The service is not known by this host name; see --allowed-host of dim serve.")
+            raise ServiceError(421, "The service does not have this host name; see --allowed-host of dim serve.")
         if int(headers.get(b"content-length", b"0")) > self._settings.max_body:
             raise self._too_large()
 
@@ -67,15 +61,15 @@ class Guard:
         try:
             return await asyncio.wait_for(self._read(receive, lease), self._settings.timeout)
         except asyncio.TimeoutError as error:
-            what = f"The body did not arrive within {self._settings.timeout:g} s."
-            raise ServiceError(408, what, {"Connection": "close"}) from error
+            message = f"The body did not arrive within {self._settings.timeout:g} s."
+            raise ServiceError(408, message, {"Connection": "close"}) from error
 
     async def _read(self, receive: Receive, lease: Lease) -> bytes:
         body, more = bytearray(), True
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _GoneError
+                raise _closed()
             chunk, more = message.get("body", b""), message.get("more_body", False)
             if len(body) + len(chunk) > self._settings.max_body:
                 raise self._too_large()
@@ -83,57 +77,63 @@ class Guard:
             body += chunk
         return bytes(body)
 
-    async def _refuse(self, error: ServiceError, scope: Scope, receive: Receive, answer: "_Answer") -> None:
-        """Answers before the body was read; closing at once would cost a client that still writes the answer."""
+    async def _refuse(self, error: ServiceError, scope: Scope, receive: Receive, response: "_Response") -> None:
+        """Sends an error before the body is read, and keeps the connection open so that a writing client sees it."""
         last: list[Message] = []
 
         async def keep_last(message: Message) -> None:
-            """Leaves the answer open."""
+            """Leaves the response open."""
             if message["type"] == "http.response.body":
                 last.append({"type": "http.response.body", "body": b""})
                 message = {**message, "more_body": True}
-            await answer(message)
+            await response(message)
 
         await error.response()(scope, receive, keep_last)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(_drain(receive), _LINGER)
-        await answer(last[0])
+        await response(last[0])
 
-    async def _answer(self, scope: Scope, body: bytes, receive: Receive, answer: "_Answer") -> None:
-        """Lets the application answer, in time, and while the client is there."""
-        gone = asyncio.ensure_future(receive())  # once the body is read, this ends when the client is gone
+    async def _respond(self, scope: Scope, body: bytes, receive: Receive, response: "_Response") -> None:
+        """Runs the application until it responds, the time is over, or the client closes the connection."""
+        closed = asyncio.ensure_future(receive())  # after the body, the next message is the disconnect
         request: Message = {"type": "http.request", "body": body, "more_body": False}
         waiting = [request]
 
         async def replay() -> Message:
-            """Gives the body once more."""
-            return waiting.pop() if waiting else await asyncio.shield(gone)
+            """Returns the body, and then the disconnect."""
+            return waiting.pop() if waiting else await asyncio.shield(closed)
 
-        work = asyncio.ensure_future(self._app(scope, replay, answer))
+        work = asyncio.ensure_future(self._app(scope, replay, response))
         try:
-            await asyncio.wait({work, gone}, timeout=self._settings.timeout, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, closed}, timeout=self._settings.timeout, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 await work
-            elif not gone.done() and not answer.begun:
-                await _cancelled(work)
-                what = f"The answer took more than {self._settings.timeout:g} s; what had begun may still be done."
-                await ServiceError(504, what).response()(scope, replay, answer)
+            elif not response.started:
+                await _cancel(work)
+                late = f"The response took more than {self._settings.timeout:g} s; started work may still be done."
+                error = _closed() if closed.done() else ServiceError(504, late)
+                await error.response()(scope, replay, response)
         finally:
-            await _cancelled(work)
-            gone.cancel()
+            await _cancel(work)
+            closed.cancel()
 
 
-class _Answer:
-    """Sends an answer, with the headers that all have, and knows whether it has begun."""
+class _Response:
+    """Sends a response with the headers of all responses, and records whether it has started."""
 
     def __init__(self, send: Send):
-        self._send, self.begun = send, False
+        self._send, self.started = send, False
 
     async def __call__(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            self.begun = True
+            self.started = True
             message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
         await self._send(message)
+
+
+def _closed() -> ServiceError:
+    """The error for a closed connection; only the metrics see it."""
+    return ServiceError(499, "The client closed the connection.")
 
 
 async def _drain(receive: Receive) -> None:
@@ -141,7 +141,7 @@ async def _drain(receive: Receive) -> None:
         pass
 
 
-async def _cancelled(work: "asyncio.Future[None]") -> None:
+async def _cancel(work: "asyncio.Future[None]") -> None:
     """Cancels work and waits for its end."""
     if not work.done():
         work.cancel()

@@ -1,4 +1,4 @@
-"""`POST /link`: mentions as JSON, or as multipart with pictures, to ranked entities."""
+"""Route `POST /link`: links mentions, sent as JSON or as multipart with pictures."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ _BODY = {
                 "required": [_PART],
                 "properties": {_PART: _REFERENCE},
                 "additionalProperties": {"type": "string", "format": "binary"},
-                "description": "`request` is JSON; the other parts are the pictures that it names as `upload:PART`.",
+                "description": "`request` is JSON; the other parts are pictures, which it refers to as `upload:PART`.",
             },
             "encoding": {_PART: {"contentType": _JSON}},
         },
@@ -43,7 +43,7 @@ def add_link_route(app: FastAPI, service: Service) -> None:
 
     Args:
         app: The application.
-        service: What the route works with.
+        service: State of the service.
     """
 
     @app.post(
@@ -55,13 +55,13 @@ def add_link_route(app: FastAPI, service: Service) -> None:
         openapi_extra={"requestBody": _BODY},
     )
     async def link(request: Request) -> dict[str, Any]:
-        """Gives each mention its best entities."""
+        """Links mentions to entities."""
         asked, uploads = await _read(request)
-        rows = [await _row(service, mention, place, uploads, request.scope[LEASE])
-                for place, mention in enumerate(asked.mentions)]  # fmt: skip
+        rows = [await _row(service, mention, index, uploads, request.scope[LEASE])
+                for index, mention in enumerate(asked.mentions)]  # fmt: skip
         try:
             answer = await service.queue.link(rows, asked.k, asked.why)
-        except ValueError as error:
+        except DIMError as error:
             raise ServiceError(422, str(error)) from error
         results = [{name: row[name] for name in ("mention", "start", "end")} | links.to_dict()
                    for row, links in zip(rows, answer.links, strict=True)]  # fmt: skip
@@ -69,7 +69,7 @@ def add_link_route(app: FastAPI, service: Service) -> None:
 
 
 async def _read(request: Request) -> tuple[LinkRequest, dict[str, bytes]]:
-    """What is asked, and the pictures that came along."""
+    """Parses the body; returns the request and the uploaded pictures."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == _JSON:
         return _parsed(await request.body()), {}
@@ -80,12 +80,12 @@ async def _read(request: Request) -> tuple[LinkRequest, dict[str, bytes]]:
     parts: dict[str, bytes] = {}
     for name, part in form.multi_items():
         if name in parts:
-            raise ServiceError(422, f"The part {name[:80]!r} comes twice.")
+            raise ServiceError(422, f"The part {name[:80]!r} is sent twice.")
         if not isinstance(part, UploadFile) and name != _PART:
-            raise ServiceError(422, f"The part {name[:80]!r} is no file; a picture needs a file name.")
+            raise ServiceError(422, f"The part {name[:80]!r} is not a file; a picture needs a file name.")
         parts[name] = await part.read() if isinstance(part, UploadFile) else part.encode()
     if _PART not in parts:
-        raise ServiceError(422, f"A multipart body needs the part {_PART!r}, which holds the JSON.")
+        raise ServiceError(422, f"A multipart body needs the part {_PART!r} with the JSON.")
     return _parsed(parts.pop(_PART)), parts
 
 
@@ -96,12 +96,12 @@ def _parsed(body: bytes) -> LinkRequest:
         raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
 
 
-async def _row(service: Service, mention: Mention, place: int, uploads: dict[str, bytes], lease: Lease) -> dict:
-    """A mention as the linker takes it."""
-    where = f"mentions.{place}"
+async def _row(service: Service, mention: Mention, index: int, uploads: dict[str, bytes], lease: Lease) -> dict:
+    """Converts a mention to a row of the linker."""
+    where = f"mentions.{index}"
     try:
         row = _marked(mention)
-    except ValueError as error:
+    except DIMError as error:
         raise ServiceError(422, f"{where}: {error}") from error
     pictures = [picture for _, picture in
                 await service.pictures.read(mention.images, f"{where}.images", uploads, lease)]  # fmt: skip
@@ -113,10 +113,10 @@ def _marked(mention: Mention) -> dict:
         raise DIMError("Give both start and end, or neither.")
     span = None if mention.start is None or mention.end is None else (mention.start, mention.end)
     if mention.mention is None and span is None and len(parse_brackets(mention.sentence)[1]) > 1:
-        raise DIMError("Several mentions are marked; send each as a mention of its own.")
+        raise DIMError("The sentence marks several mentions; send each one separately.")
     row = mention_row(mention.sentence, mention.mention, span, None, mention.expert_answer)
     if not row["mention"].strip() or not row["sentence"].strip():
-        raise DIMError("The mention and its sentence must be more than blanks.")
+        raise DIMError("The mention and its sentence must not be blank.")
     return row
 
 

@@ -1,17 +1,17 @@
-"""How much memory requests may hold together."""
+"""Limit on the memory that all requests hold together."""
 
 from dim.serving.errors import BusyError, ServiceError
 
 
-class Budget:
-    """Bytes that all requests together may hold.
+class MemoryBudget:
+    """Number of bytes that all requests together may hold.
 
     Args:
-        most: How many.
+        limit: The number.
 
     Example:
 
-        >>> budget = Budget(10)
+        >>> budget = MemoryBudget(10)
         >>> with budget.lease() as lease:
         ...     lease.take(8)
         ...     budget.held
@@ -20,22 +20,22 @@ class Budget:
         0
     """
 
-    def __init__(self, most: int):
-        self.most, self.held = most, 0
+    def __init__(self, limit: int):
+        self.limit, self.held = limit, 0
 
     def lease(self) -> "Lease":
-        """The share of one request, given back at the end of a `with`."""
+        """Returns the share of one request, a context manager that releases it at the end."""
         return Lease(self)
 
 
 class Lease:
-    """What one request holds of a budget.
+    """Share of one request in a budget.
 
     Args:
         budget: The budget.
     """
 
-    def __init__(self, budget: Budget):
+    def __init__(self, budget: MemoryBudget):
         self._budget, self._held = budget, 0
 
     def __enter__(self) -> "Lease":
@@ -46,21 +46,21 @@ class Lease:
         self._held = 0
 
     def take(self, count: int) -> None:
-        """Takes so many bytes.
+        """Takes bytes from the budget.
 
         Args:
             count: How many.
 
         Raises:
-            BusyError: If others hold what is missing.
-            ServiceError: If there would not be as many without them.
+            BusyError: If other requests hold too much at the moment.
+            ServiceError: If the request alone exceeds the budget.
         """
-        if self._held + count > self._budget.most:
+        if self._held + count > self._budget.limit:
             raise ServiceError(413, "The request with its pictures needs more memory than the service has.")
-        if self._budget.held + count > self._budget.most:
-            raise BusyError("The service holds as many bodies and pictures as it has memory for")
+        if self._budget.held + count > self._budget.limit:
+            raise BusyError("The memory for bodies and pictures is full")
         self._budget.held += count
         self._held += count
 
 
-__all__ = ["Budget", "Lease"]
+__all__ = ["Lease", "MemoryBudget"]

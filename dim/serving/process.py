@@ -1,4 +1,4 @@
-"""The process around the application: its socket, its signals, its end."""
+"""The server process: socket, signals and shutdown."""
 
 import signal
 import socket
@@ -11,42 +11,42 @@ from dim.serving.app import create_app
 from dim.serving.settings import Settings
 
 _BACKLOG = 2048
-_LAST_SECONDS = 5  # beyond the timeout, for requests that are still answered when the service is told to end
+_LAST_SECONDS = 5  # of the shutdown beyond the timeout of the last request
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Takes an address, before anything takes long.
+    """Binds a socket, so that a wrong address is an error before the model is loaded.
 
     Args:
         host: Name or address.
-        port: 0 for any that is free.
+        port: Port; 0 for any free one.
 
     Returns:
-        The socket, on which nobody is answered yet.
+        The socket, which does not listen yet.
 
     Raises:
-        DIMError: If there is no such port, or the address cannot be had.
+        DIMError: If the port is out of range, or the address is not available.
     """
-    if not 0 <= port <= 65535:  # the system would take it modulo 65536
+    if not 0 <= port <= 65535:  # the system would use it modulo 65536
         raise DIMError(f"The port must lie between 0 and 65535, got {port}.")
     try:
         [(family, kind, protocol, _, address), *_] = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found = socket.socket(family, kind, protocol)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
     except OSError as error:
-        raise DIMError(f"The address {host} port {port} cannot be had: {error.strerror}.") from error
-    return found
+        raise DIMError(f"The address {host} port {port} is not available: {error.strerror}.") from error
+    return listener
 
 
 def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.socket) -> None:
-    """Answers until SIGTERM or SIGINT, then finishes what was taken.
+    """Serves until SIGTERM or SIGINT, and then finishes the accepted requests.
 
     Args:
         linker: The linker.
         settings: Limits.
-        model: What `/health` calls the model.
-        listener: A socket of [`bind`].
+        model: Name of the model in `/health`.
+        listener: A socket from [`bind`].
     """
     config = uvicorn.Config(
         create_app(linker, settings, model),
@@ -59,10 +59,10 @@ def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.so
         timeout_graceful_shutdown=int(settings.timeout) + _LAST_SECONDS,
         log_level="warning",
     )
-    for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when all is done
+    for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again at the end
         signal.signal(name, lambda *_: None)
     host, port = listener.getsockname()[:2]
-    listener.listen(_BACKLOG)  # whoever reads the address below can connect
+    listener.listen(_BACKLOG)  # before the address is printed
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -1,4 +1,4 @@
-"""Pictures of a request: data URLs, parts of a multipart body, and where it is allowed URLs of the public internet."""
+"""Pictures of a request: data URLs, uploaded files and, if enabled, public URLs."""
 
 import asyncio
 import base64
@@ -14,17 +14,17 @@ from dim.serving.errors import ServiceError
 from dim.serving.memory import Lease
 from dim.serving.settings import Settings
 
-_AT_A_TIME = 2  # decoded before their memory is counted
+_AT_A_TIME = 2  # pictures that are decoded before their memory is counted
 _AGENT = "dim-serve"
 _UPLOAD, _DATA = "upload:", "data:"
 
 
 class PictureReader:
-    """Reads the pictures that requests bring. No path is ever opened.
+    """Reads the pictures of requests; never opens a path.
 
     Args:
         settings: Limits.
-        limits: How URLs are fetched; `None` does not fetch them.
+        limits: Limits of downloads; `None` disables URLs.
     """
 
     def __init__(self, settings: Settings, limits: Limits | None):
@@ -33,13 +33,13 @@ class PictureReader:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "PictureReader":
-        """A reader that fetches URLs if the settings say so: from public addresses, one try."""
+        """Creates a reader; `settings.fetch_urls` enables URLs of public addresses, with one try each."""
         limits = Limits(requests_per_second=10, bytes_per_second=settings.max_body, timeout=settings.timeout / 2,
                         max_bytes=settings.max_body, tries=1)  # fmt: skip
         return cls(settings, limits if settings.fetch_urls else None)
 
     def close(self) -> None:
-        """Ends its threads."""
+        """Stops its threads."""
         self._threads.shutdown()
 
     async def read(
@@ -48,22 +48,22 @@ class PictureReader:
         """Reads pictures.
 
         Args:
-            sources: What the request says of them.
-            where: Where it does so, for messages.
-            uploads: Parts of the body by name.
-            lease: Counts their memory.
+            sources: Data URLs, names of uploads (`upload:NAME`), or URLs.
+            where: The request's field, for messages.
+            uploads: Uploaded files by name.
+            lease: Lease that counts their memory.
 
         Returns:
-            Of each, the file and the picture in RGB.
+            For each picture the content of its file and the decoded image in RGB.
 
         Raises:
-            ServiceError: If one cannot be had or read, with the reason.
-            BusyError: If there is no memory for it.
+            ServiceError: If a picture is missing or cannot be read, with the reason.
+            BusyError: If the memory for pictures is full.
         """
         loop = asyncio.get_running_loop()
         found = []
-        for place, source in enumerate(sources):
-            name = f"{where}.{place}"
+        for index, source in enumerate(sources):
+            name = f"{where}.{index}"
             content = await self._content(source, name, uploads, lease)
             try:
                 picture = await loop.run_in_executor(self._threads, self._decoded, content, name)
@@ -84,7 +84,7 @@ class PictureReader:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _data, source, name)
         if kind.startswith(("http://", "https://")):
             if self._limits is None:
-                raise ServiceError(422, f"{name}: this service fetches no URLs; send the picture itself.")
+                raise ServiceError(422, f"{name}: this service does not fetch URLs; send the picture itself.")
             try:
                 async with Downloader(_AGENT, self._limits) as downloader:
                     content, _ = await downloader.get(source)
@@ -92,21 +92,21 @@ class PictureReader:
                 raise ServiceError(422, f"{name}: the URL {error}.") from error
             lease.take(len(content))
             return content
-        raise ServiceError(422, f"{name}: a picture is a data URL (data:...;base64,...) or upload:NAME.")
+        raise ServiceError(422, f"{name}: a picture must be a data URL (data:...;base64,...) or upload:NAME.")
 
     def _decoded(self, content: bytes, name: str) -> Image.Image:
         return load_picture({"bytes": content, "path": name}, max_pixels=self._settings.max_pixels)
 
 
 def _data(source: str, name: str) -> bytes:
-    """The content of a data URL."""
+    """Decodes a data URL."""
     head, comma, content = source.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         raise ServiceError(422, f"{name}: a data URL must be data:...;base64,...")
     try:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ServiceError(422, f"{name}: the data URL is no base64: {error}.") from error
+        raise ServiceError(422, f"{name}: the data URL is not valid base64: {error}.") from error
 
 
 __all__ = ["PictureReader"]

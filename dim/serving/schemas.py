@@ -1,4 +1,4 @@
-"""What clients send and get, as pydantic models: FastAPI checks and documents by them."""
+"""Pydantic models of requests and responses, for validation and the OpenAPI document."""
 
 from datetime import datetime
 from typing import Annotated
@@ -15,33 +15,33 @@ Pictures = Annotated[list[str], Field(max_length=MAX_PICTURES)]
 
 
 class _Given(BaseModel):
-    """What comes from outside: nothing unknown, nothing of another type."""
+    """Base of request models: unknown fields and other types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Mention(_Given):
-    """A mention: in double brackets in its sentence, or by `mention`, or by `start` and `end`."""
+    """A mention, marked by double brackets in its sentence, by `mention`, or by `start` and `end`."""
 
-    sentence: Text = Field("", description="The sentence; empty for a mention on its own.")
-    mention: Name | None = Field(None, description="What is mentioned; it need not stand in the sentence.")
+    sentence: Text = Field("", description="The sentence; may be empty.")
+    mention: Name | None = Field(None, description="Text of the mention; it may be absent from the sentence.")
     start: int | None = Field(None, ge=0, description="Character offset of the mention in the sentence.")
-    end: int | None = Field(None, ge=1, description="Character offset behind the mention.")
+    end: int | None = Field(None, ge=1, description="Character offset of the end of the mention (exclusive).")
     images: Pictures = Field([], description="Pictures: `data:...;base64,...`, or `upload:NAME` for a part of a "
-                                             "multipart body. Of several, the mean of the vectors counts.")  # fmt: skip
-    expert_answer: Text | None = Field(None, description="What an expert said about the picture.")
+                                             "multipart body. For several, the vectors are averaged.")  # fmt: skip
+    expert_answer: Text | None = Field(None, description="Caption of the picture.")
 
 
 class LinkRequest(_Given):
-    """Mentions to be linked."""
+    """Request of `POST /link`."""
 
     mentions: list[Mention] = Field(min_length=1, max_length=MAX_MENTIONS)
-    k: int = Field(5, ge=1, le=CANDIDATES, description="How many entities each.")
-    why: bool = Field(False, description="Whether to say what each score is made of; costs three times as much.")
+    k: int = Field(5, ge=1, le=CANDIDATES, description="Number of entities for each mention.")
+    why: bool = Field(False, description="Whether to explain the scores; takes three times as long.")
 
 
 class RankedEntity(BaseModel):
-    """An entity and how well it fits."""
+    """A ranked entity of a mention."""
 
     id: str
     name: str
@@ -52,10 +52,10 @@ class RankedEntity(BaseModel):
 
 
 class MentionLinks(BaseModel):
-    """What one mention was linked to; best first."""
+    """Links of one mention, best first."""
 
     mention: str
-    start: int = Field(description="Character offset in the sentence without brackets; -1 if it is not in there.")
+    start: int = Field(description="Character offset in the sentence without brackets; -1 if absent.")
     end: int
     is_nil: bool
     nil: float | None
@@ -63,21 +63,21 @@ class MentionLinks(BaseModel):
 
 
 class LinkResponse(BaseModel):
-    """An answer for each mention, in their order."""
+    """Response of `POST /link`: one result for each mention, in order."""
 
     results: list[MentionLinks]
-    kb_version: int = Field(description="Version of the knowledge base that was asked.")
+    kb_version: int = Field(description="Version of the knowledge base that was used.")
 
 
 class EntityFields(BaseModel):
-    """An entity without its id: the fields of `dim kb add`."""
+    """Fields of an entity except for its id, as in `dim kb add`."""
 
     name: str
     aliases: list[str]
     description: str
     images: list[str] = Field(description="Pictures: `data:...;base64,...`.")
     type: str | None
-    extra: dict[str, JsonValue] | None = Field(description="Fields of your own.")
+    extra: dict[str, JsonValue] | None = Field(description="Additional fields.")
     description_original: str | None
     description_source: str | None
     description_model: str | None
@@ -88,14 +88,14 @@ class EntityFields(BaseModel):
 
 
 class GivenEntity(EntityFields, _Given):
-    """An entity as it shall be."""
+    """Request of `PUT /entities/{id}`."""
 
     name: Name = Field(min_length=1)
     aliases: list[Name] = Field([], max_length=1_000)
     description: Text = ""
     images: Pictures = Field([], description="Pictures: `data:...;base64,...`.")
     type: Name | None = None
-    extra: dict[str, JsonValue] | None = Field(None, description="Fields of your own.")
+    extra: dict[str, JsonValue] | None = Field(None, description="Additional fields.")
     description_original: Text | None = None
     description_source: Text | None = None
     description_model: Text | None = None
@@ -114,12 +114,12 @@ class Entity(BaseModel):
 
 
 class Health(BaseModel):
-    """Whether the service works, and with what."""
+    """Response of `/health`."""
 
     status: str
     model: str
     kb: str
-    kb_version: int = Field(description="The version that the last answer came from.")
+    kb_version: int = Field(description="Version of the knowledge base that the last answer came from.")
     entities: int
 
 

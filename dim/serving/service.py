@@ -1,4 +1,4 @@
-"""The parts of a service, put together: the linker in its thread, the queue before it, pictures, entities, counters."""
+"""The parts of the service: queue, entities, pictures and metrics around one linker."""
 
 from dim.linking.linker import DIMLinker
 from dim.serving.batching import LinkQueue
@@ -9,12 +9,12 @@ from dim.serving.settings import Settings
 
 
 class Service:
-    """What the routes work with.
+    """State that the routes share.
 
     Args:
-        linker: The linker; nobody else may use it.
+        linker: The linker; do not use it elsewhere.
         settings: Limits.
-        model: What the model is called.
+        model: Name of the model in `/health`.
     """
 
     def __init__(self, linker: DIMLinker, settings: Settings, model: str):
@@ -26,10 +26,10 @@ class Service:
 
     def _linked(self, size: int) -> None:
         self.metrics.batches.observe(size)
-        self.entities.look()
+        self.entities.observe()
 
     async def close(self) -> None:
-        """Finishes what was taken."""
+        """Finishes the accepted work."""
         await self.queue.close()
         self.pictures.close()
 

@@ -1,4 +1,4 @@
-"""What a service allows and how hard it works."""
+"""Settings of the service."""
 
 import os
 from dataclasses import dataclass, field
@@ -11,22 +11,22 @@ TOKEN_VARIABLE = "DIM_SERVE_TOKEN"
 
 @dataclass(frozen=True)
 class Settings:
-    """Limits of a service. Whatever goes beyond is refused with an error that says so.
+    """Limits of a service; requests beyond them get an error.
 
     Args:
-        max_batch: Mentions that are linked at a time.
+        max_batch: Mentions in a batch.
         max_wait: Seconds that a batch waits for more mentions.
-        max_queue: Mentions that wait to be linked; more are answered by 429.
-        timeout: Seconds for the body of a request to arrive, and again for its answer.
+        max_queue: Waiting mentions; more get status 429.
+        timeout: Seconds for the body of a request to arrive, and again for the response.
         max_body: Bytes of a request's body.
         max_pixels: Pixels of a picture.
-        max_memory: Bytes of bodies and decoded pictures held at a time; more are answered by 429.
+        max_memory: Bytes of all bodies and decoded pictures in memory; more get status 429.
         fetch_urls: Whether pictures may be `http` and `https` URLs, fetched from public addresses only.
-        allowed_hosts: Names by which the service may be asked for (the header `Host`), in lower case; empty for any.
-        token: What changes of entities must bring as `Authorization: Bearer TOKEN`; `None` lets everybody change them.
+        allowed_hosts: Accepted host names (the header `Host`), in lower case; empty for any.
+        token: Token that changes of entities need as `Authorization: Bearer TOKEN`; `None` lets everybody change them.
 
     Raises:
-        DIMError: If a number is out of range, or the token holds what a header cannot.
+        DIMError: If a number is out of range, or the token is not valid in a header.
 
     Example:
 
@@ -62,12 +62,12 @@ class Settings:
 
 
 def token_from_environment() -> str | None:
-    """The token that [`TOKEN_VARIABLE`] holds, or `None`; on the command line, `ps` would show it to everybody.
+    """Returns the token in [`TOKEN_VARIABLE`], or `None`; as an argument of the command, `ps` would show it.
 
     Example:
 
         >>> settings = Settings(token=token_from_environment(), allowed_hosts=("linker.example.org",))
-        >>> "token" in repr(settings)  # no log shows it
+        >>> "token" in repr(settings)  # so that no log shows it
         False
     """
     return os.environ.get(TOKEN_VARIABLE)

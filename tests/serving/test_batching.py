@@ -158,7 +158,7 @@ def test_closing_finishes_what_waits(gate):
         await until(lambda: gate.asked)
         gate.open.set()
         await queue.close()
-        assert not queue.works
+        assert not queue.running
         return [(await task).links[0][0].id for task in tasks]
 
     assert asyncio.run(run()) == ["a0", "b0", "c0"]

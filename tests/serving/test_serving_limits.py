@@ -65,10 +65,10 @@ def test_alone_in_its_batch_an_answer_is_the_linkers_bit_for_bit(client, folders
     ({"mentions": [{"sentence": 1}]}, r"mentions\.0\.sentence: Input should be a valid string"),
     ({"mentions": [{"sentence": "a" * 20_001}]}, r"mentions\.0\.sentence: String should have at most 20000"),
     ({"mentions": [{"sentence": "[[a]]"}, {"sentence": "a"}]}, r"mentions\.1: Mark the mention by double brackets"),
-    ({"mentions": [{"sentence": "[[a]] [[b]]"}]}, r"mentions\.0: Several mentions are marked"),
+    ({"mentions": [{"sentence": "[[a]] [[b]]"}]}, r"mentions\.0: The sentence marks several mentions"),
     ({"mentions": [{"sentence": "a", "mention": " "}]}, r"mentions\.0: The mention is empty"),
-    ({"mentions": [{"sentence": " ", "mention": "a"}]}, r"mentions\.0: The mention and its sentence must be more"),
-    ({"mentions": [{"sentence": "a b", "start": 1, "end": 2}]}, r"mentions\.0: The mention and its sentence must be"),
+    ({"mentions": [{"sentence": " ", "mention": "a"}]}, r"mentions\.0: The mention and its sentence must not be blank"),
+    ({"mentions": [{"sentence": "a b", "start": 1, "end": 2}]}, r"mentions\.0: The mention and its sentence must not"),
     ({"mentions": [{"sentence": "a", "start": 0}]}, r"mentions\.0: Give both start and end"),
     ({"mentions": [{"sentence": "a", "start": 0, "end": 9}]}, r"mentions\.0: The span \(0, 9\) does not lie"),
     ({"mentions": [{"sentence": "[[a]]", "images": [""] * 9}]}, r"mentions\.0\.images: List should have at most 8"),
@@ -105,11 +105,11 @@ def test_nested_and_odd_fields_of_an_entity(client):
     ("data:image/png;base64,AAAA", r"picture 'mentions\.0\.images\.0': is no picture"),
     (data_url(png()[:60]), r"'mentions\.0\.images\.0': is truncated or damaged"),
     (data_url(png(width=101, height=100)), r"'mentions\.0\.images\.0': has 101 x 100 pixels: 1 to 10000 are accepted"),
-    ("data:image/png;base64,@", r"mentions\.0\.images\.0: the data URL is no base64"),
+    ("data:image/png;base64,@", r"mentions\.0\.images\.0: the data URL is not valid base64"),
     ("data:image/png,AAAA", r"mentions\.0\.images\.0: a data URL must be"),
-    ("/etc/hostname", r"mentions\.0\.images\.0: a picture is a data URL"),
-    ("file:///etc/hostname", r"mentions\.0\.images\.0: a picture is a data URL"),
-    ("http://127.0.0.1/a.png", r"mentions\.0\.images\.0: this service fetches no URLs"),
+    ("/etc/hostname", r"mentions\.0\.images\.0: a picture must be a data URL"),
+    ("file:///etc/hostname", r"mentions\.0\.images\.0: a picture must be a data URL"),
+    ("http://127.0.0.1/a.png", r"mentions\.0\.images\.0: this service does not fetch URLs"),
     ("upload:a", r"mentions\.0\.images\.0: the body has no file part 'a'"),
 ])  # fmt: skip
 def test_pictures_that_are_refused(client, source, message):
@@ -120,9 +120,9 @@ def test_pictures_that_are_refused(client, source, message):
 
 def test_multipart_that_is_refused(client):
     twice = [("a", ("a", png())), ("a", ("a", png()))]
-    assert error_of(client.post("/link", data={"request": "{}"}, files=twice))[2] == "The part 'a' comes twice."
+    assert error_of(client.post("/link", data={"request": "{}"}, files=twice))[2] == "The part 'a' is sent twice."
     assert "needs the part 'request'" in error_of(client.post("/link", files=twice[:1]))[2]
-    assert "The part 'b' is no file" in error_of(client.post("/link", data={"b": "c"}, files=twice[:1]))[2]
+    assert "The part 'b' is not a file" in error_of(client.post("/link", data={"b": "c"}, files=twice[:1]))[2]
     broken = client.post("/link", content=b"--x", headers={"Content-Type": "multipart/form-data"})
     assert error_of(broken)[:2] == (400, "bad_request")
     assert error_of(client.post("/link", content=b"a"))[:2] == (415, "unsupported_media_type")
@@ -193,6 +193,8 @@ def test_clients_that_go_away(server, client):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     answer = client.post("/link", json={"mentions": [{"sentence": "[[Amber]]"}]})
     assert answer.status_code == 200
+    assert 'handler="/link",method="POST",status="499"' in client.get("/metrics").text
+    assert 'status="500"' not in client.get("/metrics").text
 
 
 # ------------------------------------------------------------------------------------------------------- counters, end
@@ -201,11 +203,15 @@ def test_clients_that_go_away(server, client):
 def test_counters(client):
     client.get("/entities/e1")
     client.get("/entities/e2")
+    client.request("NONSENSE", "/entities/e2")
     text = client.get("/metrics").text
-    assert re.search(r'dim_http_requests_total\{code="200",method="GET",route="/entities/\{entity_id\}"\} \d', text)
-    assert "e2" not in re.findall(r'route="([^"]*)"', text)
+    route = r"/entities/\{entity_id:path\}"
+    assert re.search(rf'dim_http_requests_total\{{handler="{route}",method="GET",status="200"\}} \d', text)
+    assert f'handler="{"/entities/{entity_id:path}"}",method="other",status="405"' in text
+    assert "NONSENSE" not in text
+    assert "e2" not in re.findall(r'handler="([^"]*)"', text)
     for name in ("dim_queue_mentions 0", "dim_batch_mentions_bucket", "process_resident_memory_bytes",
-                 'dim_http_request_seconds_bucket{le="0.1",route="/link"}'):  # fmt: skip
+                 'dim_http_request_seconds_bucket{handler="/link",le="0.1"}'):  # fmt: skip
         assert name in text
 
 

@@ -14,7 +14,7 @@ from dim.cli.main import main
 from dim.linking.linker import DIMLinker
 from dim.serving.app import create_app
 from dim.serving.errors import BusyError, ServiceError
-from dim.serving.memory import Budget
+from dim.serving.memory import MemoryBudget
 from dim.serving.request_pictures import PictureReader
 from dim.serving.settings import Settings
 
@@ -54,7 +54,7 @@ def test_busy_and_late_answers(gate):
             assert late.result().json()["error"]["code"] == "timeout"
         gate.open.set()
         assert ask(client, "e").status_code == 200
-        assert 'code="504",method="POST",route="/link"} 3.0' in client.get("/metrics").text
+        assert 'handler="/link",method="POST",status="504"} 3.0' in client.get("/metrics").text
     assert gate.asked == [["a"], ["e"]]  # the two that waited in vain were dropped
 
 
@@ -91,7 +91,7 @@ def test_bodies_and_pictures_count_as_memory(gate):
 
 
 def test_a_lease_is_given_back():
-    budget = Budget(10)
+    budget = MemoryBudget(10)
     with budget.lease() as one, budget.lease() as two:
         one.take(6)
         with pytest.raises(BusyError):
@@ -108,7 +108,7 @@ def test_a_lease_is_given_back():
 
 
 def read(reader, *sources):
-    with Budget(10**9).lease() as lease:
+    with MemoryBudget(10**9).lease() as lease:
         return asyncio.run(reader.read(sources, "images", {}, lease))
 
 
@@ -121,7 +121,7 @@ def test_urls_are_fetched_from_public_addresses_only():
         with pytest.raises(ServiceError, match=rf"images\.0: the URL .*{reason}") as refused:
             read(reader, url)
         assert refused.value.status == 422
-    with pytest.raises(ServiceError, match="a picture is a data URL"):
+    with pytest.raises(ServiceError, match="a picture must be a data URL"):
         read(reader, "ftp://127.0.0.1/a")
 
 
@@ -169,7 +169,7 @@ def serve(capsys, *flags):
 def test_the_command_says_what_is_wrong_before_it_loads_anything(capsys, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert f"The address 127.0.0.1 port {port} cannot be had: Address already in use" in serve(
+        assert f"The address 127.0.0.1 port {port} is not available: Address already in use" in serve(
             capsys, "--port", str(port)
         )
     assert "port must lie between 0 and 65535, got 70000" in serve(capsys, "--port", "70000")
