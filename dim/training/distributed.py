@@ -1,4 +1,4 @@
-"""What several processes share: the pool of entities, with gradients, and the check that they are as many as meant."""
+"""Distributed training: gathering entity vectors with gradients, and checking the number of processes."""
 
 import os
 
@@ -11,7 +11,7 @@ from dim.errors import DIMError
 
 
 class _GatherRows(torch.autograd.Function):
-    """Rows of all processes, in the order of the processes; the gradient of a row goes back to where it came from."""
+    """Gathers rows of all processes, in their order; the gradient of a row returns to the process it came from."""
 
     @staticmethod
     def forward(ctx, rows: Tensor, sizes: list[int], rank: int) -> Tensor:  # type: ignore[no-untyped-def]
@@ -31,7 +31,7 @@ class _GatherRows(torch.autograd.Function):
 
 
 def gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:
-    """Rows of all processes with gradients; those of one process as they are.
+    """Gathers rows of all processes, with gradients.
 
     `Accelerator.gather` has no gradient with several processes.
 
@@ -46,17 +46,18 @@ def gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:
 
 
 def check_processes(accelerator: Accelerator, expected: int | None) -> None:
-    """Says how many processes train, and stops where they are not as many as meant.
+    """Prints the number of processes, and checks that it is the intended one.
 
-    `accelerate launch --cpu --num_processes 2` runs one process without a word, and so does a launcher that sets the
-    variables of a process group which Accelerate does not take up.
+    `accelerate launch --cpu --num_processes 2` silently runs one process, and so does a launcher whose environment
+    variables Accelerate does not use.
 
     Args:
         accelerator: The run's accelerator.
-        expected: How many there should be, if that was told.
+        expected: The intended number of processes, if given.
 
     Raises:
-        DIMError: If there are more or fewer, or the environment names a master, but no group was formed.
+        DIMError: If the number differs from `expected` or from the environment's `WORLD_SIZE`, or the environment sets
+            `MASTER_ADDR` without `WORLD_SIZE`.
     """
     count = accelerator.num_processes
     accelerator.print(f"processes: {count}, device: {accelerator.device}")
@@ -68,8 +69,8 @@ def check_processes(accelerator: Accelerator, expected: int | None) -> None:
         raise DIMError(f"The environment sets MASTER_ADDR, but no WORLD_SIZE. Unset it, or use: {launch}.")
     if world is not None and int(world) != count:
         raise DIMError(
-            f"The environment's WORLD_SIZE is {world}, but this run has {count}: each process would train alone. "
-            f"Without GPUs set ACCELERATE_USE_CPU=true."
+            f"The environment's WORLD_SIZE is {world}, but this run has {count} processes: each would train alone. "
+            "Without GPUs set ACCELERATE_USE_CPU=true."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a run trains: the model it starts from, which of its parameters move, and how fast."""
+"""The model of a run: how it is loaded, which parameters are trained, and at which learning rates."""
 
 import copy
 
@@ -17,16 +17,17 @@ _TOWERS = ("text_model", "vision_model")
 
 
 def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
-    """The model and processor that a run starts from.
+    """Loads the model and processor that a run starts from.
 
     Args:
-        arguments: A DIM to go on with, or towers to build on.
+        arguments: A DIM to train further, or towers to build one from.
 
     Returns:
-        Both; what is not trained has `requires_grad` unset, and with `tune="lora"` the towers have adapters.
+        The model and the processor. Frozen parameters have `requires_grad=False`, and with `tune="lora"` the towers
+        have adapters.
 
     Raises:
-        DIMError: If a name is neither a folder nor on the Hub, or holds no such model.
+        DIMError: If a name is neither a folder nor on the Hub, or the model cannot be loaded.
     """
     source = str(arguments.model_name_or_path or arguments.text_tower)
     try:
@@ -57,19 +58,19 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
 
 
 def _add_adapters(model: DIMModel, rank: int) -> None:
-    """Puts LoRA adapters (Hu et al. 2021, through PEFT) on the towers, in place; the rest of the model trains whole."""
+    """Adds LoRA adapters (Hu et al. 2021) to the towers by PEFT, in place; the rest of the model is trained in full."""
     from peft import LoraConfig, inject_adapter_in_model
 
     heads = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=_LORA_TARGETS)
     inject_adapter_in_model(config, model)
     named = dict(model.named_parameters())
-    for name in heads:  # PEFT freezes all but its own
+    for name in heads:  # PEFT freezes everything but its adapters
         named[name].requires_grad_(True)
 
 
 def merged(model: DIMModel) -> DIMModel:
-    """The model as it is published: adapters, if there are any, merged into a copy's weights."""
+    """Returns the model to publish: the model itself, or a copy with its adapters merged."""
     if not any("lora_" in name for name, _ in model.named_parameters()):
         return model
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -84,7 +85,7 @@ def merged(model: DIMModel) -> DIMModel:
 
 
 def frozen_towers(model: DIMModel) -> dict[str, bool]:
-    """Which towers do not change in training, so that they run once over everything; by `text` and `vision`."""
+    """Whether each tower, `text` and `vision`, is frozen; a frozen tower encodes the dataset only once."""
     return {
         name: not any(parameter.requires_grad for parameter in getattr(model, f"{name}_model").parameters())
         for name in ("text", "vision")
@@ -93,16 +94,16 @@ def frozen_towers(model: DIMModel) -> dict[str, bool]:
 
 
 def parameter_groups(model: DIMModel, arguments: TrainArguments) -> list[dict]:
-    """Parameters to train, by learning rate (towers, prior, fusion) and weight decay (none on biases, norms, scales).
+    """Groups the trained parameters by learning rate (towers, prior, fusion) and weight decay.
 
     Args:
         model: The model.
-        arguments: `learning_rate` is that of the towers and their projections into the shared space;
-            `prior_learning_rate` of the lexical prior and `head_learning_rate` of everything else are the same by
-            default. `weight_decay` is that of matrices.
+        arguments: `learning_rate` applies to the towers and their projections into the shared space,
+            `prior_learning_rate` to the lexical prior, `head_learning_rate` to the rest; the last two default to
+            `learning_rate`. `weight_decay` applies to matrices, not to biases, norms and scales.
 
     Returns:
-        Groups for an optimizer of torch; empty ones left out.
+        Parameter groups for an optimizer of torch.
     """
     rates = {
         "text_": arguments.learning_rate,

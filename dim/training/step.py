@@ -1,4 +1,4 @@
-"""One step of training: the loss over the global batch, at once or by gradient caching."""
+"""One training step: the loss over the global batch and its gradients, at once or by gradient caching."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ Inputs = dict[str, Tensor]
 
 
 @dataclass
-class _Part:
-    """Rows of a side that go through the tower together, and where the random numbers stood when they first did."""
+class _MiniBatch:
+    """Rows that a tower encodes together, and the state of the random generators before their first pass."""
 
     rows: Tensor
     inputs: Inputs
@@ -26,13 +26,13 @@ class _Part:
 
 
 def check_caching(model: DIMModel, accelerator: Accelerator) -> None:
-    """Raises `DIMError` where gradient caching would not give the full batch's gradient."""
+    """Raises `DIMError` where gradient caching would not give the gradient of the full batch."""
     for name, module in model.named_modules():
         norms = isinstance(module, nn.modules.batchnorm._BatchNorm)
         if norms and any(parameter.requires_grad for parameter in module.parameters()):
             raise DIMError(
-                f"--mini_batch_size does not fit a tower with batch norm ({name}): its statistics are those of the "
-                "whole batch. Freeze it (--freeze_vision true), or leave the option out."
+                f"--mini_batch_size does not fit a tower with batch norm ({name}), whose statistics are those of the "
+                "whole batch. Freeze the tower (--freeze_vision true), or leave the option out."
             )
     if is_sharded(accelerator):
         raise DIMError("--mini_batch_size works with one process or DDP, not with FSDP or DeepSpeed.")
@@ -41,20 +41,20 @@ def check_caching(model: DIMModel, accelerator: Accelerator) -> None:
 def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batch_size: int | None) -> Tensor:
     """Computes the loss of a batch and adds its gradients to the parameters.
 
-    Every process scores its own mentions against the entities of all, so with any number of processes the gradients
-    are those of one process on the same global batch.
+    Every process scores its own mentions against the entities of all processes, so the gradients do not depend on the
+    number of processes.
 
     Args:
-        model: The model as `accelerator.prepare` gave it.
+        model: The model, as returned by `accelerator.prepare`.
         batch: This process's share of a global batch.
         accelerator: The run's accelerator.
         mini_batch_size: Rows that go through the towers at a time (gradient caching: Gao et al., *Scaling Deep
-            Contrastive Learning Batch Size under Memory Limited Setup*, 2021). Memory follows it, not the batch, and
-            the gradient stays the same; the towers run twice. `None` does all rows at once; processes then share their
-            gradients after the last batch of the optimizer's step, which else [`reduce_gradients`] does.
+            Contrastive Learning Batch Size under Memory Limited Setup*, 2021). Memory depends on it, not on the batch
+            size, and the gradient stays the same; the towers run twice. Gradients must then be reduced by
+            [`reduce_gradients`]. `None` encodes all rows at once, and DDP reduces the gradients.
 
     Returns:
-        The loss over the global batch, detached, times the number of processes that it is a mean over.
+        The detached loss; its mean over the processes is the loss over the global batch.
     """
     targets = {name: value.to(accelerator.device) for name, value in batch.targets.items()}
     extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
@@ -65,19 +65,19 @@ def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batc
                 loss = model(**inputs, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
             accelerator.backward(loss)
         return loss.detach()
-    return _cached(model, batch, accelerator, mini_batch_size, extra)
+    return _backward_cached(model, batch, accelerator, mini_batch_size, extra)
 
 
-def _cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int, extra: dict) -> Tensor:
+def _backward_cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int, extra: dict) -> Tensor:
     network, device = accelerator.unwrap_model(model), accelerator.device
-    parts: dict[str, list[_Part]] = {}
+    parts: dict[str, list[_MiniBatch]] = {}
     states: dict[str, Tensor] = {}
     for side, names in (("mention_states", MENTION_INPUTS), ("entity_states", ENTITY_INPUTS)):
         inputs = {name: batch.inputs[name] for name in names if name in batch.inputs}
         parts[side] = []
         vectors: Tensor | None = None
         for rows, rest in _split(inputs, size, batch):
-            part = _Part(rows, rest, _random_state(device))
+            part = _MiniBatch(rows, rest, _random_state(device))
             parts[side].append(part)
             with torch.no_grad(), accelerator.autocast():
                 found = _wide(getattr(network(**_to(part.inputs, device)), side))
@@ -100,7 +100,7 @@ def _cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int,
 
 
 def reduce_gradients(model: DIMModel, accelerator: Accelerator) -> None:
-    """Makes the gradients of gradient caching, which goes past DDP, the mean over all processes."""
+    """Averages the gradients of gradient caching, which bypasses DDP, over all processes."""
     if accelerator.num_processes > 1:
         for parameter in model.parameters():
             if parameter.requires_grad:
@@ -109,7 +109,7 @@ def reduce_gradients(model: DIMModel, accelerator: Accelerator) -> None:
 
 
 def _split(inputs: Inputs, size: int, batch: Batch) -> Iterator[tuple[Tensor, Inputs]]:
-    """Rows by length, `size` at a time, without the padding that none of them needs."""
+    """Yields rows sorted by length, `size` at a time, without superfluous padding."""
     masks = [name for name in inputs if name.endswith("attention_mask")]
     count = len(next(iter(inputs.values())))
     lengths = torch.stack([inputs[name].sum(1) for name in masks]).sum(0) if masks else torch.zeros(count)
@@ -127,7 +127,7 @@ def _to(part: Inputs, device: torch.device) -> Inputs:
 
 
 def _wide(vectors: Tensor) -> Tensor:
-    """At least float32, also from a pass in half precision."""
+    """Converts half precision to float32."""
     return vectors.to(torch.promote_types(vectors.dtype, torch.float32))
 
 
@@ -136,7 +136,7 @@ def _devices(device: torch.device) -> list[torch.device]:
 
 
 def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Where the random numbers stand, so that the second pass drops what the first dropped."""
+    """The state of the random generators, so that dropout is the same in the second pass."""
     return torch.get_rng_state(), torch.cuda.get_rng_state(device) if device.type == "cuda" else None
 
 
