@@ -15,7 +15,8 @@ from huggingface_hub import DatasetCard
 from raw_release import PROVENANCE, write_pictures, write_release
 
 from dim.corpora.build.builder import MELBuilder
-from dim.corpora.build.card import feature_list, read_card
+from dim.common.cards import read_card
+from dim.corpora.build.card import feature_list
 from dim.corpora.build.dataset import NAMES, build
 from dim.corpora.loading import load_mentions
 from dim.corpora.schema import CONFIGS, FEATURES, SPLITS
@@ -88,8 +89,8 @@ def test_what_the_card_tells_to_run_is_python(name):
 
 
 def test_features_in_the_words_of_every_version():
-    features = datasets.Features({"a": datasets.Value("int32"), "b": datasets.Sequence(datasets.Image())})
-    assert feature_list(features) == [{"name": "a", "dtype": "int32"}, {"name": "b", "sequence": "image"}]
+    features = datasets.Features({"a": datasets.Value("int32"), "b": datasets.List(datasets.Image())})
+    assert feature_list(features) == [{"name": "a", "dtype": "int32"}, {"name": "b", "list": "image"}]
 
 
 # ------------------------------------------------------------------------------------------------------------- scripts

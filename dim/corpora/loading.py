@@ -1,10 +1,12 @@
-"""Datasets of mentions, entities and candidates, from a folder or the Hub, checked before anything long starts."""
+"""Loads mentions, entities and candidates from a folder or the Hub, and checks them before long work starts."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import datasets
 
+from dim.corpora.schema import SPLITS
 from dim.errors import DIMError
 
 MENTION_COLUMNS = ("id", "sentence", "mention", "start", "end", "image", "entity_id")
@@ -13,7 +15,7 @@ CANDIDATE_COLUMNS = ("mention_id", "entity_ids")
 
 
 def load_mentions(dataset: str, split: str) -> datasets.Dataset:
-    """The mentions of a split, with undecoded pictures.
+    """Loads the mentions of a split, with undecoded pictures.
 
     Args:
         dataset: Folder or Hub name of a dataset that has the config `mentions`.
@@ -23,7 +25,7 @@ def load_mentions(dataset: str, split: str) -> datasets.Dataset:
         Rows with at least the columns `MENTION_COLUMNS`; `image` holds `{"bytes", "path"}` or `None`.
 
     Raises:
-        DIMError: If there is no such folder, config or split, if a column is missing, or if the split is empty.
+        DIMError: If the folder, the config, the split or a column is missing, or if the split is empty.
 
     Example:
         >>> mention = load_mentions("datasets/namesakes", "test")[0]
@@ -36,7 +38,7 @@ def load_mentions(dataset: str, split: str) -> datasets.Dataset:
 
 
 def load_entities(dataset: str) -> datasets.Dataset:
-    """The entities of a dataset's knowledge base, with undecoded pictures.
+    """Loads the knowledge base of a dataset, with undecoded pictures.
 
     Args:
         dataset: Folder or Hub name of a dataset that has the config `entities`.
@@ -45,8 +47,7 @@ def load_entities(dataset: str) -> datasets.Dataset:
         Rows with at least the columns `ENTITY_COLUMNS`; `images` holds lists of `{"bytes", "path"}`.
 
     Raises:
-        DIMError: If there is no such folder or config, if a column is missing, if there is no entity, or if an id
-            occurs twice.
+        DIMError: If the folder, the config or a column is missing, if there is no entity, or if an id occurs twice.
 
     Example:
         >>> entity = load_entities("datasets/namesakes")[0]
@@ -62,7 +63,7 @@ def load_entities(dataset: str) -> datasets.Dataset:
 
 
 def load_candidates(dataset: str, split: str) -> dict[str, list[str]]:
-    """The candidate entities of a split's mentions.
+    """Loads the candidate entities of a split's mentions.
 
     Args:
         dataset: Folder or Hub name of a dataset that has the config `candidates`.
@@ -72,52 +73,143 @@ def load_candidates(dataset: str, split: str) -> dict[str, list[str]]:
         Entity ids by mention id.
 
     Raises:
-        DIMError: If there is no such folder, config or split, or if a column is missing.
+        DIMError: If the folder, the config, the split or a column is missing, or if the split is empty.
 
     Example:
         >>> candidates = load_candidates("datasets/namesakes", "test")
         >>> candidates["m000008"]
         ['e1059', 'e1528']
     """
-    rows = _load(dataset, "candidates", split, CANDIDATE_COLUMNS, None)
+    rows = _load(dataset, "candidates", split, CANDIDATE_COLUMNS)
     return dict(zip(rows["mention_id"][:], rows["entity_ids"][:], strict=True))
 
 
-def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictures: str | None) -> datasets.Dataset:
-    if dataset.startswith((".", "/", "~")) and not Path(dataset).expanduser().is_dir():
-        raise DIMError(f"There is no dataset folder {dataset}.")
-    folder = Path(dataset).expanduser()
+def load_splits(dataset: str) -> dict[str, datasets.Dataset]:
+    """Loads the mentions of every split, with undecoded pictures.
+
+    Args:
+        dataset: Folder or Hub name of a dataset that has the config `mentions`.
+
+    Returns:
+        Rows as [`load_mentions`] gives them, by split.
+
+    Raises:
+        DIMError: If there is no such dataset or no split, or as [`load_mentions`].
+
+    Example:
+        >>> {split: len(rows) for split, rows in load_splits("datasets/namesakes").items()}
+        {'train': 7584, 'validation': 696, 'test': 1586}
+    """
+    found = {split: load_mentions(dataset, split) for split in splits_of(dataset)}
+    if not found:
+        raise DIMError(f"{dataset} has no split of mentions: its config 'mentions' needs one of {', '.join(SPLITS)}.")
+    return found
+
+
+def splits_of(dataset: str, config: str = "mentions") -> tuple[str, ...]:
+    """Lists the splits of a config without loading them.
+
+    Args:
+        dataset: Folder or Hub name.
+        config: `mentions`, `entities` or `candidates`.
+
+    Returns:
+        Those of `train`, `validation`, `test` and `kb` that it has, in this order; none where it lacks the config.
+
+    Raises:
+        DIMError: If there is no such dataset.
+
+    Example:
+        >>> splits_of("datasets/namesakes"), splits_of("datasets/namesakes", "entities")
+        (('train', 'validation', 'test'), ('kb',))
+    """
+    path = _path(dataset)
     try:
-        if folder.is_dir():
-            rows = datasets.load_dataset(str(folder), config, split=split, cache_dir=_cache_of(folder))
-        else:
-            rows = datasets.load_dataset(dataset, config, split=split)
+        configs = datasets.get_dataset_config_names(path)
+        there = datasets.get_dataset_split_names(path, config) if config in configs else []
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
-        raise DIMError(f"There is no dataset {dataset!r}, neither as a folder nor on the Hub.") from error
+        raise _not_there(dataset) from error
+    return tuple(split for split in (*SPLITS, "kb") if split in there)
+
+
+def load_dataset_folder(dataset: str, config: str, split: str) -> datasets.Dataset:
+    """Loads a split from a folder or the Hub, with any columns; a file of the folder that has changed is read again.
+
+    `datasets.load_dataset` looks at a folder's README.md alone: without a change there, it gives the rows of an earlier
+    state of the folder from its cache, or those of another folder with the same README.md.
+
+    Args:
+        dataset: Folder or Hub name.
+        config: Name of the config.
+        split: Name of the split.
+
+    Returns:
+        The rows.
+
+    Raises:
+        DIMError: If the dataset, the config or the split is missing.
+
+    Example:
+        >>> load_dataset_folder("datasets/namesakes", "candidates", "test").column_names
+        ['mention_id', 'entity_ids', 'source']
+    """
+    path = _path(dataset)
+    cache = None
+    if Path(path).is_dir():
+        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / state_of([Path(path)]))
+    try:
+        return datasets.load_dataset(path, config, split=split, cache_dir=cache)
+    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
+        raise _not_there(dataset) from error
     except ValueError as error:  # unknown config, unknown split, or files that are no data
         raise DIMError(f"{dataset} cannot give the split {split!r} of its config {config!r}: {error}") from error
+
+
+def state_of(paths: Iterable[Path]) -> str:
+    """Computes a key of files that changes with them: a digest of their paths, sizes and times of change.
+
+    Args:
+        paths: Files, and folders with files at any depth.
+
+    Returns:
+        24 hexadecimal digits.
+    """
+    files = sorted(file for path in paths for file in (path, *path.rglob("*")) if file.is_file())
+    states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.blake2b(repr(states).encode(), digest_size=12).hexdigest()
+
+
+def _path(dataset: str) -> str:
+    """What `datasets` takes: the path of a folder, or a Hub name."""
+    folder = Path(dataset).expanduser()
+    if folder.is_dir():
+        return str(folder)
+    if dataset.startswith((".", "/", "~")):
+        raise DIMError(f"There is no dataset folder {dataset}.")
+    return dataset
+
+
+def _not_there(dataset: str) -> DIMError:
+    return DIMError(f"There is no dataset {dataset!r}, neither as a folder nor on the Hub.")
+
+
+def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictures: str = "") -> datasets.Dataset:
+    rows = load_dataset_folder(dataset, config, split)
     missing = [name for name in columns if name not in rows.column_names]
     if missing:
         raise DIMError(f"{dataset}, config {config!r}, lacks the column {missing[0]!r}; it has {rows.column_names}.")
     if len(rows) == 0:
         raise DIMError(f"{dataset}, config {config!r}, split {split!r}, has no rows.")
-    if pictures is None:
+    if not pictures:
         return rows
     feature = rows.features[pictures]
     is_list = pictures == "images"
-    if not isinstance(feature.feature if is_list and hasattr(feature, "feature") else feature, datasets.Image):
+    if not isinstance(getattr(feature, "feature", None) if is_list else feature, datasets.Image):
         raise DIMError(f"{dataset}, config {config!r}: the column {pictures!r} must hold images, got {feature}.")
     undecoded = datasets.Image(decode=False)
     return rows.cast_column(pictures, datasets.List(undecoded) if is_list else undecoded)
 
 
-def _cache_of(folder: Path) -> str:
-    """A cache folder that changes with the files: that of `datasets` looks at a local folder's README alone, and so
-    gives the old rows of a rewritten file, or those of another folder with the same README."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    digest = hashlib.blake2b(repr(states).encode(), digest_size=12).hexdigest()
-    return str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / digest)
-
-
-__all__ = ["load_candidates", "load_entities", "load_mentions"]
+__all__ = [
+    "load_candidates", "load_dataset_folder", "load_entities", "load_mentions", "load_splits", "splits_of", "state_of",
+]  # fmt: skip

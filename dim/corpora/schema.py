@@ -37,14 +37,13 @@ MENTIONS = datasets.Features(
 """A mention. `start` and `end` are character offsets, -1 where the mention is not in its sentence; `entity_id` is empty
 for NIL; `image` is null where there is none, and mentions with the same `image_id` share their picture."""
 
-# `Sequence` of a plain type is what datasets 3 has and 4 calls `List`.
 ENTITIES = datasets.Features(
     {
         "id": _TEXT,
         "name": _TEXT,
-        "aliases": datasets.Sequence(_TEXT),
+        "aliases": datasets.List(_TEXT),
         "description": _TEXT,
-        "images": datasets.Sequence(datasets.Image()),
+        "images": datasets.List(datasets.Image()),
         "type": _TEXT,
         "description_original": _TEXT,
         **dict.fromkeys(PROVENANCE, _TEXT),
@@ -52,7 +51,7 @@ ENTITIES = datasets.Features(
 )
 """An entity of the knowledge base, split `kb`. `description_original` is what a generated description replaced."""
 
-CANDIDATES = datasets.Features({"mention_id": _TEXT, "entity_ids": datasets.Sequence(_TEXT), "source": _TEXT})
+CANDIDATES = datasets.Features({"mention_id": _TEXT, "entity_ids": datasets.List(_TEXT), "source": _TEXT})
 """What a search found for a mention, best first; the gold is not forced in."""
 
 FEATURES = {"mentions": MENTIONS, "entities": ENTITIES, "candidates": CANDIDATES}

@@ -8,10 +8,9 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from dim.common.text import fold
-from dim.corpora.loading import load_candidates, load_entities, load_mentions
+from dim.corpora.loading import load_candidates, load_entities, load_mentions, splits_of
 from dim.errors import DIMError
 from dim.evaluation import report_numbers as results
-from dim.evaluation.dataset_splits import splits_of
 from dim.evaluation.examples import make_examples
 from dim.evaluation.outcome import Outcome, halves, run_system
 from dim.evaluation.slices import Table, make_slices

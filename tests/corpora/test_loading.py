@@ -3,7 +3,14 @@
 import datasets
 import pytest
 
-from dim.corpora.loading import load_candidates, load_entities, load_mentions
+from dim.corpora.loading import (
+    load_candidates,
+    load_dataset_folder,
+    load_entities,
+    load_mentions,
+    load_splits,
+    splits_of,
+)
 
 
 def write(folder, config, split, columns):
@@ -22,6 +29,17 @@ def test_splits_of_a_folder(tiny_mel_dir):
     assert mentions[0]["image"]["bytes"].startswith(b"\x89PNG")  # undecoded
     assert load_entities(str(tiny_mel_dir))[0]["images"][0]["bytes"].startswith(b"\x89PNG")
     assert load_candidates(str(tiny_mel_dir), "train")["m24-0"] == [f"e{row}" for row in range(6)]
+
+
+def test_splits_are_listed_and_loaded(tiny_mel_dir, tmp_path):
+    dataset = str(tiny_mel_dir)
+    assert splits_of(dataset) == tuple(load_splits(dataset)) == ("train", "validation")
+    assert (splits_of(dataset, "entities"), splits_of(dataset, "none")) == (("kb",), ())
+    assert len(load_splits(dataset)["train"]) == len(load_dataset_folder(dataset, "mentions", "train")) == 24
+    with pytest.raises(ValueError, match="There is no dataset"):
+        splits_of("./nowhere")
+    with pytest.raises(ValueError, match="its config 'mentions' needs one of train, validation, test"):
+        load_splits(write(tmp_path, "entities", "kb", {"id": ["a"]}))
 
 
 def test_unknown_folder():

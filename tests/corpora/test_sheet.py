@@ -157,13 +157,13 @@ def test_the_sample():
 
 def test_datasets_that_are_none(tmp_path):
     for name in ("./nowhere", "nobody/nothing", str(tmp_path)):
-        with pytest.raises(ValueError, match="There is no dataset|no config 'mentions'"):
+        with pytest.raises(ValueError, match="There is no dataset|has no split of mentions"):
             describe(name)
     (tmp_path / "entities.parquet").write_bytes((NAMESAKES / "entities/kb-00000-of-00001.parquet").read_bytes())
     (tmp_path / "README.md").write_text(
         "---\nconfigs:\n- config_name: entities\n  data_files:\n  - split: kb\n    path: entities.parquet\n---\n"
     )
-    with pytest.raises(ValueError, match="has no config 'mentions'"):
+    with pytest.raises(ValueError, match="its config 'mentions' needs one of train, validation, test"):
         describe(str(tmp_path))
 
 

@@ -1,6 +1,5 @@
 """The base of the dataset scripts: a raw release as a `datasets.GeneratorBasedBuilder`."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import datasets
 
 from dim.corpora.build.corpus import Corpus, read_corpus
 from dim.corpora.build.embed import MissingPicture, with_pictures
+from dim.corpora.loading import state_of
 from dim.corpora.schema import CONFIGS, FEATURES
 from dim.errors import DIMError
 
@@ -49,9 +49,7 @@ class MELConfig(datasets.BuilderConfig):
         """
         name = super().create_config_id(config_kwargs, custom_features)
         given = [*self.folders, *map(Path, self.images), *map(Path, filter(None, [self.descriptions]))]
-        files = sorted(file for path in given for file in (path, *path.rglob("*")) if file.is_file())
-        states = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return f"{name}-{hashlib.sha256(repr(states).encode()).hexdigest()[:16]}" if given else name
+        return f"{name}-{state_of(given)}" if given else name
 
 
 class MELBuilder(datasets.GeneratorBasedBuilder):

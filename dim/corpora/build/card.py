@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import datasets
-import yaml
 
+from dim.common.cards import card_text, read_card
 from dim.corpora.build.corpus import Corpus
 from dim.corpora.build.facts import Tables, build_facts, written
 from dim.corpora.schema import CONFIGS, FEATURES
@@ -28,35 +28,26 @@ Mentions, entities and candidates for multimodal entity linking, built by `dim b
 """
 
 
-def read_card(text: str) -> tuple[dict[str, Any], str]:
-    """Splits a card.
-
-    Args:
-        text: Content of a README.md.
-
-    Returns:
-        Its YAML, and the Markdown behind it.
-    """
-    _, front, body = text.split("---\n", 2)
-    return yaml.safe_load(front), body
-
-
 def feature_list(features: datasets.Features) -> list[dict[str, str]]:
-    """Features as a card has them, in the words that every version of `datasets` knows (`sequence`, not `list`).
+    """Describes features as the metadata of a card does.
 
     Args:
-        features: Columns: values, images, and sequences of them.
+        features: Columns: values, images, and lists of them.
 
     Returns:
-        One entry a column.
+        One entry per column.
+
+    Example:
+        >>> feature_list(datasets.Features({"id": datasets.Value("string"), "images": datasets.List(datasets.Image())}))
+        [{'name': 'id', 'dtype': 'string'}, {'name': 'images', 'list': 'image'}]
     """
 
     def kind(feature: Any) -> str:
         return "image" if isinstance(feature, datasets.Image) else feature.dtype
 
     return [
-        {"name": name, "sequence": kind(feature.feature)}
-        if hasattr(feature, "feature")
+        {"name": name, "list": kind(feature.feature)}
+        if isinstance(feature, datasets.List)
         else {"name": name, "dtype": kind(feature)}
         for name, feature in features.items()
     ]
@@ -104,8 +95,7 @@ def built_card(card: str, corpus: Corpus, tables: Tables, options: Mapping[str, 
             }
         )
     front["size_categories"] = [_size_category(len(corpus.release.mentions))]
-    header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
-    return f"---\n{header}---\n{body.rstrip()}\n\n## This build\n\n{build_facts(corpus, tables, options)}"
+    return card_text(front, f"{body.rstrip()}\n\n## This build\n\n{build_facts(corpus, tables, options)}")
 
 
 def _size_category(rows: int) -> str:
@@ -114,4 +104,4 @@ def _size_category(rows: int) -> str:
     return next((name for bound, name in bounds if rows < bound), "1M<n<10M")
 
 
-__all__ = ["OWN", "built_card", "feature_list", "read_card"]
+__all__ = ["OWN", "built_card", "feature_list"]

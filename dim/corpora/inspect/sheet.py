@@ -10,9 +10,9 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dim.common.files import atomic_file
 from dim.corpora.inspect.drawing import Card, draw_cards
-from dim.corpora.loading import load_candidates, load_entities, load_mentions
-from dim.corpora.schema import CONFIGS
+from dim.corpora.loading import load_candidates, load_entities, load_mentions, load_splits, splits_of
 from dim.errors import DIMError
 
 
@@ -49,21 +49,17 @@ def describe(dataset: str, examples: int = 3) -> Description:
     Raises:
         DIMError: If there is no such dataset, or if it lacks the config `mentions` or a column.
     """
-    splits = _splits(dataset)
-    entities = load_entities(dataset) if "entities" in splits else None
-    shown = []
-    mentions = {}
-    for split in splits["mentions"]:
-        rows = load_mentions(dataset, split)
-        mentions[split] = _count_mentions(rows)
+    mentions, shown = load_splits(dataset), []
+    entities = load_entities(dataset) if splits_of(dataset, "entities") else None
+    for split, rows in mentions.items():
         step = max(1, len(rows) // max(1, examples))
         shown += [(split, row) for row in rows.remove_columns("image").select(range(0, len(rows), step)[:examples])]
     linked = _entity_rows(entities, [row["entity_id"] for _, row in shown])
     return Description(
         dataset,
-        mentions,
+        {split: _count_mentions(rows) for split, rows in mentions.items()},
         _count_entities(entities) if entities is not None else {},
-        {split: _count_candidates(dataset, split) for split in splits.get("candidates", [])},
+        {split: _count_candidates(dataset, split) for split in splits_of(dataset, "candidates")},
         [_example(split, row, linked) for split, row in shown],
     )
 
@@ -117,33 +113,14 @@ def contact_sheet(dataset: str, split: str, count: int, seed: int, out: Path) ->
         raise DIMError(f"{dataset}, split {split!r}, has no mention with a picture to show.")
     chosen = sorted(random.Random(seed).sample(places, min(count, len(places))))
     rows = [mentions[place] for place in chosen]
-    linked = _entity_rows(
-        load_entities(dataset) if "entities" in _splits(dataset) else None, [row["entity_id"] for row in rows]
-    )
+    entities = load_entities(dataset) if splits_of(dataset, "entities") else None
+    linked = _entity_rows(entities, [row["entity_id"] for row in rows])
     title = f"{dataset}: {len(rows):,} of the {len(places):,} mentions with a picture in {split} (seed {seed})"
     sheet = draw_cards(title, [_card(row, linked) for row in rows])
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}")
-    sheet.save(temporary, "PNG")
-    temporary.replace(out)
+    with atomic_file(out) as temporary:
+        sheet.save(temporary, "PNG")
     return len(rows)
-
-
-def _splits(dataset: str) -> dict[str, list[str]]:
-    """The splits of each config that is ours."""
-    folder = Path(dataset).expanduser()
-    path = str(folder) if folder.is_dir() else dataset
-    try:
-        found = {
-            config: datasets.get_dataset_split_names(path, config)
-            for config in datasets.get_dataset_config_names(path)
-            if config in CONFIGS
-        }
-    except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
-        raise DIMError(f"There is no dataset {dataset!r}, neither as a folder nor on the Hub.") from error
-    if "mentions" not in found:
-        raise DIMError(f"{dataset} has no config 'mentions'.")
-    return found
 
 
 def _column(rows: datasets.Dataset, name: str) -> pa.ChunkedArray:

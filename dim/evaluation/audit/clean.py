@@ -8,15 +8,15 @@ from typing import Any
 import datasets
 import yaml
 
+from dim.common.cards import read_card
 from dim.common.files import write_text
 from dim.common.parquet import write_parquet
-from dim.corpora.build.card import feature_list, read_card
-from dim.corpora.loading import load_candidates, load_entities
+from dim.corpora.build.card import feature_list
+from dim.corpora.loading import load_candidates, load_entities, load_splits, splits_of
 from dim.corpora.schema import CANDIDATES
 from dim.errors import DIMError
 from dim.evaluation.audit.findings import sentence_key
 from dim.evaluation.audit.near_duplicates import Pictures, alike, read_pictures
-from dim.evaluation.dataset_splits import load_splits, splits_of
 
 
 def write_clean(dataset: str, folder: Path, progress: bool = False) -> dict[str, dict[str, int]]:

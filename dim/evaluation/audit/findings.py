@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
 from dim.common.text import fold, words
-from dim.corpora.loading import load_entities
+from dim.corpora.loading import load_entities, load_splits
 from dim.evaluation.audit.near_duplicates import Pictures, alike, read_pictures
-from dim.evaluation.dataset_splits import load_splits
 
 EXAMPLES = 5
 """Ids shown of each finding."""
