@@ -22,6 +22,7 @@ import torch
 
 from dim.corpora.loading import load_mentions
 from dim.encoding.loading import load_dim
+from dim.encoding.mention import mentions_of
 from dim.kb.store import KnowledgeBase
 from dim.linking.calibration import fit, held_out_entities
 from dim.linking.linker import CANDIDATES, DIMLinker
@@ -58,8 +59,8 @@ def measure(linker: DIMLinker, dataset: str) -> dict[str, float]:
     mentions = mentions.select(rows)
     gold = torch.tensor([linker.kb.row_of[name] for name in mentions["entity_id"]])
     queries = linker.encode(mentions, batch_size=128, progress=True)
-    texts = list(zip(mentions["mention"][:], mentions["sentence"][:], strict=True))
-    found = linker.search.search(*map(list, zip(*texts, strict=True)), queries, CANDIDATES)
+    texts = mentions_of(mentions)
+    found = linker.search.search(texts, queries, CANDIDATES)
     recall = found.recall_at(CANDIDATES, gold.numpy())
 
     ranking = linker.rank_vectors(queries, texts)

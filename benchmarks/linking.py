@@ -136,10 +136,12 @@ def create_one(work: str, count: str) -> dict:
 
 def search_one(work: str, count: str) -> dict:
     """Opens a knowledge base, searches it, links with it, changes it, and searches again."""
+    from dim.encoding.mention import Mention
     from dim.kb import KnowledgeBase
     from dim.linking.linker import DIMLinker
 
-    mentions, sentences = json.loads(Path(work, "queries.json").read_text())
+    texts = json.loads(Path(work, "queries.json").read_text())
+    mentions = [Mention.find(*pair) for pair in zip(*texts, strict=True)]
     queries = torch.from_numpy(np.load(Path(work, "queries.npy")))
     model, processor = linker_parts()
     KnowledgeBase.open(Path(work, f"kb{count}"))  # LanceDB's import and threads are not counted as opening
@@ -151,13 +153,11 @@ def search_one(work: str, count: str) -> dict:
     parts: dict[str, list[float]] = {"names_ms": [], "words_ms": [], "vectors_ms": [], "all_ms": [],
                                      "link_ms": []}  # fmt: skip
     for place in range(QUERIES):
-        mention, sentence, query = mentions[place : place + 1], sentences[place : place + 1], queries[place : place + 1]
+        mention, query = mentions[place : place + 1], queries[place : place + 1]
         calls = (
-            partial(search._lexical.names, mention, 64),
-            partial(search._lexical.words, mention, sentence, 64),
-            partial(search._dense.search, query, 64),
-            partial(search.search, mention, sentence, query, 64),
-            partial(linker.rank_vectors, query, [(*mention, *sentence)]),
+            *(partial(channel.search, mention, query, 64) for channel in search.channels),
+            partial(search.search, mention, query, 64),
+            partial(linker.rank_vectors, query, mention),
         )
         for name, call in zip(parts, calls, strict=True):
             began = time.perf_counter()
@@ -166,15 +166,15 @@ def search_one(work: str, count: str) -> dict:
     figures |= {name: statistics.median(values) for name, values in parts.items()}
     figures["link_p95_ms"] = float(np.percentile(parts["link_ms"], 95))
     began = time.perf_counter()
-    search.search(mentions, sentences, queries, 64)
+    search.search(mentions, queries, 64)
     figures["batch_per_s"] = QUERIES / (time.perf_counter() - began)
-    found = search.search(mentions[:100], sentences[:100], queries[:100], 100)
+    found = search.search(mentions[:100], queries[:100], 100)
     np.savez(Path(work, f"found{count}.npz"), rows=found.rows, **found.lists)
     figures["rss_mb"] = resident()
     began = time.perf_counter()
     kb.upsert([{"id": f"new{n}", "name": f"Zwenkau Quxley the {n}th"} for n in range(1000)])
     figures["upsert_s"] = time.perf_counter() - began
-    rows = search.search(["Zwenkau Quxley the 77th"], [""], None, 5).rows[0]
+    rows = search.search([Mention("Zwenkau Quxley the 77th", "")], None, 5).rows[0]
     figures["upsert_visible_s"] = time.perf_counter() - began
     if "new77" not in kb.take(rows, ["id"])["id"].to_pylist():
         raise SystemExit("what was added is not found")
@@ -192,14 +192,15 @@ def stored_vectors(path: Path) -> np.ndarray:
 def recall_one(work: str, count: str) -> dict:
     """Recall@100 against exact float32 search, of the vectors and of the union with the lexical lists."""
     from dim.linking.candidates import _fused
+    from dim.linking.channels import CHANNELS
 
     found = dict(np.load(Path(work, f"found{count}.npz")))
     vectors = stored_vectors(Path(work, f"{count}.parquet"))
     queries = torch.from_numpy(np.load(Path(work, "queries.npy"))[:100])
     exact = torch.topk(queries @ torch.from_numpy(vectors).T, 100).indices.numpy()
-    union = _fused({"names": found["names"], "words": found["words"], "vectors": exact}, 100).rows
+    union = _fused({**{name: found[name] for name in CHANNELS[:2]}, "dense": exact}, 100).rows
     share = [[np.isin(a, b).mean() for a, b in zip(*pair, strict=True)]
-             for pair in ((exact, found["vectors"]), (union, found["rows"]))]  # fmt: skip
+             for pair in ((exact, found["dense"]), (union, found["rows"]))]  # fmt: skip
     return {"recall_vectors": float(np.mean(share[0])), "recall_union": float(np.mean(share[1]))}
 
 
@@ -231,7 +232,7 @@ def draw(results: list[dict], path: Path) -> None:
     panels = (
         ("memory and disk, MB", {"resident, open and searched": "rss_mb", "on disk": "disk_mb"}),
         ("seconds", {"create, not encoding": "create_s", "open": "open_s", "add 1,000 and find": "upsert_visible_s"}),
-        ("milliseconds a mention, alone", {"names": "names_ms", "words": "words_ms", "vectors": "vectors_ms",
+        ("milliseconds a mention, alone", {"name search": "names_ms", "BM25": "words_ms", "dense": "vectors_ms",
                                            "all, and ranked": "link_ms"}),
     )  # fmt: skip
     figure, axes = plt.subplots(1, len(panels), figsize=(15, 4.5), layout="constrained")
@@ -252,11 +253,12 @@ def dev(dataset: Path, model: Path | None) -> None:
     from dim.corpora.loading import load_mentions
     from dim.encoding.encode import encode_mentions
     from dim.encoding.loading import load_dim
+    from dim.encoding.mention import mentions_of
     from dim.kb import KnowledgeBase
     from dim.linking.candidates import CandidateSearch
 
     rows = load_mentions(str(dataset), "validation")
-    mentions, sentences = rows["mention"][:], rows["sentence"][:]
+    mentions = mentions_of(rows)
     with tempfile.TemporaryDirectory() as folder:
         kb = KnowledgeBase.create(Path(folder, "kb"), dataset)
         vectors = None
@@ -267,9 +269,9 @@ def dev(dataset: Path, model: Path | None) -> None:
         golds = [kb.row_of.get(name, -1) for name in rows["entity_id"][:]]
         search = CandidateSearch(kb)
         for given in [None] if vectors is None else [None, vectors]:
-            search.search(mentions[:64], sentences[:64], None if given is None else given[:64])
+            search.search(mentions[:64], None if given is None else given[:64])
             began = time.perf_counter()
-            found = search.search(mentions, sentences, given)
+            found = search.search(mentions, given)
             speed = len(mentions) / (time.perf_counter() - began)
             print(f"{len(mentions):,} mentions, {len(kb):,} entities: {speed:,.0f} mentions/s")
             for k in (1, 16, 64):

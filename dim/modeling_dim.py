@@ -22,7 +22,7 @@ from .configuration_dim import DIMConfig, tower_width
 from .errors_dim import DIMError
 from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
 from .losses_dim import n_pair_loss, squared_length
-from .towers_dim import build_tower, copy_projection, copy_tower, load_source, plain, pool, suggest_pooling
+from .towers_dim import build_tower, copy_projection, copy_tower, load_towers, pool
 
 Inputs = Mapping[str, Tensor | None]
 MENTION_INPUTS = (
@@ -181,34 +181,13 @@ class DIMModel(PreTrainedModel):
             >>> model = DIMModel.from_towers("openai/clip-vit-base-patch32")  # doctest: +SKIP
             >>> DIMModel.from_towers("bert-base-uncased", "facebook/dinov2-base")  # doctest: +SKIP
         """
-        text_source, text_config = load_source(text, "text_config")
-        if isinstance(vision, PreTrainedConfig):
-            vision_source, vision_config = None, vision
-        elif vision is not None:
-            vision_source, vision_config = load_source(vision, "vision_config")
-        elif hasattr(text_source, "vision_model"):
-            vision_source, vision_config = text_source, text_source.config.vision_config
-        else:
-            vision_source, vision_config = None, None
-        fields: dict = {
-            "text_pooling": suggest_pooling(text_config),
-            "vision_pooling": "pooler",
-            "text_config": plain(text_config),
-            "vision_config": None if vision_config is None else plain(vision_config),
-        }
-        if vision_config is None:
-            fields |= {"mention_modalities": ["sentence", "expert"], "entity_pictures": False}
-        text_projection = getattr(text_source, "text_projection", None)
-        if text_projection is not None:
-            fields["projection_dim"] = text_projection.out_features
-        config = DIMConfig(**(fields | config_kwargs))
-
-        model = cls(config)
+        fields, text_source, vision_source = load_towers(text, vision)
+        model = cls(DIMConfig(**(fields | config_kwargs)))
         copy_tower(text_source, "text_model", model.text_model)
-        copy_projection(text_projection, model.text_projection)
-        if config.uses_pictures and vision_source is not None:
+        copy_projection(text_source, "text_projection", model.text_projection)
+        if model.config.uses_pictures and vision_source is not None:
             copy_tower(vision_source, "vision_model", model.vision_model)
-            copy_projection(getattr(vision_source, "visual_projection", None), model.visual_projection)
+            copy_projection(vision_source, "visual_projection", model.visual_projection)
         return model.eval()
 
     def pool_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -358,23 +337,23 @@ class DIMModel(PreTrainedModel):
         return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
     def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None) -> Tensor:
-        """The one score that training and ranking share: `(B, D)` and `(E, D)` -> `(B, E)`.
+        """The one score of the project, of every mention with every entity: training, ranking and serving share it.
 
         Args:
-            mention_embeds: From `get_mention_features`, shape `(B, D)`.
-            entity_embeds: From `get_entity_features`, shape `(E, D)`.
-            lexical_features: How alike the names are, shape `(B, E, F)`, for a model with a lexical prior; without
+            mention_embeds: From `get_mention_features`, shape `(..., B, D)`.
+            entity_embeds: From `get_entity_features`, shape `(..., E, D)`.
+            lexical_features: Features of the pairs, shape `(..., B, E, F)`, for a model with a lexical prior; without
                 them the score is that of the vectors alone.
 
         Returns:
-            Scores of shape `(B, E)`, float32 or wider; a higher score is a better match.
+            Scores of shape `(..., B, E)`, float32, or float64 for float64 vectors; higher is better.
 
         Raises:
             DIMError: If features are given to a model that has no lexical prior, or do not fit it.
         """
         wide = torch.promote_types(mention_embeds.dtype, torch.float32)  # no ranking in half precision
         with torch.autocast(mention_embeds.device.type, enabled=False):
-            logits = mention_embeds.to(wide) @ entity_embeds.to(wide).T
+            logits = mention_embeds.to(wide) @ entity_embeds.to(wide).mT
             logits = logits * self.logit_scale() if self.config.normalize else logits
             if lexical_features is None:
                 return logits
@@ -383,10 +362,24 @@ class DIMModel(PreTrainedModel):
                 raise DIMError(f"lexical_features must have shape {expected}, got {tuple(lexical_features.shape)}.")
             return self.lexical_prior(logits, lexical_features)
 
-    @property
-    def score_scale(self) -> float:
-        """What a dot product of two vectors is multiplied with to be a score; 1 with `normalize=False`."""
-        return self.logit_scale().item() if self.config.normalize else 1.0
+    def score_pairs(
+        self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None
+    ) -> Tensor:
+        """The score of each mention with candidates of its own.
+
+        Args:
+            mention_embeds: Shape `(M, D)`.
+            entity_embeds: Vectors of the candidates, shape `(M, C, D)`.
+            lexical_features: Features of the pairs, shape `(M, C, F)`.
+
+        Returns:
+            Scores of shape `(M, C)`, as [`DIMModel.score`] gives them.
+
+        Raises:
+            DIMError: As [`DIMModel.score`].
+        """
+        features = None if lexical_features is None else lexical_features[:, None]
+        return self.score(mention_embeds[:, None], entity_embeds, features)[:, 0]
 
     @can_return_tuple
     def forward(
@@ -447,14 +440,19 @@ class DIMModel(PreTrainedModel):
             DIMError: If a side has no text, neither side is given, or `labels` name no row of the pool.
             TypeError: If an argument is unknown.
         """
-        given = locals()
-        inputs: Inputs = {name: given[name] for name in MENTION_INPUTS + ENTITY_INPUTS}
+        mention_inputs: Inputs = dict(zip(MENTION_INPUTS, (
+            mention_input_ids, mention_attention_mask, mention_pooled, sentence_input_ids, sentence_attention_mask,
+            sentence_pooled, expert_input_ids, expert_attention_mask, expert_pooled, expert_mask, pixel_values,
+            pixel_mask, image_pooled, num_truncated_tokens), strict=True))  # fmt: skip
+        entity_inputs: Inputs = dict(zip(ENTITY_INPUTS, (
+            entity_input_ids, entity_attention_mask, entity_pooled, entity_num_truncated_tokens, entity_pixel_values,
+            entity_pixel_mask, entity_image_pooled), strict=True))  # fmt: skip
         _known({name: None for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
         attentions = vision_output = text_output = loss = logits = None
-        if mention_states is None and _any(inputs, MENTION_INPUTS):
-            mention_states, attentions, vision_output = self._mention_vectors(inputs)
-        if entity_states is None and _any(inputs, ENTITY_INPUTS):
-            entity_states, text_output = self._entity_vectors(inputs)
+        if mention_states is None and any(value is not None for value in mention_inputs.values()):
+            mention_states, attentions, vision_output = self._mention_vectors(mention_inputs)
+        if entity_states is None and any(value is not None for value in entity_inputs.values()):
+            entity_states, text_output = self._entity_vectors(entity_inputs)
         if mention_states is None and entity_states is None:
             raise DIMError("Neither a mention nor an entity is given.")
         if entity_states is not None and gather is not None:
@@ -483,10 +481,6 @@ class DIMModel(PreTrainedModel):
             text_model_output=text_output,
             vision_model_output=vision_output,
         )
-
-
-def _any(inputs: Inputs, names: tuple[str, ...]) -> bool:
-    return any(inputs[name] is not None for name in names)
 
 
 def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:

@@ -62,6 +62,18 @@ def find_mention(sentence: str, mention: str) -> tuple[int, int]:
     return start, start + len(mention)
 
 
+def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> str:
+    """Puts marks before and after a mention; the one way in which the project marks mentions.
+
+    Example:
+
+        >>> mark_mention("Jordan played well; in Jordan it rained.", 23, 29, ("[", "]"))
+        'Jordan played well; in [Jordan] it rained.'
+    """
+    opening, closing = marks
+    return f"{sentence[:start]}{opening}{sentence[start:end]}{closing}{sentence[end:]}"
+
+
 class DIMProcessor(ProcessorMixin):
     r"""Turns mentions (sentence, picture, expert's answer) and entities (name, description, pictures) into tensors.
 
@@ -281,7 +293,7 @@ class DIMProcessor(ProcessorMixin):
         self, mentions: Sequence[str], sentences: Sequence[str], spans: Sequence[tuple[int, int]]
     ) -> tuple[list[str], list[tuple[int, int]]]:
         """Sentences with their mention marked, and where the marked mention stands in them."""
-        opening, closing = self.mention_marks
+        added = sum(map(len, self.mention_marks))
         texts, marked = [], []
         for row, (mention, sentence, (start, end)) in enumerate(zip(mentions, sentences, spans, strict=True)):
             if not sentence or not sentence.strip():
@@ -292,8 +304,8 @@ class DIMProcessor(ProcessorMixin):
                 texts.append(sentence)
                 marked.append((0, 0))
             elif 0 <= start < end <= len(sentence):
-                texts.append(f"{sentence[:start]}{opening}{sentence[start:end]}{closing}{sentence[end:]}")
-                marked.append((start, end + len(opening) + len(closing)))
+                texts.append(mark_mention(sentence, start, end, self.mention_marks))
+                marked.append((start, end + added))
             else:
                 raise DIMError(
                     f"Span {row} is ({start}, {end}), outside its sentence of {len(sentence)} characters; "
@@ -391,4 +403,4 @@ def _same_length(**lists: Sequence | None) -> None:
 # `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
 DIMProcessor.register_for_auto_class("AutoProcessor")
 
-__all__ = ["EXPERT_PROMPTS", "DIMProcessor", "find_mention"]
+__all__ = ["EXPERT_PROMPTS", "DIMProcessor", "find_mention", "mark_mention"]

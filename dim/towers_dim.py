@@ -51,7 +51,39 @@ def pool(outputs: BaseModelOutputWithPooling, pooling: str, attention_mask: Tens
     return (states * weights).sum(1) / weights.sum(1)
 
 
-def load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfig]:
+def load_towers(
+    text: str, vision: str | PreTrainedConfig | None
+) -> tuple[dict, PreTrainedModel, PreTrainedModel | None]:
+    """Loads the checkpoints of `DIMModel.from_towers`.
+
+    Args:
+        text: Folder or Hub name of a text encoder, or of a checkpoint with both towers.
+        vision: The same of a vision encoder; a config for an untrained one; `None` for the one that `text` has, if any.
+
+    Returns:
+        Fields of a `DIMConfig` that fit the towers, the checkpoint of the text tower, and that of the vision tower.
+    """
+    text_source, text_config = _load_source(text, "text_config")
+    vision_source, vision_config = None, vision
+    if isinstance(vision, str):
+        vision_source, vision_config = _load_source(vision, "vision_config")
+    elif vision is None and hasattr(text_source, "vision_model"):
+        vision_source, vision_config = text_source, text_source.config.vision_config
+    fields: dict = {
+        "text_pooling": suggest_pooling(text_config),
+        "vision_pooling": "pooler",
+        "text_config": _plain(text_config),
+        "vision_config": None if vision_config is None else _plain(vision_config),
+    }
+    if vision_config is None:
+        fields |= {"mention_modalities": ["sentence", "expert"], "entity_pictures": False}
+    projection = getattr(text_source, "text_projection", None)
+    if projection is not None:
+        fields["projection_dim"] = projection.out_features
+    return fields, text_source, vision_source
+
+
+def _load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfig]:
     """A checkpoint that holds a tower, and the config of that tower: its own, or the one of its text or vision side."""
     config = AutoConfig.from_pretrained(name)
     tower_config = getattr(config, side, config)
@@ -65,7 +97,7 @@ def suggest_pooling(config: PreTrainedConfig) -> str:
     return "pooler" if config.model_type.startswith(("clip", "siglip")) else "mean"
 
 
-def plain(config: PreTrainedConfig) -> dict:
+def _plain(config: PreTrainedConfig) -> dict:
     """A tower's config without traces of where it was loaded from."""
     return {key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "architectures")}
 
@@ -77,19 +109,11 @@ def copy_tower(source: PreTrainedModel, attribute: str, tower: PreTrainedModel) 
     tower.load_state_dict({name: weights[name] for name in wanted})
 
 
-def copy_projection(source: nn.Module | None, projection: nn.Linear) -> None:
+def copy_projection(source: PreTrainedModel, attribute: str, projection: nn.Linear) -> None:
     """Copies a checkpoint's own projection into the shared space, where it has one of the same shape."""
-    if source is not None and source.weight.shape == projection.weight.shape:
-        projection.load_state_dict({"weight": source.weight})
+    own = getattr(source, attribute, None)
+    if own is not None and own.weight.shape == projection.weight.shape:
+        projection.load_state_dict({"weight": own.weight})
 
 
-__all__ = [
-    "build_tower",
-    "copy_projection",
-    "copy_tower",
-    "load_source",
-    "plain",
-    "pool",
-    "suggest_pooling",
-    "tower_class",
-]
+__all__ = ["build_tower", "copy_projection", "copy_tower", "load_towers", "pool", "suggest_pooling", "tower_class"]

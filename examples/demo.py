@@ -30,10 +30,10 @@ from dim import (
     load_mentions,
     ranking_metrics_with_intervals,
 )
-from dim.encoding.mention import column
+from dim.encoding.mention import mentions_of
 from dim.encoding.prior_features import lexical_features
 from dim.encoding.scoring import score_blocks
-from dim.training.main import main as train
+from dim.cli.train import main as train
 
 DATASET = "datasets/namesakes"
 CONFIG = "configs/sample.yaml"
@@ -66,7 +66,7 @@ class System:
 
     def scores(self, mentions: list | datasets.Dataset) -> Tensor:
         """Scores of mentions against the whole KB, `(M, E)`."""
-        texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
+        texts = mentions_of(mentions)
         queries = encode_mentions(self.model, self.processor, mentions, batch_size=128)
         return torch.cat([found for _, found in score_blocks(self.model, queries, self.vectors, self.names, texts)])
 

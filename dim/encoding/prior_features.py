@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dim.encoding.context_features import CONTEXT_FEATURES, ContextFeatures
+from dim.encoding.mention import Mention
 from dim.encoding.name_features import NAME_FEATURES, NameFeatures
 from dim.errors import DIMError
 
@@ -32,7 +33,7 @@ class LexicalFeatures:
     Example:
 
         >>> features = LexicalFeatures(["Henry VIII", "Henry Adams"], descriptions=["Birth: 1491.", "Birth: 1838."])
-        >>> features(["Henry"], ["Henry, c. 1531"])[0, :, LEXICAL_FEATURES.index("unborn")]
+        >>> features([Mention("Henry", "Henry, c. 1531", 0, 5)])[0, :, LEXICAL_FEATURES.index("unborn")]
         tensor([0., 1.])
     """
 
@@ -51,35 +52,40 @@ class LexicalFeatures:
     def __len__(self) -> int:
         return len(self.names)
 
-    def __call__(self, mentions: Sequence[str], sentences: Sequence[str], rows: Tensor | None = None) -> Tensor:
+    def __call__(self, mentions: Sequence[Mention], rows: Tensor | None = None) -> Tensor:
         """Features of every mention with every entity.
 
         Args:
             mentions: `M` mentions.
-            sentences: Their sentences.
             rows: Which entities `(E,)`; all by default.
 
         Returns:
             `torch.Tensor` of shape `(M, E, F)`, float32, in the order of `LEXICAL_FEATURES`. It is held as a whole, so
             pass a large set in parts.
         """
-        return torch.cat([self.names(mentions, sentences, rows), self.context(sentences, rows)], -1)
+        texts, sentences = _split(mentions)
+        return torch.cat([self.names(texts, sentences, rows), self.context(sentences, rows)], -1)
 
-    def pairs(self, mentions: Sequence[str], sentences: Sequence[str], rows: Tensor) -> Tensor:
+    def pairs(self, mentions: Sequence[Mention], rows: Tensor) -> Tensor:
         """Features of each mention with entities of its own.
 
         Args:
             mentions: `M` mentions.
-            sentences: Their sentences.
             rows: Which entities, `(M, C)`.
 
         Returns:
             `torch.Tensor` of shape `(M, C, F)`, float32.
         """
-        return torch.cat([self.names.pairs(mentions, sentences, rows), self.context(sentences, rows)], -1)
+        texts, sentences = _split(mentions)
+        return torch.cat([self.names.pairs(texts, sentences, rows), self.context(sentences, rows)], -1)
 
 
-def name_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
+def _split(mentions: Sequence[Mention]) -> tuple[list[str], list[str]]:
+    """The texts of mentions, and their sentences."""
+    return [mention.text for mention in mentions], [mention.sentence for mention in mentions]
+
+
+def lexical_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
     """Lexical features over a knowledge base.
 
     Args:
@@ -91,8 +97,8 @@ def name_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
     Example:
 
         >>> entities = pa.table({"name": ["Turkey", "turkey"], "aliases": [["Türkiye"], []]})
-        >>> features = name_features(entities)
-        >>> features(["Turkiye"], ["We flew to Turkiye."])[0, :, LEXICAL_FEATURES.index("equal")]
+        >>> features = lexical_features(entities)
+        >>> features([Mention.find("Turkiye", "We flew to Turkiye.")])[0, :, LEXICAL_FEATURES.index("equal")]
         tensor([1., 0.])
     """
     names = [name for name in _COLUMNS if name in entities.column_names]
@@ -102,4 +108,4 @@ def name_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
     return LexicalFeatures(columns["name"], columns.get("aliases"), descriptions)
 
 
-__all__ = ["LEXICAL_FEATURES", "LexicalFeatures", "name_features"]
+__all__ = ["LEXICAL_FEATURES", "LexicalFeatures", "lexical_features"]

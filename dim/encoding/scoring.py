@@ -1,4 +1,4 @@
-"""Scores of mentions against a whole knowledge base: vectors, and names where the model has a lexical prior."""
+"""Scores of mentions with every entity of a knowledge base."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dim.encoding.mention import Mention
 from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
@@ -14,7 +15,7 @@ _PAIRS = 2**21  # pairs scored at a time: 64 MiB of features, 256 MiB inside the
 
 
 def check_lexical(model: DIMModel) -> None:
-    """Raises `DIMError` if the model's lexical prior was trained on other features than there are."""
+    """Raises a `DIMError` if the model's lexical prior was trained on other features than there are."""
     count = model.config.num_lexical_features
     if count not in (0, len(LEXICAL_FEATURES)):
         raise DIMError(
@@ -23,26 +24,29 @@ def check_lexical(model: DIMModel) -> None:
         )
 
 
+def exact(vectors: Tensor, model: DIMModel) -> Tensor:
+    """Vectors as rankings need them: on the model's device and in float64, so that a dot product, rounded once to
+    float32, does not depend on what else is computed with it, and equal entities tie. MPS has float32 alone."""
+    return vectors.to(model.device, torch.float32 if model.device.type == "mps" else torch.float64)
+
+
 @torch.inference_mode()
 def score_blocks(
     model: DIMModel,
     queries: Tensor,
     entities: Tensor,
-    names: LexicalFeatures | None = None,
-    mentions: Sequence[tuple[str, str]] = (),
+    features: LexicalFeatures | None = None,
+    mentions: Sequence[Mention] = (),
     progress: bool = False,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Scores mentions against every entity, a block of mentions at a time.
-
-    Dot products are summed in float64 and rounded once, so that a score does not depend on the block and equal
-    entities tie.
+    """Scores mentions against every entity with [`DIMModel.score`], a block of mentions at a time.
 
     Args:
-        model: A DIM; its own score is used.
+        model: A DIM.
         queries: Mention vectors `(M, D)`.
         entities: Entity vectors `(E, D)`.
-        names: Features of the entities' names, for a model with a lexical prior; `None` scores by vectors alone.
-        mentions: Each mention and its sentence, `M` pairs; needed with `names`.
+        features: Lexical features of the entities, for a model with a lexical prior; `None` scores by vectors alone.
+        mentions: The `M` mentions; needed with `features`.
         progress: Whether to show a bar.
 
     Yields:
@@ -52,18 +56,13 @@ def score_blocks(
         DIMError: If mentions and vectors differ in number, or the prior knows other features.
     """
     check_lexical(model)
-    if names is not None and len(mentions) != len(queries):
+    if features is not None and len(mentions) != len(queries):
         raise DIMError(f"There are {len(queries)} mention vectors, but {len(mentions)} mentions.")
-    wide, size = entities.double().T, max(1, _PAIRS // len(entities))
-    prior = model.lexical_prior if names is not None else None
+    queries, entities, size = exact(queries, model), exact(entities, model), max(1, _PAIRS // len(entities))
     for start in tqdm(range(0, len(queries), size), desc="scoring", disable=not progress):
         part = slice(start, min(start + size, len(queries)))
-        scores = (model.score_scale * (queries[part].double() @ wide)).float()
-        if names is not None and prior is not None:
-            features = names([name for name, _ in mentions[part]], [sentence for _, sentence in mentions[part]])
-            weights = next(prior.parameters())
-            scores = prior(scores.to(weights), features.to(weights)).float().cpu()
-        yield part, scores
+        lexical = None if features is None else features(mentions[part]).to(model.device)
+        yield part, model.score(queries[part], entities, lexical).float().cpu()
 
 
-__all__ = ["check_lexical", "score_blocks"]
+__all__ = ["check_lexical", "exact", "score_blocks"]

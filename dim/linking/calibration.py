@@ -146,8 +146,8 @@ def fit(ranking: Ranking, gold: Tensor, groups: Sequence[object], precision: flo
     Example:
 
         >>> scores = torch.tensor([[8.0, 2.0], [3.0, 2.5]]).repeat(10, 1)  # sure, unsure, sure ...
-        >>> rows, sources = torch.tensor([[0, 1]] * 20), torch.ones(20, 2, dtype=torch.long)
-        >>> ranking = Ranking(rows, scores, scores, torch.zeros(20, 2, 0), sources)
+        >>> rows, channels = torch.tensor([[0, 1]] * 20), torch.ones(20, 2, dtype=torch.long)
+        >>> ranking = Ranking(rows, scores, scores, torch.zeros(20, 2, 0), channels)
         >>> fitted = fit(ranking, gold=torch.tensor([0, -1] * 10), groups=range(20))
         >>> (fitted(ranking)[1][:4] > 0.5).tolist(), fitted.measured["NIL F1"]
         ([False, True, False, True], 100.0)

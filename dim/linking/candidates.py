@@ -1,4 +1,4 @@
-"""Candidates of mentions: the union of what names, texts and vectors find, ready to be ranked."""
+"""Candidates of mentions: the union of what the retrieval channels find, ready to be ranked."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,54 +8,54 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dim.encoding.mention import Mention
 from dim.errors import DIMError
 from dim.kb import database
 from dim.kb.store import KnowledgeBase
+from dim.linking.channels import CHANNELS, BM25Search, Channel, NameSearch, VectorSearch
 from dim.search.texts import COLUMNS, LexicalIndex, LexicalSearch
 from dim.search.vectors import DenseSearch
 
-SOURCES = ("names", "words", "vectors")
-"""Names and aliases by n-grams; mention and sentence against name and description by BM25; vectors."""
-
-_FUSION = 10  # of reciprocal rank fusion: 1 / (10 + rank), so that the first of each source come first
+_FUSION = 10  # of reciprocal rank fusion: 1 / (10 + rank), so that the first of each channel come first
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What was found for `M` mentions.
+    """The candidates of `M` mentions.
 
     Args:
-        rows: Row numbers of the `C` best of the union, each once, those that several sources rank high first; -1 where
+        rows: Row indices of the `C` best of the union, each once, those that several channels rank high first; -1 where
             there are fewer `(M, C)`, int64.
-        sources: Which sources found each, a bit mask: 1 << place in `SOURCES`; 0 where there is none `(M, C)`, int64.
-        lists: What each source found, best first, -1 where there are fewer `(M, k)`.
+        channels: Which retrieval channels found each, a bit mask: `1 << CHANNELS.index(name)`; 0 where there is no
+            candidate `(M, C)`, int64.
+        lists: What each channel found, best first, -1 where there are fewer `(M, k)`.
 
     Example:
 
         >>> kb = KnowledgeBase.open("demo/kb")
-        >>> found = CandidateSearch(kb).search(["Turkey"], ["We flew to Turkey."], k=2)
+        >>> found = CandidateSearch(kb).search([Mention.find("Turkey", "We flew to Turkey.")], k=2)
         >>> kb.take(found.rows[0], ["id", "name"]).to_pylist()
         [{'id': 'e1251', 'name': 'Turkey'}, {'id': 'e1415', 'name': 'turkey'}]
-        >>> list(found.lists), found.sources.tolist()  # both were found by names (1) and by words (2)
-        (['names', 'words'], [[3, 3]])
+        >>> list(found.lists), found.channels.tolist()  # name search (1) and BM25 (2) found both
+        (['name search', 'BM25'], [[3, 3]])
     """
 
     rows: np.ndarray
-    sources: np.ndarray
+    channels: np.ndarray
     lists: dict[str, np.ndarray]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def recall_at(self, k: int, golds: Sequence[int] | np.ndarray) -> dict[str, float]:
-        """How often the gold is among the first `k`, of each source and of the union.
+        """How often the gold is among the first `k`, by channel and for the union.
 
         Args:
             k: How many; not more than were searched.
-            golds: Row number of each mention's gold; -1 for NIL, which does not count.
+            golds: Row index of each mention's gold; -1 for NIL, which does not count.
 
         Returns:
-            Percentage by source, and for `union`.
+            Percentage by channel, and for `union`.
 
         Raises:
             DIMError: If `k` is out of range, the golds are of another number, or all are NIL.
@@ -87,7 +87,8 @@ class CandidateSearch:
 
         >>> kb = KnowledgeBase.create("kb_search", [{"id": "Q1", "name": "Arnold Schwarzenegger"},
         ...                                         {"id": "Q2", "name": "Joe Biden"}])
-        >>> found = CandidateSearch(kb).search(["Schwarzeneger", "J. Biden"], ["A film.", "A speech."], k=1)
+        >>> mentions = [Mention("Schwarzeneger", "A film."), Mention("J. Biden", "A speech.")]
+        >>> found = CandidateSearch(kb).search(mentions, k=1)
         >>> found.rows.tolist(), found.recall_at(1, [0, 1])["union"]
         ([[0], [1]], 100.0)
     """
@@ -99,7 +100,7 @@ class CandidateSearch:
             index = beside.submit(_read_index, kb, progress)
             self._load_vectors()
             self._index = index.result()
-        self._load_texts()
+        self._load_channels()
 
     @property
     def vector_search(self) -> str:
@@ -112,74 +113,52 @@ class CandidateSearch:
         self.kb.refresh()
         if self.kb.version != version:
             self._load_vectors()
-            self._load_texts()
+            self._load_channels()
         return self.kb.version != version
 
     def _load_vectors(self) -> None:
         self._version, self._count = self.kb.version, len(self.kb)
         self._dense = DenseSearch.load(self.kb, self._dense)
 
-    def _load_texts(self) -> None:
-        kb = self.kb
-        self._lexical: LexicalSearch | None = None
+    def _load_channels(self) -> None:
+        kb, texts = self.kb, None
         if self._count:
             keys = kb.table(["key"])["key"].to_numpy()
-            self._lexical = LexicalSearch(self._index, keys, lambda numbers: kb.take(numbers, COLUMNS))
+            texts = LexicalSearch(self._index, keys, lambda rows: kb.take(rows, COLUMNS))
+        self.channels: list[Channel] = [NameSearch(texts), BM25Search(texts), VectorSearch(self._dense)]
 
-    def search(
-        self,
-        mentions: Sequence[str],
-        sentences: Sequence[str],
-        vectors: Tensor | None = None,
-        k: int = 64,
-    ) -> Candidates:
+    def search(self, mentions: Sequence[Mention], vectors: Tensor | None = None, k: int = 64) -> Candidates:
         """Finds candidates.
 
         Args:
-            mentions: `M` mentions.
-            sentences: Their sentences; empty where there is none.
-            vectors: Their vectors `(M, D)` by the model that encoded the knowledge base; `None` goes by texts alone.
-            k: How many candidates of each source, and of the union.
+            mentions: `M` mentions; a sentence may be empty.
+            vectors: Their vectors `(M, D)` by the model that encoded the knowledge base; without them dense search is
+                left out.
+            k: How many candidates of each channel, and of the union.
 
         Returns:
             The candidates.
 
         Raises:
-            DIMError: If the numbers of mentions, sentences and vectors differ, `k` is less than 1, or the vectors are
-                not as wide as the knowledge base's, or not finite.
+            DIMError: If mentions and vectors differ in number, `k` is less than 1, or the vectors are not as wide as
+                the knowledge base's, or not finite.
         """
         if k < 1:
             raise DIMError(f"k must be at least 1, got {k}.")
-        if len(mentions) != len(sentences) or (vectors is not None and len(vectors) != len(mentions)):
-            counts = "no" if vectors is None else len(vectors)
-            raise DIMError(f"There are {len(mentions)} mentions, {len(sentences)} sentences and {counts} vectors.")
+        if vectors is not None and len(vectors) != len(mentions):
+            raise DIMError(f"There are {len(mentions)} mentions, but {len(vectors)} vectors.")
         if vectors is not None and not torch.isfinite(vectors).all():
             raise DIMError("The mentions' vectors hold NaN or infinity.")
         self.refresh()
-        lists: dict[str, np.ndarray] = {}
-        if self._lexical is not None:
-            lists["names"] = _padded(self._lexical.names(mentions, k), k)
-            lists["words"] = _padded(self._lexical.words(mentions, sentences, k), k)
-        else:
-            lists = {name: np.full((len(mentions), k), -1) for name in SOURCES[:2]}
-        if vectors is not None:
-            found = np.zeros((len(mentions), 0), np.int64) if self._dense is None else self._dense.search(vectors, k)
-            lists["vectors"] = np.pad(found, ((0, 0), (0, k - found.shape[1])), constant_values=-1)
-        return _fused(lists, k)
+        found = {channel.name: channel.search(mentions, vectors, k) for channel in self.channels}
+        return _fused({name: rows for name, rows in found.items() if rows is not None}, k)
 
 
 def _read_index(kb: KnowledgeBase, progress: bool) -> LexicalIndex:
-    """The index of names and words that is stored, or a new one where none is, or that of another release."""
+    """The stored index of texts; a new one where there is none, or where another version of the package made it."""
     arrays = database.read_arrays(kb.uri)
     index = None if arrays is None else LexicalIndex.from_arrays(arrays)
     return index or LexicalIndex.build(kb.table(COLUMNS), progress)
-
-
-def _padded(found: Sequence[np.ndarray], k: int) -> np.ndarray:
-    rows = np.full((len(found), k), -1, np.int64)
-    for place, numbers in enumerate(found):
-        rows[place, : len(numbers)] = numbers
-    return rows
 
 
 def _fused(lists: dict[str, np.ndarray], k: int) -> Candidates:
@@ -187,7 +166,7 @@ def _fused(lists: dict[str, np.ndarray], k: int) -> Candidates:
     names = list(lists)
     rows = np.concatenate([lists[name] for name in names], axis=1)  # (M, S * k)
     weights = np.tile(1 / (_FUSION + 1 + np.arange(k)), len(names))[None] * (rows >= 0)
-    bits = np.repeat([1 << SOURCES.index(name) for name in names], k)[None] * (rows >= 0)
+    bits = np.repeat([1 << CHANNELS.index(name) for name in names], k)[None] * (rows >= 0)
     order = np.argsort(rows, axis=1, kind="stable")  # equal rows stand together
     rows, weights, bits = (np.take_along_axis(part, order, 1) for part in (rows, weights, bits))
     first = np.ones_like(rows, bool)
@@ -201,4 +180,4 @@ def _fused(lists: dict[str, np.ndarray], k: int) -> Candidates:
     return Candidates(np.where(mask > 0, rows, -1), mask, lists)
 
 
-__all__ = ["SOURCES", "CandidateSearch", "Candidates"]
+__all__ = ["CandidateSearch", "Candidates"]

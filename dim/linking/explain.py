@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from dim.encoding.encode import mention_batch
+from dim.encoding.mention import mentions_of
 from dim.encoding.prior_features import LEXICAL_FEATURES
-from dim.linking.candidates import SOURCES
+from dim.linking.channels import CHANNELS
 from dim.linking.links import Links
 from dim.linking.mention import one_picture_each
 from dim.linking.ranking import Ranking
@@ -45,13 +46,13 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
         (1.0, ['picture', 'sentence'])
     """
     rows = np.array([[linker.kb.row_of[entity.id] for entity in links]], np.int64).reshape(1, -1)
-    texts = [(mention["mention"], mention["sentence"])]
-    found = linker.search.search([mention["mention"]], [mention["sentence"]], linker.encode([mention]))
-    masks = dict(zip(found.rows[0].tolist(), found.sources[0].tolist(), strict=True))
+    mentions = mentions_of([mention])
+    found = linker.search.search(mentions, linker.encode([mention]))
+    masks = dict(zip(found.rows[0].tolist(), found.channels[0].tolist(), strict=True))
     nothing = np.zeros_like(rows)
 
     def scored(question: dict) -> Ranking:
-        return linker.score(linker.encode([question]), texts, rows, nothing)
+        return linker.score(linker.encode([question]), mentions, rows, nothing)
 
     whole = scored(mention)
     parts = {"without_picture": "image", "without_expert": "expert_answer"}
@@ -68,7 +69,7 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
             "score_by_prior": score - vectors,
             **({} if linker.reranker is None else {"score_by_reranker": reread}),
             "features": {name: round(value, 4) for name, value in features if value},
-            "found_by": [name for bit, name in enumerate(SOURCES) if masks[row] >> bit & 1],
+            "found_by": [name for bit, name in enumerate(CHANNELS) if masks[row] >> bit & 1],
             "attention": attention,
         }
         why |= {name: ranking.scores[0, _place(ranking, row)].item() + reread for name, ranking in less.items()}

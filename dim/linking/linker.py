@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.encoding.encode import column, encode_entities, encode_mentions
+from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import fingerprint, load_dim
-from dim.encoding.prior_features import name_features
+from dim.encoding.mention import Mention, mentions_of
+from dim.encoding.prior_features import lexical_features
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
 from dim.kb.view import fresh
@@ -206,7 +207,7 @@ class DIMLinker:
     def rank(self, mentions: Sequence[dict], progress: bool = False, **encoding: Any) -> Iterator[Ranking]:
         """Candidates of mentions, ranked, a chunk at a time; see [`DIMLinker.link`]."""
         queries = self.encode(mentions, progress=progress, **encoding)
-        texts = list(zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True))
+        texts = mentions_of(mentions)
         for start in tqdm(range(0, len(texts), _CHUNK), desc="ranking", disable=not progress):
             yield self.rank_vectors(queries[start : start + _CHUNK], texts[start : start + _CHUNK])
 
@@ -225,32 +226,31 @@ class DIMLinker:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
-    def rank_vectors(self, queries: Tensor, texts: list[tuple[str, str]]) -> Ranking:
+    def rank_vectors(self, queries: Tensor, mentions: Sequence[Mention]) -> Ranking:
         """Candidates of encoded mentions, ranked.
 
         Args:
             queries: Mention vectors `(M, D)`.
-            texts: Each mention and its sentence.
+            mentions: The mentions.
 
         Returns:
             The ranking of 64 candidates each, or of as many as the reranker reads.
         """
-        names, sentences = [name for name, _ in texts], [sentence for _, sentence in texts]
-        found = self.search.search(names, sentences, queries, CANDIDATES)
-        ranking = self.score(queries, texts, found.rows, found.sources)
+        found = self.search.search(mentions, queries, CANDIDATES)
+        ranking = self.score(queries, mentions, found.rows, found.channels)
         if self.reranker is None:
             return ranking
         with self._autocast():
-            return self.reranker.rerank(ranking, texts, self.kb)
+            return self.reranker.rerank(ranking, mentions, self.kb)
 
-    def score(self, queries: Tensor, texts: list[tuple[str, str]], rows: np.ndarray, sources: np.ndarray) -> Ranking:
+    def score(self, queries: Tensor, mentions: Sequence[Mention], rows: np.ndarray, channels: np.ndarray) -> Ranking:
         """Given candidates of encoded mentions, ranked by the model alone.
 
         Args:
             queries: Mention vectors `(M, D)`.
-            texts: Each mention and its sentence.
-            rows: Row numbers of their candidates, -1 for none `(M, C)`.
-            sources: Who found them, as `Candidates.sources` `(M, C)`.
+            mentions: The mentions.
+            rows: Row indices of their candidates, -1 for none `(M, C)`.
+            channels: Which retrieval channels found them, as `Candidates.channels` `(M, C)`.
 
         Returns:
             The ranking of those candidates.
@@ -262,9 +262,9 @@ class DIMLinker:
             entities = self.kb.take(unique, [*_TEXTS, "vector", "encoded_hash", "content_hash"])
             vectors = self._vectors(unique, entities)
             if self.model.config.num_lexical_features:
-                lexical = name_features(entities)
-        return rank_candidates(self.model, queries, vectors, lexical, texts, torch.from_numpy(places),
-                               torch.from_numpy(rows), torch.from_numpy(sources))  # fmt: skip
+                lexical = lexical_features(entities)
+        return rank_candidates(self.model, queries, vectors, lexical, mentions, torch.from_numpy(places),
+                               torch.from_numpy(rows), torch.from_numpy(channels))  # fmt: skip
 
     def _vectors(self, numbers: np.ndarray, entities: pa.Table) -> Tensor:
         """Vectors of entities `(E, D)`; those that are not encoded as they are now are encoded here."""

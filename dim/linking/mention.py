@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from dim.common.pictures import load_picture
+from dim.encoding.mention import Mention
 from dim.errors import DIMError
-from dim.processing_dim import find_mention
 
-NOWHERE = (-1, -1)
 _BRACKETS = re.compile(r"\[\[(.+?)\]\]")
 
 
@@ -99,7 +98,7 @@ def mention_row(
         raise DIMError("The mention is empty; give the part of the sentence that names the entity.")
     else:
         text = text or mention  # a mention on its own
-        start, end = find_mention(text, mention) if mention in text else NOWHERE
+        start, end = Mention.find(mention, text)[2:]
     return {
         "sentence": text,
         "mention": mention if mention is not None else text[start:end],
@@ -130,4 +129,4 @@ def one_picture_each(rows: Sequence[dict]) -> tuple[Sequence[dict], list[int] | 
     return single, owners
 
 
-__all__ = ["NOWHERE", "mention_row", "one_picture_each", "parse_brackets"]
+__all__ = ["mention_row", "one_picture_each", "parse_brackets"]

@@ -1,12 +1,14 @@
 """Ranking the candidates of mentions: the model's score of every pair, in float32, best first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
+from dim.encoding.mention import Mention
 from dim.encoding.prior_features import LexicalFeatures
-from dim.encoding.scoring import check_lexical
+from dim.encoding.scoring import check_lexical, exact
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
 
@@ -20,7 +22,7 @@ class Ranking:
         scores: The model's scores `(M, C)`, float32; `-inf` behind the last.
         vector_scores: Scores by the vectors alone `(M, C)`, float32.
         features: Lexical features of the pairs `(M, C, F)`; `F` is 0 for a model without a lexical prior.
-        sources: Bit mask of who found each candidate `(M, C)`: see `dim.linking.candidates.SOURCES`.
+        channels: Bit mask of who found each candidate `(M, C)`: see `dim.linking.candidates.CHANNELS`.
 
     Example:
 
@@ -34,7 +36,7 @@ class Ranking:
     scores: Tensor
     vector_scores: Tensor
     features: Tensor
-    sources: Tensor
+    channels: Tensor
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,7 +80,7 @@ class Ranking:
         wide = order[:, :, None].expand(-1, -1, self.features.shape[-1])
         return Ranking(
             self.rows.gather(1, order), scores.gather(1, order), self.vector_scores.gather(1, order),
-            self.features.gather(1, wide), self.sources.gather(1, order),
+            self.features.gather(1, wide), self.channels.gather(1, order),
         )  # fmt: skip
 
 
@@ -87,25 +89,23 @@ def rank_candidates(
     model: DIMModel,
     queries: Tensor,
     vectors: Tensor,
-    names: LexicalFeatures | None,
-    mentions: list[tuple[str, str]],
+    features: LexicalFeatures | None,
+    mentions: Sequence[Mention],
     places: Tensor,
     rows: Tensor,
-    sources: Tensor,
+    channels: Tensor,
 ) -> Ranking:
-    """Scores each mention's candidates with the model and sorts them.
-
-    Dot products are summed in float64 and rounded once, so that equal entities tie whatever else is scored.
+    """Scores each mention's candidates with [`DIMModel.score_pairs`] and sorts them.
 
     Args:
-        model: A DIM; its own score is used.
+        model: A DIM.
         queries: Mention vectors `(M, D)`.
-        vectors: Vectors of the entities that are somebody's candidate `(U, D)`.
-        names: Lexical features of those entities; `None` for a model without a lexical prior.
-        mentions: Each mention and its sentence.
-        places: Each mention's candidates, as places in `vectors`, -1 for none `(M, C)`.
-        rows: The same as row numbers of the knowledge base `(M, C)`.
-        sources: Who found them `(M, C)`.
+        vectors: Vectors of the entities that are a candidate of any mention `(U, D)`.
+        features: Lexical features of those entities; `None` for a model without a lexical prior.
+        mentions: The `M` mentions.
+        places: Each mention's candidates, as indices in `vectors`, -1 for none `(M, C)`.
+        rows: The same as row indices of the knowledge base `(M, C)`.
+        channels: Which retrieval channels found them `(M, C)`.
 
     Returns:
         The ranking.
@@ -115,19 +115,17 @@ def rank_candidates(
     """
     check_lexical(model)
     there, own = places >= 0, places.clamp(min=0)
-    products = torch.einsum("md,mcd->mc", queries.double(), vectors[own].double())
-    vector_scores = (model.score_scale * products).float()
-    scores, features = vector_scores, torch.zeros(*places.shape, 0)
-    if names is not None:
-        texts, sentences = [text for text, _ in mentions], [sentence for _, sentence in mentions]
-        features = names.pairs(texts, sentences, own)
-        weights = next(model.lexical_prior.parameters())
-        scores = model.lexical_prior(vector_scores.to(weights), features.to(weights)).float().cpu()
+    pairs = exact(queries, model), exact(vectors, model)[own.to(model.device)]
+    scores = vector_scores = model.score_pairs(*pairs).float().cpu()
+    lexical = torch.zeros(*places.shape, 0)
+    if features is not None:
+        lexical = features.pairs(mentions, own)
+        scores = model.score_pairs(*pairs, lexical.to(model.device)).float().cpu()
     if not torch.isfinite(scores[there]).all():
-        place = int((~torch.isfinite(scores) & there).any(1).nonzero()[0])
-        raise DIMError(f"The score of a candidate of mention {mentions[place][0]!r} is not finite.")
+        index = int((~torch.isfinite(scores) & there).any(1).nonzero()[0])
+        raise DIMError(f"The score of a candidate of mention {mentions[index].text!r} is not finite.")
     scores = scores.masked_fill(~there, -torch.inf)
-    return Ranking(rows, scores, vector_scores, features, sources).rescored(scores)
+    return Ranking(rows, scores, vector_scores, lexical, channels).rescored(scores)
 
 
 __all__ = ["Ranking", "rank_candidates"]

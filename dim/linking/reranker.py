@@ -13,15 +13,18 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from dim.encoding.batching import longest_first
+from dim.encoding.mention import Mention
 from dim.errors import DIMError
 from dim.kb.view import EntityView
 from dim.linking.ranking import Ranking
-from dim.processing_dim import find_mention
+from dim.processing_dim import mark_mention
 
 FOLDER = "reranker"
 """Where a model's reranker lies, beside its weights."""
 
 _BEFORE = 200  # characters
+_MARKS = ("[ ", " ]")
 
 
 class Reranker:
@@ -43,7 +46,7 @@ class Reranker:
         >>> tokenizer = AutoTokenizer.from_pretrained("demo/model")
         >>> config = BertConfig(vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=1, num_labels=1)
         >>> reranker = Reranker(BertForSequenceClassification(config), tokenizer, count=16)
-        >>> mention = mention_text("Henry", "Henry, c. 1531")
+        >>> mention = mention_text(Mention("Henry", "Henry, c. 1531", 0, 5))
         >>> reranker.score([mention] * 2, [entity_text("Henry VIII", "king"), entity_text("Henry Adams", "")]).shape
         torch.Size([2])
     """
@@ -87,20 +90,19 @@ class Reranker:
         Returns:
             `torch.Tensor` of shape `(P,)`, float32.
         """
-        order = sorted(range(len(mentions)), key=lambda place: -len(mentions[place]) - len(entities[place]))
+        lengths = [len(mention) + len(entity) for mention, entity in zip(mentions, entities, strict=True)]
         scores = torch.empty(len(mentions))
-        for start in range(0, len(order), batch_size):
-            part = order[start : start + batch_size]
+        for part in longest_first(lengths, batch_size):
             pairs = pair_inputs(self.tokenizer, [mentions[row] for row in part], [entities[row] for row in part])
             scores[part] = self.model(**pairs.to(self.model.device)).logits[:, 0].float().cpu()
         return scores
 
-    def rerank(self, ranking: Ranking, texts: Sequence[tuple[str, str]], kb: EntityView) -> Ranking:
+    def rerank(self, ranking: Ranking, mentions: Sequence[Mention], kb: EntityView) -> Ranking:
         """Ranks the best candidates of each mention anew.
 
         Args:
             ranking: Ranked candidates.
-            texts: Each mention and its sentence.
+            mentions: The mentions.
             kb: Whose entities they are.
 
         Returns:
@@ -113,18 +115,18 @@ class Reranker:
         there = best.rows >= 0
         known = kb.take(best.rows[there].numpy(), ["name", "description"]).to_pylist()
         owners = there.nonzero()[:, 0].tolist()
-        mentions = [mention_text(*text) for text in texts]
-        found = self.score([mentions[row] for row in owners],
+        texts = [mention_text(mention) for mention in mentions]
+        found = self.score([texts[row] for row in owners],
                            [entity_text(row["name"], row["description"]) for row in known])  # fmt: skip
         if not torch.isfinite(found).all():
-            place = owners[int((~torch.isfinite(found)).nonzero()[0])]
-            raise DIMError(f"The reranker's score of a candidate of mention {texts[place][0]!r} is not finite.")
+            mention = mentions[owners[int((~torch.isfinite(found)).nonzero()[0])]]
+            raise DIMError(f"The reranker's score of a candidate of mention {mention.text!r} is not finite.")
         scores = best.scores.clone()
         scores[there] += found
         return best.rescored(scores)
 
 
-def mention_text(mention: str, sentence: str) -> str:
+def mention_text(mention: Mention) -> str:
     """A sentence with its mention in brackets, as a reranker reads them.
 
     It begins at most 200 characters before the mention, so that the cut at its end seldom takes the mention. A mention
@@ -132,13 +134,13 @@ def mention_text(mention: str, sentence: str) -> str:
 
     Example:
 
-        >>> mention_text("Ann", "Annette met Ann.")
+        >>> mention_text(Mention.find("Ann", "Annette met Ann."))
         'Annette met [ Ann ].'
     """
-    if mention not in sentence:
-        return f"[ {mention} ] {sentence}".rstrip()
-    start, end = find_mention(sentence, mention)
-    return f"{sentence[max(0, start - _BEFORE) : start]}[ {mention} ]{sentence[end:]}"
+    if mention.start < 0:
+        return f"[ {mention.text} ] {mention.sentence}".rstrip()
+    marked = mark_mention(mention.sentence, mention.start, mention.end, _MARKS)
+    return marked[max(0, mention.start - _BEFORE) :]
 
 
 def entity_text(name: str, description: str | None) -> str:

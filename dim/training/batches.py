@@ -107,8 +107,7 @@ class BatchSampler(Dataset):
         targets = {"labels": (pool == gold[:, None]).long().argmax(1), "entity_ids": pool}
         if self.names is not None:
             texts = [train.names[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
-            mentions, sentences = zip(*texts, strict=True)
-            targets["lexical_features"] = self.names(mentions, sentences, pool)
+            targets["lexical_features"] = self.names(texts, pool)
         return Batch(
             inputs=inputs,
             targets=targets,

@@ -13,7 +13,8 @@ from transformers import BatchFeature
 
 from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
-from dim.encoding.prior_features import name_features
+from dim.encoding.mention import Mention, mentions_of
+from dim.encoding.prior_features import lexical_features
 from dim.errors import DIMError
 from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments
@@ -41,7 +42,7 @@ class MentionSide:
     """
 
     ids: list[str]
-    names: list[tuple[str, str]]
+    names: list[Mention]
     mentions: TextBank
     sentences: TextBank
     experts: TextBank | None
@@ -100,7 +101,7 @@ class MELData:
         entity_pictures = bank.rows_of(entity_pictures)
         self.pictures = bank if len(bank.pixels) else None  # none of them may be there, or be readable
         self.entities = self._entity_side(entities, entity_pictures)
-        self.names = name_features(entities) if config.num_lexical_features else None
+        self.names = lexical_features(entities) if config.num_lexical_features else None
         masking = arguments.mention_masking > 0
         lists = {split: _candidate_rows(dataset, splits[split], found[split], rows) for split in splits}
         self.train, self.validation = (
@@ -146,7 +147,7 @@ class MELData:
     ) -> MentionSide:
         columns = rows.select_columns([name for name in rows.column_names if name != "image"])
         batches, hidden = [], []
-        names: list[tuple[str, str]] = []
+        names: list[Mention] = []
         for part in columns.iter(_CHUNK):
             answers = part.get("expert_answer", [""] * len(part["id"]))
             spans = list(zip(part["start"], part["end"], strict=True))
@@ -155,11 +156,11 @@ class MELData:
                 texts, places = self._hide(part["sentence"], spans)
                 name = self.arguments.mask_text
                 hidden.append(self.processor.process_mentions([name] * len(texts), texts, spans=places))
-                names += [(name, text) for text in texts]
+                names += [Mention(name, text, *place) for text, place in zip(texts, places, strict=True)]
         has_expert = torch.cat([batch["expert_mask"] for batch in batches])
         return MentionSide(
             ids=columns["id"][:],
-            names=list(zip(columns["mention"][:], columns["sentence"][:], strict=True)) + names,
+            names=mentions_of(columns) + names,
             mentions=self._bank(batches + hidden, "mention"),
             sentences=self._bank(batches + hidden, "sentence"),
             experts=self._bank(batches, "expert") if has_expert.any() else None,

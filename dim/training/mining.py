@@ -30,7 +30,7 @@ class Miner:
     def alike(self) -> Tensor:
         """The entities of the likest names `(M, ALIKE)`, -1 for none; names do not change in training."""
         side, entities = self.data.train, self.data.entities
-        named = [name for name, _ in side.names[: len(side.ids)]]
+        named = [mention.text for mention in side.names[: len(side.ids)]]
         return name_neighbours(named, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
 
     def encode(self, model: DIMModel) -> tuple[Tensor, Tensor]:

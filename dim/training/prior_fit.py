@@ -38,42 +38,46 @@ class LexicalPrior:
         if data.names is None:
             raise DIMError("--prior_epochs fits a lexical prior, but the model has none: --lexical_prior true.")
         self.model, self.data, self.miner, self.arguments, self.names = model, data, miner, arguments, data.names
-        self.start = copy.deepcopy(model.lexical_prior)
+        self.start = copy.deepcopy(model.lexical_prior.state_dict())
         model.lexical_prior.requires_grad_(False)  # the optimizer of the vectors, and DDP, leave it alone
 
     def fit(self, accelerator: Accelerator) -> None:
-        """Fits it: AdamW with a linearly falling rate, on the N-pair loss; the same on every process."""
-        prior, device = copy.deepcopy(self.start).to(accelerator.device), accelerator.device
-        scores, features, there = self._examples(accelerator)
+        """Fits the prior by AdamW with a linearly falling rate on the N-pair loss, the same on every process."""
+        mentions, entities, features, pairs, there = self._examples(accelerator)
+        model, prior, device = self.model, self.model.lexical_prior, self.model.device
+        prior.load_state_dict(self.start)
+        parameters = list(prior.requires_grad_(True).parameters())
         rate = self.arguments.prior_learning_rate or self.arguments.learning_rate
-        optimizer = torch.optim.AdamW(prior.parameters(), lr=rate, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.0)
         generator = torch.Generator().manual_seed(self.arguments.seed)
-        steps = self.arguments.prior_epochs * -(-len(scores) // _BATCH)
+        steps = self.arguments.prior_epochs * -(-len(pairs) // _BATCH)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
         for _ in range(self.arguments.prior_epochs):
-            for part in torch.randperm(len(scores), generator=generator).split(_BATCH):
-                logits = prior(scores[part].to(device), features[part].to(device))
+            for part in torch.randperm(len(pairs), generator=generator).split(_BATCH):
+                own = mentions[part], entities[pairs[part]], features[part]
+                logits = model.score_pairs(*(one.to(device) for one in own))
                 logits = logits.masked_fill(~there[part].to(device), torch.finfo(logits.dtype).min)
                 loss = n_pair_loss(logits, torch.zeros(len(part), dtype=torch.long, device=device))
-                loss.backward()
+                # The temperature gets no gradient, and no hook of DDP runs.
+                for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                    parameter.grad = gradient
                 optimizer.step()
                 schedule.step()
-                optimizer.zero_grad()
-        for parameter in prior.parameters():  # processes may sum in another order
-            parameter.data = broadcast(parameter.data)
-        self.model.lexical_prior.load_state_dict(prior.state_dict())
+        prior.requires_grad_(False)
+        for parameter in parameters:  # processes may sum in another order
+            parameter.data, parameter.grad = broadcast(parameter.data), None
 
-    def _examples(self, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores by vectors `(N, 1 + C)`, features `(N, 1 + C, F)`, and which cells count; the answer comes first."""
+    def _examples(self, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Vectors of the mentions that have an answer `(N, D)` and of the entities `(E, D)`, features of the pairs
+        `(N, 1 + C, F)`, rows of the answer and its hard negatives `(N, 1 + C)`, and which of these cells count."""
         with accelerator.autocast():
             mentions, entities = self.miner.encode(self.model)
         train = self.data.train
         rows = (train.gold >= 0).nonzero().flatten()
         pairs = torch.cat([train.gold[:, None], self.miner.mine(mentions, entities)], 1)[rows]
         there, pairs = (pairs >= 0) & ~_repeated(pairs), pairs.clamp(min=0)
-        scores = self.model.score_scale * torch.einsum("nd,ncd->nc", mentions[rows], entities[pairs])
-        names, sentences = zip(*(train.names[row] for row in rows.tolist()), strict=True)
-        return scores, self.names.pairs(names, sentences, pairs), there
+        features = self.names.pairs([train.names[row] for row in rows.tolist()], pairs)
+        return mentions[rows], entities, features, pairs, there
 
 
 def _repeated(rows: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from transformers import (
     set_seed,
 )
 
+from dim.encoding.mention import mentions_of
 from dim.errors import DIMError
 from dim.linking.linker import DIMLinker
 from dim.linking.reranker import entity_text, mention_text, pair_inputs
@@ -136,7 +137,7 @@ def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candida
     order = torch.randperm(len(unsure), generator=torch.Generator().manual_seed(seed))
     unsure = unsure[order[:count]]
     gold_first = is_gold[unsure].int().argsort(dim=1, descending=True, stable=True)[:, :candidates]
-    texts = [mention_text(mentions[row]["mention"], mentions[row]["sentence"]) for row in unsure.tolist()]
+    texts = [mention_text(mention) for mention in mentions_of(mentions.select(unsure.tolist()))]
     return _Examples(texts, rows[unsure].gather(1, gold_first))
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from dim.encoding.scoring import score_blocks
 from dim.metrics.evaluator import RankingEvaluator
 from dim.metrics.protocols import CandidateLists
-from dim.metrics.ranks import gold_ranks_from_embeddings, ranking_metrics
 from dim.modeling_dim import DIMModel
 from dim.training.batches import entity_inputs, mention_inputs
 from dim.training.data import MELData, MentionSide
@@ -46,10 +45,11 @@ def rank_validation(
         with picture_weight(model, weight):
             entities = encode_knowledge_base(model, data, batch_size)
         metrics = {}
+        score = partial(score_blocks, queries=mentions, entities=entities)
         if data.names is not None:
-            ranks = gold_ranks_from_embeddings(mentions, entities, gold)
-            metrics = {f"vectors {name}": value for name, value in ranking_metrics(ranks).items()}
-        score = partial(score_blocks, queries=mentions, entities=entities, names=data.names, mentions=names)
+            alone = RankingEvaluator(score, gold).metrics(model)["full_kb"]
+            metrics = {f"vectors {name}": value for name, value in alone.items()}
+            score = partial(score, features=data.names, mentions=names)
         evaluator = RankingEvaluator(score, gold, protocols=protocols, lists=CandidateLists(candidates))
         for protocol, values in evaluator.metrics(model).items():
             prefix = "" if protocol == "full_kb" else f"{protocol} "

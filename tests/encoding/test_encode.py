@@ -17,7 +17,7 @@ from PIL import Image
 from dim.corpora.loading import load_mentions
 from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import fingerprint, load_dim
-from dim.training.main import main as train
+from dim.cli.train import main as train
 
 ENTITIES = [
     {"id": "a", "name": "Turkey", "description": "a country", "images": [Image.new("RGB", (20, 20), "red")]},

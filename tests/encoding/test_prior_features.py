@@ -6,37 +6,39 @@ import torch
 from datasets import Dataset
 
 from dim.encoding.context_features import ContextFeatures
+from dim.encoding.mention import Mention
 from dim.encoding.name_features import NameFeatures
-from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures, name_features
+from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures, lexical_features
 
 COLUMNS = {
     "name": ["Taylor Swift", "Swift (bird)", "Jonathan Swift"],
     "aliases": [["T-Swift"], [], []],
     "description": ["born 1989", None, "Birth: 1667. Death: 1745."],
 }
-MENTIONS, SENTENCES = ["Swift", "Jonathan"], ["Swift in 1700", "His book"]
+TEXTS, SENTENCES = ["Swift", "Jonathan"], ["Swift in 1700", "His book"]
+MENTIONS = [Mention(*pair) for pair in zip(TEXTS, SENTENCES, strict=True)]
 
 
 def test_names_and_context_side_by_side():
     features = LexicalFeatures(COLUMNS["name"], COLUMNS["aliases"], ["born 1989", "", "Birth: 1667. Death: 1745."])
-    whole = features(MENTIONS, SENTENCES)
+    whole = features(MENTIONS)
     assert whole.shape == (2, 3, len(LEXICAL_FEATURES))
-    names = NameFeatures(COLUMNS["name"], COLUMNS["aliases"])(MENTIONS, SENTENCES)
+    names = NameFeatures(COLUMNS["name"], COLUMNS["aliases"])(TEXTS, SENTENCES)
     assert torch.equal(whole[..., : names.shape[-1]], names)
     context = ContextFeatures(["born 1989", "", "Birth: 1667. Death: 1745."])(SENTENCES)
     assert torch.equal(whole[..., names.shape[-1] :], context)
     rows = torch.tensor([[2, 0], [1, 1]])
-    assert torch.equal(features.pairs(MENTIONS, SENTENCES, rows), whole[torch.arange(2)[:, None], rows])
+    assert torch.equal(features.pairs(MENTIONS, rows), whole[torch.arange(2)[:, None], rows])
 
 
 def test_a_knowledge_base_of_either_kind():
     expected = LexicalFeatures(COLUMNS["name"], COLUMNS["aliases"], ["born 1989", "", COLUMNS["description"][2]])
     for entities in (Dataset.from_dict(COLUMNS), pa.table(COLUMNS)):
-        assert torch.equal(name_features(entities)(MENTIONS, SENTENCES), expected(MENTIONS, SENTENCES))
+        assert torch.equal(lexical_features(entities)(MENTIONS), expected(MENTIONS))
     part = Dataset.from_dict(COLUMNS).select([2, 0])
-    assert torch.equal(name_features(part)(MENTIONS, SENTENCES), expected(MENTIONS, SENTENCES)[:, [2, 0]])
+    assert torch.equal(lexical_features(part)(MENTIONS), expected(MENTIONS)[:, [2, 0]])
     names = pa.table({"name": COLUMNS["name"]})
-    assert torch.equal(name_features(names)(MENTIONS, SENTENCES), LexicalFeatures(COLUMNS["name"])(MENTIONS, SENTENCES))
+    assert torch.equal(lexical_features(names)(MENTIONS), LexicalFeatures(COLUMNS["name"])(MENTIONS))
 
 
 def test_bad_input_is_refused():

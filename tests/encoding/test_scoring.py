@@ -5,11 +5,20 @@ import torch
 
 from dim import DIMModel, DIMProcessor
 from dim.encoding import scoring
+from dim.encoding.mention import Mention
 from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.encoding.scoring import score_blocks
 
 NAMES = ["Turkey", "Turkey (bird)", "Swift", "Kiwi"]
-MENTIONS = [("Turkey", "Turkey is big."), ("kiwi", "A kiwi."), ("Swift", "Swift sang."), ("bird", "A bird, Turkey.")]
+MENTIONS = [
+    Mention.find(*pair)
+    for pair in (
+        ("Turkey", "Turkey is big."),
+        ("kiwi", "A kiwi."),
+        ("Swift", "Swift sang."),
+        ("bird", "A bird, Turkey."),
+    )
+]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +46,7 @@ def test_blocks_are_the_models_scores(dim, vectors, monkeypatch, pairs, prior):
     blocks = list(score_blocks(dim[0], *vectors, names, MENTIONS))
     assert len(blocks) == {1: 4, 9: 2, 2**21: 1}[pairs]
     assert [row for part, _ in blocks for row in range(4)[part]] == [0, 1, 2, 3]
-    features = LexicalFeatures(NAMES)(*zip(*MENTIONS, strict=True)) if prior else None
+    features = LexicalFeatures(NAMES)(MENTIONS) if prior else None
     with torch.no_grad():
         expected = dim[0].score(*vectors, features)
     torch.testing.assert_close(torch.cat([scores for _, scores in blocks]), expected)

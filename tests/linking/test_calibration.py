@@ -102,7 +102,7 @@ def test_what_cannot_be_fitted():
         fit(ranking, gold.clamp(min=0), list(range(COUNT)))
     with pytest.raises(ValueError, match="needs five or more"):
         fit(ranking, gold, [0] * COUNT)
-    other = Ranking(ranking.rows, ranking.scores, ranking.scores, torch.zeros(COUNT, CANDIDATES, 17), ranking.sources)
+    other = Ranking(ranking.rows, ranking.scores, ranking.scores, torch.zeros(COUNT, CANDIDATES, 17), ranking.channels)
     with pytest.raises(ValueError, match="other lexical features"):
         fit(ranking, gold, list(range(COUNT)))(other)
 

@@ -1,4 +1,4 @@
-"""Candidates: every source against a naive oracle, hard spellings, changes that are seen at once, recall."""
+"""Candidates: every channel against a naive oracle, hard spellings, changes that are seen at once, recall."""
 
 import re
 
@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
 
 from dim.common.text import fold
+from dim.encoding.mention import Mention
 from dim.kb import KnowledgeBase
 from dim.kb.encode import encoded
 from dim.kb.rows import CONTENT
-from dim.linking import candidates as candidates_module
 from dim.linking.candidates import CandidateSearch, _fused
+from dim.linking.channels import CHANNELS
 from dim.search.postings import Postings, best
 from dim.search.texts import LexicalIndex, LexicalSearch
 from dim.search.tokens import name_tokens, spellings, split_words, word_tokens
@@ -24,6 +25,8 @@ from dim.search.vectors import CODES, EXACT
 
 NAMES = ["Arnold Schwarzenegger", "Joe Biden", "Beyoncé Knowles (singer)", "Владимир Путин", "नरेंद्र मोदी", "東京都",
          "United Nations", "Jos\u00e9 de San Mart\u00edn", "Paris", "Paris Hilton", "Arnold Palmer"]  # fmt: skip
+
+ADA = [Mention("Ada", "")]
 
 
 def entities(names, descriptions=None):
@@ -65,8 +68,8 @@ def kb(tmp_path):
     ],
 )
 def test_hard_spellings_are_found_first(kb, mention, name):
-    found = CandidateSearch(kb).search([mention], [""], k=3)
-    first = kb.take(found.lists["names"][0, :1], ["name"])["name"][0].as_py()
+    found = CandidateSearch(kb).search([Mention(mention, "")], k=3)
+    first = kb.take(found.lists["name search"][0, :1], ["name"])["name"][0].as_py()
     assert first == name
 
 
@@ -187,7 +190,7 @@ def test_vectors_find_the_highest_dot_products(tmp_path, method, monkeypatch):
     search = CandidateSearch(kb)
     assert search.vector_search == method
     queries = torch.randn(9, 24)
-    found = search.search([""] * 9, [""] * 9, queries, k=20).lists["vectors"]
+    found = search.search([Mention("", "")] * 9, queries, k=20).lists["dense"]
     for query, rows in zip(queries, found, strict=True):
         scores = {name: float(vector @ query) for name, vector in by_id.items() if name != "Q5"}
         expected = sorted(scores, key=lambda name: -scores[name])[:20]
@@ -200,7 +203,7 @@ def test_vectors_find_the_highest_dot_products(tmp_path, method, monkeypatch):
 def naive_fusion(lists, k):
     scores, masks = {}, {}
     for name, rows in lists.items():
-        bit = 1 << candidates_module.SOURCES.index(name)
+        bit = 1 << CHANNELS.index(name)
         for rank, row in enumerate(rows):
             if row >= 0:
                 scores[row] = scores.get(row, 0) + 1 / (11 + rank)
@@ -214,7 +217,7 @@ def naive_fusion(lists, k):
 def test_union_is_reciprocal_rank_fusion(data):
     k, mentions = data.draw(st.integers(1, 5)), data.draw(st.integers(1, 4))
     lists = {}
-    for name in ("names", "words", "vectors")[: data.draw(st.integers(1, 3))]:
+    for name in CHANNELS[: data.draw(st.integers(1, 3))]:
         rows = [data.draw(st.lists(st.integers(0, 8), unique=True, max_size=k)) for _ in range(mentions)]
         lists[name] = np.array([row + [-1] * (k - len(row)) for row in rows], np.int64).reshape(mentions, k)
     found = _fused(lists, k)
@@ -222,16 +225,16 @@ def test_union_is_reciprocal_rank_fusion(data):
         order, masks = naive_fusion({name: rows[mention] for name, rows in lists.items()}, k)
         there = found.rows[mention] >= 0
         assert found.rows[mention][there].tolist() == order
-        assert found.sources[mention][there].tolist() == masks
+        assert found.channels[mention][there].tolist() == masks
         assert there.tolist() == sorted(there, reverse=True)
-        assert (found.sources[mention][~there] == 0).all()
+        assert (found.channels[mention][~there] == 0).all()
 
 
 def test_recall_counts_what_can_be_found():
-    lists = {"names": np.array([[3, 1], [5, -1], [0, 2]]), "words": np.array([[1, 2], [6, 7], [4, 0]])}
+    lists = {"name search": np.array([[3, 1], [5, -1], [0, 2]]), "BM25": np.array([[1, 2], [6, 7], [4, 0]])}
     found = _fused(lists, 2)
-    assert found.recall_at(1, [3, 6, -1])["names"] == 50.0
-    assert found.recall_at(2, [1, 9, 0]) == pytest.approx({"names": 200 / 3, "words": 200 / 3, "union": 200 / 3})
+    assert found.recall_at(1, [3, 6, -1])["name search"] == 50.0
+    assert found.recall_at(2, [1, 9, 0]) == pytest.approx({"name search": 200 / 3, "BM25": 200 / 3, "union": 200 / 3})
     with pytest.raises(ValueError, match="k must lie between 1 and the 2 candidates"):
         found.recall_at(3, [1, 1, 1])
     with pytest.raises(ValueError, match="2 golds for 3 mentions"):
@@ -241,7 +244,7 @@ def test_recall_counts_what_can_be_found():
 
 
 def test_padding_where_there_is_little_to_find(kb):
-    found = CandidateSearch(kb).search(["Paris", "zzzz"], ["", ""], k=64)
+    found = CandidateSearch(kb).search([Mention("Paris", ""), Mention("zzzz", "")], k=64)
     assert found.rows.shape == (2, 64)
     assert set(kb.take(found.rows[0][found.rows[0] >= 0], ["name"])["name"].to_pylist()) >= {"Paris", "Paris Hilton"}
     assert (found.rows[1] == -1).all()
@@ -250,20 +253,19 @@ def test_padding_where_there_is_little_to_find(kb):
 def test_empty_knowledge_base_and_no_mentions(tmp_path):
     kb = KnowledgeBase.create(tmp_path / "kb", [])
     search = CandidateSearch(kb)
-    assert (search.search(["a"], ["b"], torch.ones(1, 3), k=2).rows == -1).all()
+    assert (search.search([Mention("a", "b")], torch.ones(1, 3), k=2).rows == -1).all()
     kb.upsert(entities(["Ada"]))
-    assert search.search(["Ada"], [""], k=2).rows.tolist() == [[0, -1]]
-    assert search.search([], [], k=2).rows.shape == (0, 2)
+    assert search.search([Mention("Ada", "")], k=2).rows.tolist() == [[0, -1]]
+    assert search.search([], k=2).rows.shape == (0, 2)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["a"], []), "1 mentions, 0 sentences and no vectors"),
-        ((["a"], [""], torch.zeros(2, 3)), "1 mentions, 1 sentences and 2 vectors"),
-        ((["a"], [""], None, 0), "k must be at least 1, got 0"),
-        ((["a"], [""], torch.full((1, 8), torch.nan)), "NaN or infinity"),
-        ((["a"], [""], torch.zeros(1, 3)), "have 3 dimensions, the knowledge base's 8"),
+        ((ADA, torch.zeros(2, 3)), "1 mentions, but 2 vectors"),
+        ((ADA, None, 0), "k must be at least 1, got 0"),
+        ((ADA, torch.full((1, 8), torch.nan)), "NaN or infinity"),
+        ((ADA, torch.zeros(1, 3)), "have 3 dimensions, the knowledge base's 8"),
     ],
 )
 def test_bad_questions_are_refused(kb, arguments, message):
@@ -276,7 +278,7 @@ def test_bad_questions_are_refused(kb, arguments, message):
 
 
 def first_name(search, mention):
-    rows = search.search([mention], [""], k=1).rows[0]
+    rows = search.search([Mention(mention, "")], k=1).rows[0]
     return None if rows[0] < 0 else search.kb.take(rows, ["name"])["name"][0].as_py()
 
 
@@ -310,9 +312,9 @@ def test_old_version_is_searched_as_it_was(kb):
 
 def test_stored_index_gives_what_a_new_one_gives(kb, monkeypatch):
     kb.upsert(entities([f"Arnold {n} Palmer" for n in range(5)]))
-    stored = CandidateSearch(kb).search(["Arnold"], ["Palmer"], k=9)
+    stored = CandidateSearch(kb).search([Mention("Arnold", "Palmer")], k=9)
     monkeypatch.setattr(LexicalIndex, "from_arrays", classmethod(lambda cls, arrays: None))
-    assert set(stored.rows[0]) == set(CandidateSearch(kb).search(["Arnold"], ["Palmer"], k=9).rows[0])
+    assert set(stored.rows[0]) == set(CandidateSearch(kb).search([Mention("Arnold", "Palmer")], k=9).rows[0])
 
 
 @given(st.lists(st.integers(0, 30), unique=True, max_size=15), st.lists(st.integers(0, 30), unique=True, max_size=15))
@@ -342,6 +344,6 @@ def test_vectors_of_changed_rows_are_read_and_the_others_kept(tmp_path, method, 
     late = late.append_column("key", kb.take([kb.row_of["Q200"], kb.row_of["Q7"]], ["key"])["key"])
     kb.write_vectors(encoded(late, np.full((2, 8), 3, np.float32), "e"))
     queries = torch.randn(6, 8)
-    seen, anew = (one.search([""] * 6, [""] * 6, queries, k=98) for one in (search, CandidateSearch(kb)))
-    assert (seen.lists["vectors"] == anew.lists["vectors"]).all()
-    assert (seen.lists["vectors"][:, :98] >= 0).all()
+    seen, anew = (one.search([Mention("", "")] * 6, queries, k=98) for one in (search, CandidateSearch(kb)))
+    assert (seen.lists["dense"] == anew.lists["dense"]).all()
+    assert (seen.lists["dense"][:, :98] >= 0).all()

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dim import DIMModel, DIMProcessor
 from dim.common.pictures import load_picture
+from dim.encoding.mention import Mention
 from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.kb.store import KnowledgeBase
 from dim.linking.calibration import Calibration
@@ -63,7 +64,7 @@ def naive_scores(dim, sentence, mention, picture, entities=ENTITIES):
     inputs = processor([mention], [sentence], names, descriptions, [picture and load_picture(picture)], pictures)
     if model.config.num_lexical_features:
         features = LexicalFeatures(names, [e.get("aliases", []) for e in entities], descriptions)
-        inputs["lexical_features"] = features([mention], [sentence])
+        inputs["lexical_features"] = features([Mention.find(mention, sentence)])
     with torch.no_grad():
         return dict(zip([e["id"] for e in entities], model(**inputs).logits[0].tolist(), strict=True))
 
@@ -139,7 +140,7 @@ def test_why(dim, linker):
         assert why["score_by_vectors"] + why["score_by_prior"] == pytest.approx(entity.score)
         assert why["without_picture"] == pytest.approx(without[entity.id], abs=1e-4)
         assert "without_expert" not in why
-        assert set(why["found_by"]) <= {"names", "words", "vectors"}
+        assert set(why["found_by"]) <= {"name search", "BM25", "dense"}
         assert sum(why["attention"].values()) == pytest.approx(1, abs=1e-3)
     best = next(entity.why for entity in found if entity.id == "a")
     if dim[0].config.num_lexical_features:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from dim.linking.mention import NOWHERE, mention_row, one_picture_each, parse_brackets
+from dim.encoding.mention import NOWHERE
+from dim.linking.mention import mention_row, one_picture_each, parse_brackets
 
 
 def test_brackets_keep_offsets():

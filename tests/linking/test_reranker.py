@@ -10,6 +10,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.cli.main import main
 from dim.encoding.loading import load_dim
+from dim.encoding.mention import Mention, mentions_of
 from dim.kb.store import KnowledgeBase
 from dim.linking.linker import DIMLinker
 from dim.linking.reranker import FOLDER, Reranker, entity_text, mention_text
@@ -78,7 +79,7 @@ def test_adds_its_score_to_the_best_and_drops_the_others(linker, cross_encoder):
         for place in range(3):
             entity = known[plain.rows[row, place]]
             pair = reranker.tokenizer(
-                mention_text(mention["mention"], mention["sentence"]), entity_text(**entity), return_tensors="pt",
+                mention_text(*mentions_of([mention])), entity_text(**entity), return_tensors="pt",
                 truncation="longest_first",
             )  # fmt: skip
             with torch.inference_mode():
@@ -123,7 +124,7 @@ def test_learns_who_the_golds_are(linker, tmp_path):
     )  # fmt: skip
 
     def best(folder, row):
-        texts = [mention_text(row["mention"], row["sentence"])] * len(ENTITIES)
+        texts = [mention_text(*mentions_of([row]))] * len(ENTITIES)
         known = [entity_text(entity["name"], entity["description"]) for entity in ENTITIES]
         return ENTITIES[Reranker.from_pretrained(folder).score(texts, known).argmax()]["id"]
 
@@ -154,11 +155,14 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
 
 
 def test_texts_of_pairs():
-    assert mention_text("Henry", "King Henry, c. 1531, not Henry VII") == "King [ Henry ], c. 1531, not Henry VII"
-    assert mention_text("Ann", "Annette met Ann.") == "Annette met [ Ann ]."
-    assert mention_text("Henry", "a king") == "[ Henry ] a king"
-    assert mention_text("Henry", "") == "[ Henry ]"
-    assert mention_text("Henry", "x" * 300 + "Henry.") == "x" * 200 + "[ Henry ]."
+    def text(mention, sentence):
+        return mention_text(Mention.find(mention, sentence))
+
+    assert text("Henry", "King Henry, c. 1531, not Henry VII") == "King [ Henry ], c. 1531, not Henry VII"
+    assert text("Ann", "Annette met Ann.") == "Annette met [ Ann ]."
+    assert text("Henry", "a king") == "[ Henry ] a king"
+    assert text("Henry", "") == "[ Henry ]"
+    assert text("Henry", "x" * 300 + "Henry.") == "x" * 200 + "[ Henry ]."
     assert entity_text("Henry VIII", "Birth: 1491.") == "Henry VIII: Birth: 1491."
     assert entity_text("Henry VIII", None) == "Henry VIII"
 
@@ -182,3 +186,17 @@ def test_starts_from_the_models_own_tower(linker, tmp_path):
     assert tokenizer is not linker.processor.tokenizer
     with pytest.raises(ValueError, match="text tower of the model takes no head"):  # CLIP's
         _start(linker, None)
+
+
+def test_mention_is_marked_where_its_span_is(made, cross_encoder, monkeypatch):
+    """The second Jordan is marked, not the first, whatever way the mention takes through the linker."""
+    sentence = "Jordan played well; in Jordan it rained."
+    seen = []
+    reranker = Reranker.from_pretrained(cross_encoder, 3)
+    monkeypatch.setattr(
+        reranker, "score", lambda mentions, entities: seen.extend(mentions) or torch.zeros(len(mentions))
+    )
+    linker = DIMLinker(*load_dim(made[0]), made[1], reranker=reranker)
+    linker(sentence, span=(23, 29))
+    linker("Jordan played well; in [[Jordan]] it rained.")
+    assert set(seen) == {"Jordan played well; in [ Jordan ] it rained."}

@@ -46,7 +46,7 @@ class TestArguments:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("learning_rte: 1", "Unknown key 'learning_rte'; did you mean 'learning_rate'"),
+            ("learning_rte: 1", r"Unknown key 'learning_rte'; did you mean learning_rate\?"),
             ("zzz: 1", "Unknown key 'zzz'; `--help` lists what there is"),
             ("- a\n- b", "must hold `key: value` lines, got a list"),
             ("a: [", "is not valid YAML"),

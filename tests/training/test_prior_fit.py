@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 
 from dim import DIMConfig, DIMModel, DIMProcessor
+from dim.encoding.mention import Mention
 from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.training.arguments import DataArguments, TrainArguments
 from dim.training.data import MELData
@@ -24,7 +25,7 @@ def parts(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
     )
     # names that tell: each mention is called by its answer's colour
     for row, gold in enumerate(data.train.gold.tolist()):
-        data.train.names[row] = (data.entities.names[gold].removeprefix("gem "), "")
+        data.train.names[row] = Mention(data.entities.names[gold].removeprefix("gem "), "")
     return model, data
 
 
@@ -39,11 +40,12 @@ def test_it_learns_names_and_leaves_the_vectors(parts):
     assert {name for name in after if not torch.equal(before[name], after[name])} == {
         name for name in after if name.startswith("lexical_prior.")
     }
-    scores, features, there = prior._examples(accelerator)
+    mentions, entities, features, pairs, there = prior._examples(accelerator)
     with torch.no_grad():
-        logits = model.lexical_prior(scores, features).masked_fill(~there, -torch.inf)
+        logits = model.score_pairs(mentions, entities[pairs], features).masked_fill(~there, -torch.inf)
+        alone = model.score_pairs(mentions, entities[pairs])
     assert (logits.argmax(1) == 0).all()
-    assert not (scores.masked_fill(~there, -torch.inf).argmax(1) == 0).all()  # the vectors alone do not know
+    assert not (alone.masked_fill(~there, -torch.inf).argmax(1) == 0).all()  # the vectors alone do not know
     prior.fit(accelerator)
     assert all(torch.equal(value, after[name]) for name, value in model.state_dict().items())
 
@@ -51,7 +53,7 @@ def test_it_learns_names_and_leaves_the_vectors(parts):
 def test_each_entity_counts_once(parts):
     model, data = parts
     prior = LexicalPrior(model, data, Miner(data, 8), TrainArguments())
-    there = prior._examples(Accelerator(cpu=True))[2]
+    there = prior._examples(Accelerator(cpu=True))[4]
     assert there[:, 0].all()
     assert (there.sum(1) == len(data.entities.ids)).all()  # nearest and alike find the same five
     assert _repeated(torch.tensor([[3, 1, 3, 3], [0, 1, 2, 0]])).tolist() == [

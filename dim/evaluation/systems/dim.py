@@ -8,9 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dim.encoding.encode import column, encode_entities, encode_mentions
+from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import load_dim
-from dim.encoding.prior_features import name_features
+from dim.encoding.mention import Mention, mentions_of
+from dim.encoding.prior_features import lexical_features
 from dim.encoding.scoring import check_lexical, score_blocks
 from dim.evaluation.systems.base import Block
 from dim.modeling_dim import DIMModel
@@ -70,7 +71,7 @@ class Encoder:
     @cached_property
     def features(self) -> object:
         """Lexical features of the knowledge base; `None` for a model without a lexical prior."""
-        return name_features(self.entities) if self.model.config.num_lexical_features else None
+        return lexical_features(self.entities) if self.model.config.num_lexical_features else None
 
     def mention_vectors(self, mentions: Sequence[dict], without: tuple[str, ...] = ()) -> Tensor:
         """Vectors of mentions `(M, D)`; the last ones are kept, since systems may differ in their scores alone.
@@ -146,8 +147,9 @@ class DIMSystem:
         """As [`dim.evaluation.systems.base.System.scores`]."""
         encoder = self._encoder
         vectors = encoder.mention_vectors(mentions, self._without)
-        sentences = [""] * len(mentions) if "sentence" in self._without else column(mentions, "sentence")
-        texts = list(zip(column(mentions, "mention"), sentences, strict=True))  # what the prior reads
+        texts = mentions_of(mentions)  # what the prior reads
+        if "sentence" in self._without:
+            texts = [Mention(mention.text, "") for mention in texts]
         features = encoder.features if self._prior else None
         yield from score_blocks(encoder.model, vectors, encoder.vectors, features, texts, encoder.progress)  # type: ignore[arg-type]
 

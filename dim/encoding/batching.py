@@ -1,0 +1,27 @@
+"""Batches of rows of similar length."""
+
+from collections.abc import Sequence
+
+
+def longest_first(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Divides rows into batches of similar length, so that little is padded; the longest come first, so that memory
+    runs out at once or never.
+
+    Args:
+        lengths: Length of each row, in tokens or any other measure.
+        batch_size: Rows of a batch at most.
+
+    Returns:
+        The row indices of each batch. Rows of equal length stay in order. Results are put back in order by
+        `results[batch] = part`.
+
+    Example:
+
+        >>> longest_first([3, 9, 4, 9, 1], batch_size=2)
+        [[1, 3], [2, 0], [4]]
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+
+
+__all__ = ["longest_first"]

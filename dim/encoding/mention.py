@@ -1,0 +1,76 @@
+"""A mention in its sentence, and the columns of mention rows."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from dim.errors import DIMError
+from dim.processing_dim import find_mention
+
+NOWHERE = (-1, -1)
+"""The span of a mention that is not in its sentence."""
+
+
+class Mention(NamedTuple):
+    """A mention and its span in a sentence: what search, lexical features and the reranker read.
+
+    Args:
+        text: The mention.
+        sentence: Its sentence.
+        start: Offset of its first character, -1 for a mention that is not in its sentence.
+        end: Offset behind its last character.
+
+    Example:
+
+        >>> Mention.find("Jordan", "Jordan played well; in Jordan it rained.")
+        Mention(text='Jordan', sentence='Jordan played well; in Jordan it rained.', start=0, end=6)
+    """
+
+    text: str
+    sentence: str
+    start: int = -1
+    end: int = -1
+
+    @classmethod
+    def find(cls, text: str, sentence: str) -> "Mention":
+        """The mention where [`find_mention`] finds it in the sentence, if it is there."""
+        return cls(text, sentence, *(find_mention(sentence, text) if text in sentence else NOWHERE))
+
+
+def mentions_of(rows: Sequence[dict]) -> list[Mention]:
+    """The mentions of rows with the columns `mention`, `sentence`, `start` and `end`.
+
+    Args:
+        rows: A list of rows, or a `datasets.Dataset`.
+
+    Returns:
+        A mention for each row.
+
+    Raises:
+        DIMError: If a row lacks one of the fields.
+    """
+    columns = (column(rows, name) for name in ("mention", "sentence", "start", "end"))
+    return [Mention(*fields) for fields in zip(*columns, strict=True)]
+
+
+def column(rows: Sequence[dict], name: str) -> Sequence[Any]:
+    """A field of every row, read without decoding a picture.
+
+    Args:
+        rows: A list of rows, or a `datasets.Dataset`.
+        name: The field.
+
+    Returns:
+        Its values, in the order of the rows.
+
+    Raises:
+        DIMError: If a row of a list lacks it.
+    """
+    if not isinstance(rows, list):
+        return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded
+    missing = next((index for index, row in enumerate(rows) if name not in row), None)
+    if missing is not None:
+        raise DIMError(f"Row {missing} has no {name!r}.")
+    return [row[name] for row in rows]
+
+
+__all__ = ["NOWHERE", "Mention", "column", "mentions_of"]
