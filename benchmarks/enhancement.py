@@ -30,7 +30,7 @@ options = json.loads(sys.argv[1])
 check_language("en")  # what starting up takes is not counted
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 began, worked = time.perf_counter(), time.process_time()
-main(["enhance", options["source"], "--model", "stub", "--base-url", options["url"], "--out", options["out"],
+main(["enhance", options["source"], "--llm", "stub", "--base-url", options["url"], "--out", options["out"],
       "--concurrency", str(options["concurrency"])])
 seconds, work = time.perf_counter() - began, time.process_time() - worked
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -14,7 +14,7 @@ from PIL import Image
 from dim.corpora.build.dataset import build, summary
 from dim.evaluation.report import write_report
 from dim.evaluation.run import Settings, evaluate, folder_for
-from dim.training.main import main as train
+from dim.cli.train import main as train
 
 folder = Path(tempfile.mkdtemp())
 raw = folder / "raw"

@@ -1,52 +1,41 @@
-"""`dim enhance` on the command line."""
+"""`dim enhance`: new descriptions of entities by a language model."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dim.enhancement.session import Asking, add_asking
+from dim.cli.asking import Asking, Session
+from dim.common.parser import option
 from dim.errors import DIMError
 
 if TYPE_CHECKING:
     from dim.enhancement.ledger import Ledger
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command, with the function that runs it as `run`.
-
-    Args:
-        commands: Where the parser keeps its commands.
+@dataclass(kw_only=True)
+class Enhance(Asking):
+    """Asks a language model about each entity and writes its answers as new descriptions, for
+    `dim build NAME_plus --descriptions FILE`. Stop it whenever you like: the same command goes on, and no answer is
+    asked for twice. The key of the server is read from OPENAI_API_KEY.
     """
-    enhance = commands.add_parser(
-        "enhance",
-        help="ask a language model for new descriptions of entities",
-        description="Asks a language model about each entity and writes its answers as new descriptions, for "
-        "`dim build NAME_plus --descriptions FILE`. Stop it whenever you like: the same command goes on, and no answer "
-        "is asked for twice. The key of the server is taken from OPENAI_API_KEY.",
-    )
-    enhance.add_argument(
-        "source", metavar="SOURCE", help="a dataset, a knowledge base, or a JSONL of {id, name, description}"
-    )
-    enhance.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSONL of the new descriptions")
-    add_asking(enhance)
-    enhance.set_defaults(run=_enhance)
 
+    source: str = option("a dataset, a knowledge base, or a JSONL of {id, name, description}", positional=True,
+                         metavar="SOURCE")  # fmt: skip
+    out: Path = option("JSONL of the new descriptions", metavar="FILE")
 
-def _enhance(arguments: argparse.Namespace) -> int:
-    from dim.enhancement.entity_text import read_entities
+    def run(self) -> None:
+        """Asks, or with --dry-run estimates."""
+        from dim.enhancement.entity_text import read_entities
 
-    if arguments.out.resolve() == Path(arguments.source).resolve():
-        raise DIMError(f"--out is {arguments.out}, which is the source: choose another file.")
-    asking = Asking(arguments)
-    entities = read_entities(arguments.source)
-    if arguments.dry_run:
-        asking.estimate(entities)
-        return 0
+        if self.out.resolve() == Path(self.source).resolve():
+            raise DIMError(f"--out is {self.out}, which is the source: choose another file.")
+        session = Session(self, self.out)
+        entities = read_entities(self.source)
+        if self.dry_run:
+            session.estimate(entities)
+            return
 
-    def work(ledger: "Ledger") -> None:
-        asking.report(asking(entities, ledger))
+        def work(ledger: "Ledger") -> None:
+            session.report(session.ask(entities, ledger))
 
-    return asking.run(work)
-
-
-__all__ = ["add_commands"]
+        session.run(work)

@@ -1,14 +1,15 @@
-"""`dim kb create`, `add`, `remove`, `encode`, `refresh`, `info`, `versions`, `restore`, `export` and `import`."""
+"""`dim kb`: a knowledge base made, changed and looked at."""
 
-import argparse
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dim.enhancement.session import Asking, add_asking
+from dim.cli.asking import Asking, Session
+from dim.cli.command import DIM, Command, Compute
+from dim.common.parser import option
 from dim.errors import DIMError
-from dim.kb.database import is_local
 
 if TYPE_CHECKING:
     from dim.enhancement.ledger import Ledger
@@ -17,172 +18,30 @@ if TYPE_CHECKING:
 _SOURCE = "a .jsonl, .csv or .parquet file, MIMIC's kb_entity.json, or a dataset with the config `entities`"
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `kb` with its actions, each with the function that runs it as `run`.
+@dataclass(kw_only=True)
+class _Existing(Command):
+    kb: str = option("folder or other URI of the knowledge base", positional=True, metavar="KB")
 
-    Args:
-        commands: Where the parser keeps its commands.
-    """
-    kb = commands.add_parser("kb", help="make, change and look at a knowledge base")
-    actions = kb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    def open(self) -> "KnowledgeBase":
+        """Opens the knowledge base."""
+        from dim.kb.store import KnowledgeBase
 
-    def action(name: str, text: str) -> argparse.ArgumentParser:
-        parser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        parser.add_argument("kb", metavar="KB", help="folder or other URI of the knowledge base")
-        parser.set_defaults(run=globals()[f"_{name}"])
-        return parser
-
-    create = action("create", "make a knowledge base, and with --model encode it")
-    create.add_argument("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE)
-    create.add_argument("--model", help="folder or Hub name of a DIM that encodes it")
-    create.add_argument("--overwrite", action="store_true", help="replace one that is there; it stays as a version")
-    _add_encoding(create)
-
-    add = action("add", "add entities, and replace those whose id is there")
-    add.add_argument("--from", dest="source", required=True, metavar="SOURCE", help=_SOURCE)
-    add.add_argument("--model", help="folder or Hub name of the DIM that encodes what is new")
-    _add_encoding(add)
-
-    remove = action("remove", "take entities away")
-    remove.add_argument("ids", nargs="*", metavar="ID", help="ids of entities")
-    remove.add_argument("--ids", dest="file", type=Path, metavar="FILE", help="a file with an id a line; - for stdin")
-
-    encode = action("encode", "encode what is new or changed, or everything by another model")
-    encode.add_argument("--model", required=True, help="folder or Hub name of a DIM")
-    _add_encoding(encode)
-
-    refresh = action("refresh", "renew descriptions by a language model, and with --encoder encode what changed")
-    which = refresh.add_mutually_exclusive_group(required=True)
-    which.add_argument("--older-than", metavar="AGE", help="descriptions older than this: 90d, 12w or 36h")
-    which.add_argument("--ids", nargs="+", metavar="ID", help="descriptions of these entities")
-    refresh.add_argument("--out", type=Path, metavar="FILE", help="JSONL of them (default: KB.refresh.jsonl)")
-    refresh.add_argument("--encoder", metavar="MODEL", help="folder or Hub name of the DIM that encoded the rest")
-    add_asking(refresh)
-    _add_encoding(refresh)
-
-    info = action("info", "show what a knowledge base holds")
-    info.add_argument("--json", action="store_true", help="print JSON instead of lines")
-    versions = action("versions", "list the versions")
-    versions.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    restore = action("restore", "make an older version the newest")
-    restore.add_argument("version", type=int, metavar="VERSION", help="its number, as `dim kb versions` lists it")
-    export = action("export", "write every entity with its vector as Parquet")
-    export.add_argument("file", type=Path, metavar="FILE", help="the Parquet file; replaced if it exists")
-    load = action("import", "make a knowledge base from an export, vectors included")
-    load.add_argument("file", type=Path, metavar="FILE", help="a Parquet file that `dim kb export` wrote")
-    load.add_argument("--overwrite", action="store_true", help="replace one that is there; it stays as a version")
+        return KnowledgeBase.open(self.kb)
 
 
-def _add_encoding(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="rows encoded at a time (%(default)s)")
-    parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="processes that decode pictures (%(default)s)"
-    )
-    parser.add_argument("--device", help="cpu, cuda ...; the GPU by default if there is one")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), default="float32",
-                        help="of the model's arithmetic (%(default)s)")  # fmt: skip
-
-
-def _create(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    encoder = _Encoder(arguments, arguments.model) if arguments.model else None
-    kb = KnowledgeBase.create(arguments.kb, arguments.source, overwrite=arguments.overwrite, progress=True)
-    if encoder is not None:
-        encoder(kb)
-    print(f"{len(kb):,} entities in {kb.uri}")
-    return 0
-
-
-def _add(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    kb = KnowledgeBase.open(arguments.kb)
-    encoder = _Encoder(arguments, arguments.model) if arguments.model else None
-    print(f"{kb.upsert(arguments.source):,} entities added or changed")
-    _encode_changed(kb, encoder)
-    return 0
-
-
-def _remove(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    ids = list(arguments.ids)
-    if arguments.file is not None:
-        if str(arguments.file) != "-" and not arguments.file.is_file():
-            raise DIMError(f"There is no file {arguments.file}.")
-        text = sys.stdin.read() if str(arguments.file) == "-" else arguments.file.read_text(encoding="utf-8")
-        ids += text.split("\n")
-    ids = [name for name in dict.fromkeys(ids) if name]
-    if not ids:
-        raise DIMError("Name the entities to remove: ids, or --ids FILE.")
-    KnowledgeBase.open(arguments.kb).delete(ids)
-    print(f"{len(ids):,} entities removed")
-    return 0
-
-
-def _encode(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    kb = KnowledgeBase.open(arguments.kb)
-    _Encoder(arguments, arguments.model)(kb)
-    return 0
-
-
-def _refresh(arguments: argparse.Namespace) -> int:
-    from dim.enhancement.refresh import chosen, cutoff, older_than, texts_of, write_back
-    from dim.kb.store import KnowledgeBase
-
-    kb = KnowledgeBase.open(arguments.kb)
-    if arguments.out is None:
-        if not is_local(kb.uri):
-            raise DIMError(f"{kb.uri} is no folder: say by --out FILE where answers are kept.")
-        folder = Path(kb.uri).resolve()
-        arguments.out = folder.with_name(f"{folder.name}.refresh.jsonl")
-    asking = Asking(arguments)
-    since = "" if arguments.ids else cutoff(arguments.older_than)
-    entities = texts_of(kb, chosen(kb, arguments.ids) if arguments.ids else older_than(kb, since))
-    if arguments.dry_run:
-        asking.estimate(entities, since)
-        return 0
-    encoder = _Encoder(arguments, arguments.encoder) if arguments.encoder else None
-    if encoder is not None:
-        encoder.check(kb)
-
-    def work(ledger: "Ledger") -> None:
-        ledger.drop_before(since)
-        if there := len(ledger.keys()):
-            print(f"{there:,} answers of a refresh that was not finished are in {asking.answers}")
-        result = asking(entities, ledger)
-        write_back(kb, entities, result)
-        asking.report(result)
-        _encode_changed(kb, encoder)
-        if not result.failed and not result.not_asked:
-            ledger.clear()  # the next refresh asks anew
-
-    return asking.run(work)
-
-
-def _encode_changed(kb: "KnowledgeBase", encoder: "_Encoder | None") -> None:
-    if encoder is not None:
-        encoder(kb)
-    elif kb.width:
-        print(f"not encoded yet: {kb.encoders().get(None, 0):,} (dim kb encode {kb.uri} --model MODEL)")
+@dataclass(kw_only=True)
+class _Encoding(Compute):
+    batch_size: int = option("rows encoded at a time", 64, least=1, metavar="N")
+    workers: int = option("processes that decode pictures", 0, least=0, metavar="N")
 
 
 class _Encoder:
     """A model, loaded before anything is written."""
 
-    def __init__(self, arguments: argparse.Namespace, model: str):
-        import torch
-
+    def __init__(self, options: _Encoding, model: str):
         from dim.encoding.loading import load_dim
 
-        if arguments.batch_size < 1 or arguments.workers < 0:
-            raise DIMError("--batch-size must be at least 1 and --workers at least 0.")
-        self.options = {"batch_size": arguments.batch_size, "num_workers": arguments.workers, "progress": True}
-        self.dtype = getattr(torch, arguments.dtype)
-        self.device = arguments.device
+        self.options = options
         self.model, self.processor = load_dim(model)
 
     def check(self, kb: "KnowledgeBase") -> None:
@@ -190,75 +49,224 @@ class _Encoder:
         from dim.encoding.loading import fingerprint
 
         if not kb.width:
-            raise DIMError(f"Nothing in {kb.uri} is encoded: leave --encoder out, or encode it first by dim kb encode.")
+            raise DIMError(f"Nothing in {kb.uri} is encoded: leave --model out, or encode it first by dim kb encode.")
         others = set(kb.table(["encoder"])["encoder"].to_pylist()) - {None, fingerprint(self.model, self.processor)}
         if others:
-            raise DIMError(f"{kb.uri} was encoded by another model than --encoder; encode it by dim kb encode first.")
+            raise DIMError(f"{kb.uri} was encoded by another model than --model; encode it by dim kb encode first.")
 
-    def __call__(self, kb: "KnowledgeBase") -> None:
+    def encode(self, kb: "KnowledgeBase") -> None:
+        """Encodes what is not up to date."""
         from accelerate import PartialState
 
-        state = PartialState(cpu=self.device == "cpu")
-        model = self.model.to(self.device or state.device)
-        count = kb.encode(model, self.processor, dtype=self.dtype, **self.options)
+        options = self.options
+        state = PartialState(cpu=options.device == "cpu")
+        model = self.model.to(options.device or state.device)
+        count = kb.encode(model, self.processor, batch_size=options.batch_size, num_workers=options.workers,
+                          dtype=options.torch_dtype, progress=True)  # fmt: skip
         if state.is_main_process:
             print(f"{count:,} entities encoded")
 
 
-def _info(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    info = KnowledgeBase.open(arguments.kb).info()
-    if arguments.json:
-        print(json.dumps(info, ensure_ascii=False, indent=2))
-        return 0
-    encoders = ", ".join(f"{name} ({count:,})" for name, count in info.pop("encoders").items())
-    lines = {**info, "encoders": encoders or "none"}
-    width = max(map(len, lines))
-    for name, value in lines.items():
-        print(f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value}")
-    return 0
+def _encode_changed(kb: "KnowledgeBase", encoder: _Encoder | None) -> None:
+    if encoder is not None:
+        encoder.encode(kb)
+    elif kb.width:
+        print(f"not encoded yet: {kb.encoders().get(None, 0):,} (dim kb encode {kb.uri} --model MODEL)")
 
 
-def _versions(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
+@dataclass(kw_only=True)
+class Create(_Encoding, _Existing):
+    """Makes a knowledge base, and with --model encodes it."""
 
-    versions = KnowledgeBase.open(arguments.kb).versions()
-    if arguments.json:
-        print(json.dumps([{**one, "time": one["time"].isoformat()} for one in versions], indent=2))
-        return 0
-    print("version  time                 entities")
-    for one in versions:
-        print(f"{one['version']:>7}  {one['time']:%Y-%m-%d %H:%M:%S}  {one['entities']:>8,}")
-    return 0
+    source: str = option(_SOURCE, aliases=["--from"], metavar="SOURCE")
+    model: str | None = option(f"{DIM} that encodes it", None)
+    overwrite: bool = option("replace an existing one, which stays as a version", False)
 
+    def run(self) -> None:
+        """Makes it."""
+        from dim.kb.store import KnowledgeBase
 
-def _restore(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    kb = KnowledgeBase.open(arguments.kb)
-    kb.restore(arguments.version)
-    print(f"version {kb.version} is what version {arguments.version} was: {len(kb):,} entities")
-    return 0
+        encoder = _Encoder(self, self.model) if self.model else None
+        kb = KnowledgeBase.create(self.kb, self.source, overwrite=self.overwrite, progress=True)
+        if encoder is not None:
+            encoder.encode(kb)
+        print(f"{len(kb):,} entities in {kb.uri}")
 
 
-def _export(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
+@dataclass(kw_only=True)
+class Add(_Encoding, _Existing):
+    """Adds entities, and replaces those whose id exists."""
 
-    kb = KnowledgeBase.open(arguments.kb)
-    kb.export(arguments.file)
-    print(f"{len(kb):,} entities in {arguments.file}")
-    return 0
+    source: str = option(_SOURCE, aliases=["--from"], metavar="SOURCE")
+    model: str | None = option(f"{DIM} that encodes the new entities", None)
 
-
-def _import(arguments: argparse.Namespace) -> int:
-    from dim.kb.store import KnowledgeBase
-
-    if arguments.file.suffix != ".parquet":
-        raise DIMError(f"{arguments.file} is no .parquet file; for others: dim kb create {arguments.kb} --from FILE")
-    kb = KnowledgeBase.create(arguments.kb, arguments.file, overwrite=arguments.overwrite, progress=True)
-    print(f"{len(kb):,} entities in {kb.uri}")
-    return 0
+    def run(self) -> None:
+        """Adds them."""
+        kb = self.open()
+        encoder = _Encoder(self, self.model) if self.model else None
+        print(f"{kb.upsert(self.source):,} entities added or changed")
+        _encode_changed(kb, encoder)
 
 
-__all__ = ["add_commands"]
+@dataclass(kw_only=True)
+class Remove(_Existing):
+    """Removes entities."""
+
+    ids: list[str] = option("ids of entities", positional=True, metavar="ID")
+    file: Path | None = option("a file with an id a line; - for standard input", None, aliases=["--ids"],
+                               metavar="FILE")  # fmt: skip
+
+    def run(self) -> None:
+        """Removes them."""
+        ids = list(self.ids)
+        if self.file is not None:
+            content = sys.stdin.buffer.read() if str(self.file) == "-" else self.file.read_bytes()
+            try:
+                ids += content.decode().split("\n")
+            except UnicodeDecodeError as error:
+                raise DIMError(f"{self.file} is not valid UTF-8 (byte {error.start + 1}).") from error
+        ids = [name for name in dict.fromkeys(ids) if name]
+        if not ids:
+            raise DIMError("Name the entities to remove: ids, or --ids FILE.")
+        self.open().delete(ids)
+        print(f"{len(ids):,} entities removed")
+
+
+@dataclass(kw_only=True)
+class Encode(_Encoding, _Existing):
+    """Encodes new and changed entities, or everything by another model."""
+
+    model: str = option(DIM)
+
+    def run(self) -> None:
+        """Encodes them."""
+        kb = self.open()
+        _Encoder(self, self.model).encode(kb)
+
+
+@dataclass(kw_only=True)
+class Refresh(_Encoding, Asking, _Existing):
+    """Renews descriptions by a language model, and with --model encodes the changed entities."""
+
+    older_than: str | None = option("descriptions older than this: 90d, 12w or 36h", None, one_of="which",
+                                    metavar="AGE")  # fmt: skip
+    ids: list[str] = option("descriptions of these entities", [], one_of="which", metavar="ID")
+    out: Path | None = option("JSONL of the new descriptions; default: KB.refresh.jsonl", None, metavar="FILE")
+    model: str | None = option(f"{DIM}: the one that encoded the rest", None)
+
+    def run(self) -> None:
+        """Asks, writes the answers back, and encodes."""
+        from dim.enhancement.refresh import chosen, cutoff, older_than, texts_of, write_back
+
+        kb = self.open()
+        session = Session(self, self._out(kb.uri))
+        since = "" if self.ids else cutoff(str(self.older_than))
+        entities = texts_of(kb, chosen(kb, self.ids) if self.ids else older_than(kb, since))
+        if self.dry_run:
+            session.estimate(entities, since)
+            return
+        encoder = _Encoder(self, self.model) if self.model else None
+        if encoder is not None:
+            encoder.check(kb)
+
+        def work(ledger: "Ledger") -> None:
+            ledger.drop_before(since)
+            if cached := len(ledger.keys()):
+                print(f"{cached:,} answers of a refresh that was not finished are in {session.answers}")
+            result = session.ask(entities, ledger)
+            write_back(kb, entities, result)
+            session.report(result)
+            _encode_changed(kb, encoder)
+            if not result.failed and not result.not_asked:
+                ledger.clear()  # the next refresh asks anew
+
+        session.run(work)
+
+    def _out(self, uri: str) -> Path:
+        from dim.kb.database import is_local
+
+        if self.out is not None:
+            return self.out
+        if not is_local(uri):
+            raise DIMError(f"{uri} is not a folder: give a file for the answers by --out FILE.")
+        folder = Path(uri).resolve()
+        return folder.with_name(f"{folder.name}.refresh.jsonl")
+
+
+@dataclass(kw_only=True)
+class Info(_Existing):
+    """Shows what a knowledge base holds."""
+
+    json: bool = option("print JSON instead of lines", False)
+
+    def run(self) -> None:
+        """Prints it."""
+        info = self.open().info()
+        if self.json:
+            print(json.dumps(info, ensure_ascii=False, indent=2))
+            return
+        encoders = ", ".join(f"{name} ({count:,})" for name, count in info.pop("encoders").items())
+        lines = {**info, "encoders": encoders or "none"}
+        width = max(map(len, lines))
+        for name, value in lines.items():
+            print(f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value}")
+
+
+@dataclass(kw_only=True)
+class Versions(_Existing):
+    """Lists the versions."""
+
+    json: bool = option("print JSON instead of a table", False)
+
+    def run(self) -> None:
+        """Prints them."""
+        versions = self.open().versions()
+        if self.json:
+            print(json.dumps([{**one, "time": one["time"].isoformat()} for one in versions], indent=2))
+            return
+        print("version  time                 entities")
+        for one in versions:
+            print(f"{one['version']:>7}  {one['time']:%Y-%m-%d %H:%M:%S}  {one['entities']:>8,}")
+
+
+@dataclass(kw_only=True)
+class Restore(_Existing):
+    """Makes an older version the newest."""
+
+    version: int = option("its number, as `dim kb versions` lists it", positional=True, metavar="VERSION")
+
+    def run(self) -> None:
+        """Restores it."""
+        kb = self.open()
+        kb.restore(self.version)
+        print(f"version {kb.version} is what version {self.version} was: {len(kb):,} entities")
+
+
+@dataclass(kw_only=True)
+class Export(_Existing):
+    """Writes every entity with its vector as Parquet."""
+
+    file: Path = option("the Parquet file; replaced if it exists", positional=True, metavar="FILE")
+
+    def run(self) -> None:
+        """Writes the file."""
+        kb = self.open()
+        kb.export(self.file)
+        print(f"{len(kb):,} entities in {self.file}")
+
+
+@dataclass(kw_only=True)
+class Import(_Existing):
+    """Makes a knowledge base from an export, vectors included."""
+
+    file: Path = option("a Parquet file that `dim kb export` wrote", positional=True, metavar="FILE")
+    overwrite: bool = option("replace an existing one, which stays as a version", False)
+
+    def run(self) -> None:
+        """Makes it."""
+        from dim.kb.store import KnowledgeBase
+
+        if self.file.suffix != ".parquet":
+            raise DIMError(f"{self.file} is not a .parquet file; for others: dim kb create {self.kb} --from FILE")
+        kb = KnowledgeBase.create(self.kb, self.file, overwrite=self.overwrite, progress=True)
+        print(f"{len(kb):,} entities in {kb.uri}")

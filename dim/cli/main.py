@@ -1,18 +1,52 @@
-"""The command line: `dim --help` lists the commands; each room of the package brings its own."""
+"""The command `dim`: finds the command that is asked for, and imports only its module."""
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
-from dim.cli.caption import add_commands as add_expert_commands
-from dim.cli.corpora import add_commands
-from dim.cli.enhance import add_commands as add_enhancement_commands
-from dim.cli.evaluate import add_commands as add_evaluation_commands
-from dim.cli.kb import add_commands as add_kb_commands
-from dim.cli.link import add_commands as add_linking_commands
-from dim.cli.push import add_commands as add_publishing_commands
-from dim.cli.serve import add_commands as add_serving_commands
-from dim.cli.train_reranker import add_commands as add_training_commands
+import dim
+from dim.cli.command import Command
+from dim.cli.deprecated import new_spelling
+from dim.cli.process import log_to_stderr, run_reporting_errors
+from dim.common.parser import did_you_mean
+
+# Command: its class, none for a group of commands, and one line of help.
+COMMANDS = {
+    "build": ("build:Build", "make a dataset from a raw release"),
+    "inspect": ("inspect:Inspect", "show what a dataset holds"),
+    "fetch-images": ("fetch_images:FetchImages", "download the pictures that a raw release names by URL"),
+    "enhance": ("enhance:Enhance", "ask a language model for new descriptions of entities"),
+    "caption": ("caption:Caption", "ask a vision-language model about a dataset's pictures"),
+    "train": ("train:Train", "train a model"),
+    "train-reranker": (
+        "train_reranker:TrainReranker",
+        "train a cross-encoder that reads the best candidates once more",
+    ),
+    "kb": ("", "make, change and look at a knowledge base"),
+    "kb create": ("kb:Create", "make a knowledge base, and with --model encode it"),
+    "kb add": ("kb:Add", "add entities, and replace those whose id exists"),
+    "kb remove": ("kb:Remove", "remove entities"),
+    "kb encode": ("kb:Encode", "encode new and changed entities, or everything by another model"),
+    "kb refresh": ("kb:Refresh", "renew descriptions by a language model"),
+    "kb info": ("kb:Info", "show what a knowledge base holds"),
+    "kb versions": ("kb:Versions", "list the versions"),
+    "kb restore": ("kb:Restore", "make an older version the newest"),
+    "kb export": ("kb:Export", "write every entity with its vector as Parquet"),
+    "kb import": ("kb:Import", "make a knowledge base from an export, vectors included"),
+    "link": ("link:Link", "link mentions to the entities of a knowledge base"),
+    "calibrate": ("calibrate:Calibrate", "make a linker's confidences probabilities, and let it tell NIL"),
+    "eval": ("eval:Eval", "rank a split, with baselines, and write a report"),
+    "audit": ("audit:Audit", "find what a dataset leaks or lacks"),
+    "ablate": ("ablate:Ablate", "train and rank variants of a model, in one table"),
+    "push": ("", "publish a model, dataset, metric, Space or linker on the Hub"),
+    "push model": ("push:Model", "publish a model with its processor, its code and its card"),
+    "push dataset": ("push:Dataset", "publish a dataset"),
+    "push metric": ("push:Metric", "publish a metric for evaluate.load"),
+    "push space": ("push:Space", "publish a demo as a Space"),
+    "push linker": ("push:Linker", "publish a model together with a knowledge base that it encoded"),
+    "serve": ("serve:Serve", "link over HTTP"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,38 +56,64 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments, `sys.argv[1:]` by default.
 
     Returns:
-        Exit code: 0, or 2 for bad input, which is told in one line.
+        Exit code: 0; 2 for bad input, which is reported in one line; see [`run_reporting_errors`] for others.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"]:  # the trainer has a parser of its own, for YAML and flags
-        from dim.training.main import main as train
-
-        return train(argv[1:])
-    arguments = _parser().parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except ValueError as error:
-        print(f"dim {arguments.command}: {error}", file=sys.stderr)
-        return 2
+    debug = "--debug" in argv
+    name, rest = split([word for word in argv if word != "--debug"])
+    with log_to_stderr():
+        return run_reporting_errors(f"dim {name}", lambda: command(name, rest).run(), debug)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dim", description="Multimodal entity linking: a mention in a sentence, with a picture, to its entity."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_commands(commands)
-    add_enhancement_commands(commands)
-    add_expert_commands(commands)
-    add_evaluation_commands(commands)
-    add_kb_commands(commands)
-    add_linking_commands(commands)
-    add_publishing_commands(commands)
-    add_serving_commands(commands)
-    add_training_commands(commands)
-    commands.add_parser("train", help="train a model (`dim train --help` lists its options)", add_help=False)
+def split(argv: Sequence[str], group: str = "") -> tuple[str, list[str]]:
+    """Splits arguments into the command and what is for it; help, `--version` and unknown commands end the process.
 
-    return parser
+    Args:
+        argv: The arguments.
+        group: The group of commands that was read already.
+
+    Returns:
+        Name of the command in `COMMANDS`, and its arguments.
+
+    Example:
+
+        >>> split(["kb", "info", "demo/kb"])
+        ('kb info', ['demo/kb'])
+    """
+    listed = {name.removeprefix(group).lstrip(): text for name, (_, text) in COMMANDS.items()
+              if name.rpartition(" ")[0] == group}  # fmt: skip
+    title = COMMANDS[group][1] if group else "multimodal entity linking with pictures and knowledge bases"
+    parser = argparse.ArgumentParser(prog=f"dim {group}".rstrip(), description=f"{title[0].upper()}{title[1:]}.")
+    if not group:
+        parser.add_argument("--version", action="version", version=f"dim {dim.__version__}")
+        parser.add_argument("--debug", action="store_true", help="show the traceback of an error; for every command")
+    choices = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, text in listed.items():
+        choices.add_parser(name, help=text, add_help=False)
+    if argv and argv[0] not in listed and not argv[0].startswith("-"):
+        near = did_you_mean(argv[0], listed) or "; --help lists the commands."
+        parser.exit(2, f"{parser.prog}: Unknown command {argv[0]}{near}\n")
+    parser.parse_args(argv[:1])
+    name = f"{group} {argv[0]}".lstrip()
+    return (name, list(argv[1:])) if COMMANDS[name][0] else split(argv[1:], name)
+
+
+def command(name: str, argv: Sequence[str]) -> Command:
+    """Makes a command from its arguments.
+
+    Args:
+        name: Name of the command in `COMMANDS`.
+        argv: Its arguments.
+
+    Returns:
+        The command.
+
+    Raises:
+        DIMError: For an unknown option, or a value out of range.
+    """
+    module, _, kind = COMMANDS[name][0].partition(":")
+    kind_of_command: type[Command] = getattr(importlib.import_module(f"dim.cli.{module}"), kind)
+    return kind_of_command.parse(f"dim {name}", new_spelling(name, argv))
 
 
 if __name__ == "__main__":

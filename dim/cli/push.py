@@ -1,110 +1,110 @@
-"""`dim push` on the command line."""
+"""`dim push`: models, datasets, metrics, Spaces and linkers on the Hub."""
 
-import argparse
-import sys
+import logging
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dim.cli.command import Command
+from dim.common.parser import option
 
 if TYPE_CHECKING:
     from dim.publishing.files import Publication
 
-
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Adds the command `push` with its kinds, each with the function that runs it as `run`.
-
-    Args:
-        commands: Where the parser keeps its commands.
-    """
-    push = commands.add_parser("push", help="publish a model, dataset, metric, Space or linker on the Hub")
-    kinds = push.add_subparsers(dest="kind", required=True, metavar="KIND")
-
-    def kind(name: str, text: str) -> argparse.ArgumentParser:
-        parser = kinds.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        parser.add_argument("target", metavar="TARGET", help="the repository, owner/name; made if it is not there")
-        parser.add_argument("--private", action="store_true", help="make it a private one")
-        parser.add_argument("--revision", metavar="BRANCH", help="push to a branch; made if it is not there")
-        parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
-        parser.add_argument("--dry-run", action="store_true", help="list every file with its size, and upload nothing")
-        parser.set_defaults(run=globals()[f"_{name}"])
-        return parser
-
-    model = kind("model", "publish a model with its processor, its code and its card")
-    model.add_argument("--from", dest="source", type=Path, required=True, metavar="DIR", help="what dim train made")
-    _add_results(model)
-    for name, text, source in (
-        ("dataset", "publish a dataset", "what dim build made"),
-        ("metric", "publish a metric for evaluate.load", "its folder, such as metrics/mel_ranking"),
-        ("space", "publish a demo as a Space", "its folder"),
-    ):
-        kind(name, text).add_argument("--from", dest="source", type=Path, required=True, metavar="DIR", help=source)
-    linker = kind("linker", "publish a model together with a knowledge base that it encoded")
-    linker.add_argument("--model", type=Path, required=True, metavar="DIR", help="what dim train made")
-    linker.add_argument("--kb", required=True, help="a knowledge base (`dim kb create`)")
-    linker.add_argument("--kb-licence", required=True, metavar="ID", help="of its entities, such as cc-by-4.0")
-    _add_results(linker)
+logger = logging.getLogger(__name__)
 
 
-def _add_results(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--results", type=Path, action="append", default=[], metavar="FILE",
-                        help="report.json of dim eval, for the card; may repeat")  # fmt: skip
+@dataclass(kw_only=True)
+class _Push(Command):
+    target: str = option("the repository, owner/name; made if it does not exist", positional=True, metavar="TARGET")
+    private: bool = option("make it a private one", False)
+    revision: str | None = option("push to a branch; made if it does not exist", None, metavar="BRANCH")
+    create_pr: bool = option("open a pull request instead", False)
+    dry_run: bool = option("list every file with its size, and upload nothing", False)
+
+    def publication(self, scratch: Path) -> "Publication":
+        """Prepares what is pushed; `scratch` is a folder for temporary files."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Lists the files, and pushes them."""
+        from dim.publishing.upload import check_target, push
+
+        check_target(self.target, self.revision, self.create_pr)
+        with tempfile.TemporaryDirectory(prefix="dim-push-") as scratch:
+            publication = self.publication(Path(scratch))
+            print(publication.listing())
+            for note in publication.notes:
+                logger.info("note: %s", note)
+            if not self.dry_run:
+                print(push(publication, private=self.private, revision=self.revision, create_pr=self.create_pr))
 
 
-def _model(arguments: argparse.Namespace) -> int:
-    from dim.publishing.model import model_publication
-
-    _check(arguments)
-    return _push(arguments, model_publication(arguments.source, arguments.target, arguments.results))
+@dataclass(kw_only=True)
+class _PushFolder(_Push):
+    source: Path = option("its folder", aliases=["--from"], metavar="DIR")
 
 
-def _dataset(arguments: argparse.Namespace) -> int:
-    from dim.publishing.dataset import dataset_publication
-
-    _check(arguments)
-    return _push(arguments, dataset_publication(arguments.source, arguments.target))
+@dataclass(kw_only=True)
+class _Results:
+    results: list[Path] = option("report.json of dim eval, for the card", [], metavar="FILE")
 
 
-def _metric(arguments: argparse.Namespace) -> int:
-    from dim.publishing.space import metric_publication
+@dataclass(kw_only=True)
+class Model(_Results, _PushFolder):
+    """Publishes a model with its processor, its code and its card."""
 
-    _check(arguments)
-    return _push(arguments, metric_publication(arguments.source, arguments.target))
+    def publication(self, scratch: Path) -> "Publication":
+        """The model's files."""
+        from dim.publishing.model import model_publication
 
-
-def _space(arguments: argparse.Namespace) -> int:
-    from dim.publishing.space import space_publication
-
-    _check(arguments)
-    return _push(arguments, space_publication(arguments.source, arguments.target))
+        return model_publication(self.source, self.target, self.results)
 
 
-def _linker(arguments: argparse.Namespace) -> int:
-    from dim.publishing.linker import linker_publication
+@dataclass(kw_only=True)
+class Dataset(_PushFolder):
+    """Publishes a dataset that `dim build` made."""
 
-    _check(arguments)
-    with tempfile.TemporaryDirectory(prefix="dim-push-") as scratch:
-        made = linker_publication(arguments.model, arguments.kb, arguments.kb_licence, arguments.target, Path(scratch),
-                                  arguments.results)  # fmt: skip
-        return _push(arguments, made)
+    def publication(self, scratch: Path) -> "Publication":
+        """The dataset's files."""
+        from dim.publishing.dataset import dataset_publication
 
-
-def _check(arguments: argparse.Namespace) -> None:
-    from dim.publishing.upload import check_target
-
-    check_target(arguments.target, arguments.revision, arguments.create_pr)
+        return dataset_publication(self.source, self.target)
 
 
-def _push(arguments: argparse.Namespace, publication: "Publication") -> int:
-    from dim.publishing.upload import push
+@dataclass(kw_only=True)
+class Metric(_PushFolder):
+    """Publishes a metric for evaluate.load, such as metrics/mel_ranking."""
 
-    print(publication.listing())
-    for note in publication.notes:
-        print(f"note: {note}", file=sys.stderr)
-    if arguments.dry_run:
-        return 0
-    options = {"private": arguments.private, "revision": arguments.revision, "create_pr": arguments.create_pr}
-    print(push(publication, **options))
-    return 0
+    def publication(self, scratch: Path) -> "Publication":
+        """The metric's files."""
+        from dim.publishing.space import metric_publication
+
+        return metric_publication(self.source, self.target)
 
 
-__all__ = ["add_commands"]
+@dataclass(kw_only=True)
+class Space(_PushFolder):
+    """Publishes a demo as a Space."""
+
+    def publication(self, scratch: Path) -> "Publication":
+        """The Space's files."""
+        from dim.publishing.space import space_publication
+
+        return space_publication(self.source, self.target)
+
+
+@dataclass(kw_only=True)
+class Linker(_Results, _Push):
+    """Publishes a model together with a knowledge base that it encoded."""
+
+    model: Path = option("folder of the model that `dim train` made", metavar="DIR")
+    kb: str = option("a knowledge base (`dim kb create`)")
+    kb_licence: str = option("licence of its entities, such as cc-by-4.0", metavar="ID")
+
+    def publication(self, scratch: Path) -> "Publication":
+        """The files of both."""
+        from dim.publishing.linker import linker_publication
+
+        return linker_publication(self.model, self.kb, self.kb_licence, self.target, scratch, self.results)

@@ -1,10 +1,11 @@
 """JSON lines, read row by row; every error names the file and the line."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dim.common.files import write_text
 from dim.errors import DIMError
 
 
@@ -41,12 +42,44 @@ def read_jsonl(path: str | Path) -> Iterator[Line]:
     if not Path(path).is_file():
         raise DIMError(f"There is no file {path}.")
     with Path(path).open("rb") as stream:
-        for place, line in numbered(stream, str(path)):
-            try:
-                row = parse_object(line)
-            except DIMError as error:
-                raise DIMError(f"{place}: {error}.") from error
-            yield Line(place, row)
+        yield from parse_rows(stream, str(path))
+
+
+def parse_rows(lines: Iterable[bytes], name: str) -> Iterator[Line]:
+    """Parses JSON Lines from a stream, such as `sys.stdin.buffer`; see [`read_jsonl`].
+
+    Args:
+        lines: Lines as a binary stream gives them.
+        name: What the stream is called in errors.
+
+    Yields:
+        Each row, with its place.
+
+    Raises:
+        DIMError: For the first line that is not a JSON object or has a key twice.
+    """
+    for place, line in numbered(lines, name):
+        try:
+            row = parse_object(line)
+        except DIMError as error:
+            raise DIMError(f"{place}: {error}.") from error
+        yield Line(place, row)
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Writes a JSON Lines file in UTF-8, complete or not at all.
+
+    Args:
+        path: The file; replaced if it exists.
+        rows: One object a line.
+
+    Example:
+
+        >>> write_jsonl(Path("people.jsonl"), [{"id": "e1"}, {"id": "e2"}])
+        >>> len(list(read_jsonl("people.jsonl")))
+        2
+    """
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def numbered(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, bytes]]:
@@ -130,4 +163,4 @@ def type_name(value: object) -> str:
     return _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
 
 
-__all__ = ["Line", "numbered", "parse_object", "read_jsonl", "type_name"]
+__all__ = ["Line", "numbered", "parse_object", "parse_rows", "read_jsonl", "type_name", "write_jsonl"]

@@ -165,7 +165,7 @@ def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool
 
     Args:
         ablation: The ablation.
-        train: Trains by flags, and returns an exit code: `dim.training.main.main`.
+        train: Trains by flags, and returns an exit code: `dim.cli.train.main`.
         progress: Whether to show bars.
 
     Returns:

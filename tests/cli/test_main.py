@@ -66,7 +66,7 @@ def test_lines_in_and_out(link, tmp_path, capsys, monkeypatch):
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [{name: value for name, value in row.items() if name != "links"} for row in found] == rows
     assert [len(row["links"]["entities"]) for row in found] == [2, 2]
-    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     capsys.readouterr()
     assert main([*link, "--input", "-", "-k", "2"]) == 0
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == found
@@ -75,7 +75,7 @@ def test_lines_in_and_out(link, tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"sentence": "x"', "line 1: no JSON"),
+        ('{"sentence": "x"', "line 1: not valid JSON"),
         ('{"sentence": "a [[b]]"}\n{"a": 1}', "line 2: no mention"),
         ('{"sentence": "no brackets"}', "line 1: Mark the mention by double brackets"),
         ('{"sentence": "abc", "start": 2, "end": 9}', "line 1: The span"),
@@ -196,8 +196,8 @@ def test_build_of_own_data(tmp_path, capsys):
         (["build", "wikimel_plus", "--raw", "{raw}", "--out", "{out}"], "needs --descriptions FILE"),
         (["build", "wikimel_plus", "--raw", "{raw}", "--out", "{out}", "--descriptions", "no.jsonl"], "no.jsonl"),
         (["build", "wikidiverse", "--raw", "{raw}", "--out", "{out}"], "No layout fits wikidiverse"),
-        (["inspect", "./nowhere"], "There is no dataset './nowhere'"),
-        (["inspect", "{out}/../wikimel", "--examples", "-1"], "--examples is -1"),
+        (["inspect", "./nowhere"], "There is no dataset folder ./nowhere"),
+        (["inspect", "{out}/../wikimel", "--examples", "-1"], "--examples must be at least 0, got -1"),
         (
             ["fetch-images", "wikimel", "--raw", "{raw}", "--out", "{out}", "--contact", "me"],
             "The contact 'me' must",

@@ -58,7 +58,7 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(write, tmp_path):
 
     def train(flags):
         asked.append(flags[flags.index("--output_dir") + 1])
-        from dim.training.main import main as real
+        from dim.cli.train import main as real
 
         return real(flags)
 

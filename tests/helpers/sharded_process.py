@@ -12,7 +12,7 @@ import sys
 from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 
-from dim.training.main import main
+from dim.cli.train import main
 
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",

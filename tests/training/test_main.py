@@ -15,7 +15,7 @@ from transformers import AutoModel, AutoProcessor
 
 from dim.training.arguments import parse_arguments
 from dim.training.checkpoints import MANIFEST, checkpoints
-from dim.training.main import main
+from dim.cli.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["--report_to", "none", "--per_device_train_batch_size", "12", "--warmup_steps", "2", "--learning_rate", "3e-3"]
@@ -282,7 +282,7 @@ def test_two_processes_share_a_run(options, tmp_path):
         (["--dataset", "./no-such-folder"], "There is no dataset folder ./no-such-folder."),
         (["--model_name_or_path", "./no-such-model"], "Cannot load './no-such-model'"),
         (["--metric_for_best_model", "F1"], "--metric_for_best_model must be one of"),
-        (["--learning_rte", "1"], "Unknown option '--learning_rte'; did you mean 'learning_rate'?"),
+        (["--learning_rte", "1"], "Unknown option --learning_rte; did you mean --learning_rate?"),
         (["--picture_dropout", "1.5"], "--picture_dropout must lie between 0 and 1, got 1.5"),
         (["--text_tower", "x"], "Give either --model_name_or_path"),
         (["--max_steps", "0"], "--max_steps must be positive"),
@@ -290,7 +290,7 @@ def test_two_processes_share_a_run(options, tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_code_2(options, change, message, capsys):
     assert main([*options, *change]) == 2
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("train.py:")]
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dim train:")]
     assert len(errors) == 1
     assert message in errors[0]
 

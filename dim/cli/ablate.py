@@ -1,0 +1,35 @@
+"""`dim ablate`: variants of a model in one table."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dim.cli.command import Command
+from dim.common.parser import option
+
+
+@dataclass(kw_only=True)
+class Ablate(Command):
+    """Trains a model for each row of a YAML file, such as configs/ablation.yaml, and ranks it. Finished rows are kept;
+    run it again after a stop.
+    """
+
+    file: Path = option("the YAML file", positional=True, metavar="FILE")
+
+    def run(self) -> None:
+        """Trains, ranks, and prints the table."""
+        from dim.common.files import write_text
+        from dim.evaluation.ablate import ablate, ablation_markdown, read_ablation
+
+        ablation = read_ablation(self.file)
+        text = ablation_markdown(ablate(ablation, _train, progress=True))
+        write_text(ablation.output_dir / "ablation.md", text)
+        print(text, end="")
+
+
+def _train(argv: list[str]) -> int:
+    from dim.cli.train import main
+
+    code = main(argv)
+    if code == 130:
+        raise KeyboardInterrupt
+    return code

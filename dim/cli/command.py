@@ -1,0 +1,112 @@
+"""The base class of commands, and settings that several commands share."""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dim.common.parser import Parser, option
+from dim.errors import DIMError
+
+if TYPE_CHECKING:
+    from dim.linking.linker import DIMLinker
+
+DIM = "folder or Hub name of a DIM"
+
+
+class Command:
+    """A command. Subclasses are dataclasses: their fields are its options, their docstring describes it in its help.
+
+    A module of a command imports at its top only what its help needs; `run` imports the rest.
+    """
+
+    @classmethod
+    def parse(cls, prog: str, argv: Sequence[str]) -> "Command":
+        """Makes the command from its arguments.
+
+        Args:
+            prog: How the command is called, such as `dim kb create`.
+            argv: Its arguments.
+
+        Returns:
+            The command.
+
+        Raises:
+            DIMError: For an unknown option, or a value out of range.
+        """
+        return Parser(cls, prog=prog, description=inspect.getdoc(cls)).parse(argv)[0]
+
+    def run(self) -> int | None:
+        """Runs the command.
+
+        Returns:
+            The exit code, or nothing for 0.
+        """
+        raise NotImplementedError
+
+
+class CommandError(Exception):
+    """The end of a command with a message and an exit code of its own.
+
+    Args:
+        message: One line.
+        exit_code: The exit code.
+    """
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(kw_only=True)
+class Compute:
+    """Where a model runs, and in which type."""
+
+    device: str | None = option("cpu, cuda ...; default: the GPU if there is one", None)
+    dtype: Literal["float32", "bfloat16", "float16"] = option("type of the model's arithmetic", "float32")
+
+    @property
+    def torch_dtype(self) -> Any:
+        """The type as torch knows it."""
+        import torch
+
+        return getattr(torch, self.dtype)
+
+
+@dataclass(kw_only=True)
+class _Model:
+    model: str = option(DIM)
+    kb: str | None = option("a knowledge base (`dim kb create`); default: the one in the model's repository", None)
+    rerank: int = option("best candidates that the model's reranker reads once more", 0, metavar="N")
+
+
+@dataclass(kw_only=True)
+class Linking(Compute, _Model):
+    """A model and its knowledge base."""
+
+    def check_rerank(self) -> None:
+        """Raises a `DIMError` if the reranker cannot read so many candidates."""
+        from dim.linking.linker import CANDIDATES
+
+        if not 0 <= self.rerank <= CANDIDATES:
+            raise DIMError(f"--rerank must lie between 0 and {CANDIDATES}, got {self.rerank}.")
+
+    def linker(self) -> "DIMLinker":
+        """Loads the linker."""
+        from dim.linking.linker import DIMLinker
+
+        self.check_rerank()
+        return DIMLinker.from_pretrained(self.model, self.kb, self.device, self.torch_dtype, self.rerank)
+
+
+@dataclass(kw_only=True)
+class RawRelease:
+    """The files of a raw release."""
+
+    name: str = option("the dataset", positional=True, metavar="NAME")
+    raw: list[Path] = option("files or folders of the release", metavar="DIR")
+    layout: str = option("how they are laid out; jsonl for your own data", "auto")
+
+
+__all__ = ["DIM", "Command", "CommandError", "Compute", "Linking", "RawRelease"]

@@ -1,0 +1,65 @@
+"""`dim eval`: a ranking of a split, beside baselines, with a report."""
+
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from dim.cli.command import DIM, Command
+from dim.common.parser import option
+
+
+@dataclass(kw_only=True)
+class Eval(Command):
+    """Ranks a split under one protocol or several and writes report.json, report.md and report.html. Slices,
+    calibration and the page's mentions are of the first protocol.
+    """
+
+    model: str | None = option(f"{DIM}; default: baselines alone", None)
+    dataset: str = option("folder or Hub name")
+    split: str = option("train, validation or test", "validation")
+    protocol: list[str] = option("full_kb, candidates, candidates_normalised, candidates_dim; default: full_kb", [],
+                                 metavar="NAME")  # fmt: skip
+    baselines: list[str] = option("fuzzy, bm25, ngrams, popularity, text, picture; default: all; or none", [],
+                                  metavar="NAME")  # fmt: skip
+    slices: list[str] = option("name, entity, picture, form, type, description, enhancement; default: all; or none", [],
+                               metavar="NAME")  # fmt: skip
+    text_tower: str | None = option("text encoder of the baseline text", None, metavar="NAME")
+    towers: str | None = option("checkpoint with both towers of the baseline picture", None, metavar="NAME")
+    samples: int = option("bootstrap samples", 1000, metavar="N")
+    examples: int = option("mentions on the page", 500, metavar="N")
+    batch_size: int = option("rows at a time", 64, metavar="N")
+    out: Path = option("folder of the report", metavar="DIR")
+
+    def run(self) -> None:
+        """Evaluates, writes the report, and prints H@1 and MRR."""
+        from dim.evaluation.report import write_report
+        from dim.evaluation.run import BASELINES, SLICES, Settings, evaluate, folder_for
+
+        settings = Settings(
+            dataset=self.dataset,
+            model=self.model,
+            split=self.split,
+            protocols=tuple(dict.fromkeys(self.protocol)) or ("full_kb",),
+            baselines=_names(self.baselines, BASELINES),
+            slices=_names(self.slices, SLICES),
+            text_tower=self.text_tower,
+            towers=self.towers,
+            samples=self.samples,
+            examples=self.examples,
+            batch_size=self.batch_size,
+            progress=True,
+        )
+        folder = folder_for(self.out)
+        report = evaluate(settings)
+        for path in write_report(report, folder, shlex.join(["dim", *sys.argv[1:]])):
+            print(path)
+        for system in report.numbers["systems"]:
+            metrics = system["metrics"][settings.protocols[0]]
+            print(f"{system['name']:<28} H@1 {metrics['H@1']['value']:5.1f}  MRR {metrics['MRR']['value']:5.1f}")
+
+
+def _names(given: list[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    if given in ([], ["all"]):
+        return known
+    return () if given == ["none"] else tuple(dict.fromkeys(given))

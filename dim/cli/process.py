@@ -1,0 +1,82 @@
+"""What every command does around its work: it logs to standard error, and reports errors in one line."""
+
+import errno
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from dim.cli.command import CommandError
+from dim.errors import DIMError
+
+
+class _Format(logging.Formatter):
+    """The message, after the name of the level from warnings on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return level + super().format(record)
+
+
+@contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """Shows what the package logs on standard error, from the level `TRANSFORMERS_VERBOSITY` (info) on."""
+    logger, handler = logging.getLogger("dim"), logging.StreamHandler()
+    before = logger.level
+    handler.setFormatter(_Format())
+    logger.addHandler(handler)
+    level = logging.getLevelName(os.environ.get("TRANSFORMERS_VERBOSITY", "info").upper())
+    logger.setLevel(level if isinstance(level, int) else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(before)
+
+
+def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool = False) -> int:
+    """Runs a command, and turns errors that are not bugs into one line on standard error and an exit code.
+
+    Args:
+        name: The command, such as `dim link`; the line begins with it.
+        run: The command.
+        debug: Whether to show the traceback, too.
+
+    Returns:
+        The command's exit code; 2 for bad input and what the operating system refuses, 1 for a full disk, 130 after
+        Ctrl-C, 141 when nobody reads the output any more.
+
+    Example:
+
+        >>> run_reporting_errors("dim link", lambda: None)
+        0
+    """
+    try:
+        code = run() or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        with suppress(OSError):  # what is left in the buffer would fail once more at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (DIMError, CommandError, OSError, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        message, code = _line(error)
+        print(f"{name}: {message}", file=sys.stderr)
+        return code
+
+
+def _line(error: BaseException) -> tuple[str, int]:
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped", 130
+    if isinstance(error, OSError) and not isinstance(error, DIMError):
+        places = [str(name) for name in (error.filename, error.filename2) if name is not None]
+        message = ": ".join([error.strerror, " -> ".join(places)][: 1 + bool(places)]) if error.strerror else str(error)
+        return " ".join(message.split()), 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
+    return str(error), error.exit_code if isinstance(error, CommandError) else 2
+
+
+__all__ = ["log_to_stderr", "run_reporting_errors"]

@@ -1,0 +1,172 @@
+"""Command-line settings: dataclasses parsed by transformers' `HfArgumentParser`."""
+
+import argparse
+import copy
+import difflib
+import importlib.util
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, Field, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from dim.errors import DIMError
+
+if TYPE_CHECKING:
+    from transformers import HfArgumentParser
+else:
+    # `import transformers` takes most of a second, this file of it a few milliseconds: it needs no other module of it.
+    _folders = importlib.util.find_spec("transformers").submodule_search_locations
+    _spec = importlib.util.spec_from_file_location("_hf_argparser", Path(_folders[0], "hf_argparser.py"))
+    _module = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(_module)
+    HfArgumentParser = _module.HfArgumentParser
+
+_TRUTH = {"yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"}  # as HfArgumentParser reads them
+
+
+def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
+    """A field of a settings dataclass.
+
+    Args:
+        text: Help text.
+        default: Default value; without one, the option is required.
+        metadata: `positional=True` for an argument without a flag, `least` for the smallest valid number, `one_of` for
+            the name of a group of which exactly one option must be given, `aliases` for flags that replace the one made
+            of the field's name, and arguments of `argparse.ArgumentParser.add_argument`.
+
+    Returns:
+        The field.
+
+    Example:
+
+        >>> from dataclasses import dataclass
+        >>> @dataclass(kw_only=True)
+        ... class Settings:
+        ...     name: str = option("the dataset", positional=True)
+        ...     batch_size: int = option("rows at a time", 64, least=1)
+        >>> Parser(Settings, prog="build").parse(["wikimel", "--batch_size", "8"])
+        [Settings(name='wikimel', batch_size=8)]
+    """
+    metadata["help"] = text
+    if isinstance(default, list):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the nearest known one, if any is near.
+
+    Args:
+        word: The unknown name.
+        known: The known names.
+
+    Returns:
+        A clause, or nothing.
+
+    Example:
+
+        >>> did_you_mean("evla", ["eval", "train"])
+        '; did you mean eval?'
+        >>> did_you_mean("fly", ["eval", "train"])
+        ''
+    """
+    known = list(known)
+    near = [name for name in known if name.startswith(word)] or difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+class Parser(HfArgumentParser):
+    """`HfArgumentParser` with positional arguments, lower bounds and errors that name the nearest option.
+
+    Options are spelt `--max_length` or `--max-length`, in full. A list without a default grows by each use of its
+    option. A boolean is given as `--clean`, `--clean true` or `--clean false`, also before a positional argument.
+
+    Args:
+        dataclass_types: Dataclass of the settings, or several.
+        separator: Which spelling the help shows, `-` or `_`.
+        options: Arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, dataclass_types: Any, separator: str = "-", **options: Any):
+        self._hidden = "_" if separator == "-" else "-"
+        self._one_of: dict[str, Any] = {}
+        super().__init__(dataclass_types, allow_abbrev=False, formatter_class=_Help, **options)
+        self._optionals._group_actions.sort(key=lambda one: (one.dest != "help", not one.required))  # in the help
+
+    def _parse_dataclass_field(self, parser: Any, field: Field) -> None:
+        field, metadata = copy.copy(field), dict(field.metadata)
+        metadata.pop("least", None)
+        is_list = get_origin(field.type) is list
+        if metadata.pop("positional", False):
+            kind = {"type": get_args(field.type)[0], "nargs": "*"} if is_list else {"type": field.type}
+            parser.add_argument(field.name, **kind, **metadata)
+            return
+        if "one_of" in metadata:
+            name = metadata.pop("one_of")
+            group = self._one_of.get(name) or parser.add_mutually_exclusive_group(required=True)
+            parser = self._one_of[name] = group
+        if is_list and (field.default_factory is MISSING or not field.default_factory()):
+            metadata["action"] = "extend"
+        field.metadata = metadata  # type: ignore[assignment]
+        super()._parse_dataclass_field(parser, field)
+        action = self._option_string_actions[f"--{field.name}"]
+        action.nargs = metadata.get("nargs", action.nargs)  # HfArgumentParser sets its own for lists
+        if action.const is True:
+            action.metavar = "true|false"
+        shown = metadata.get("aliases") or [name for name in action.option_strings if self._hidden not in name[2:]]
+        for name in set(action.option_strings) - set(shown) if "aliases" in metadata else ():
+            del self._option_string_actions[name]
+        action.option_strings = shown  # both spellings parse; help and errors show one
+
+    def parse(self, argv: Sequence[str]) -> list[Any]:
+        """Parses arguments. Whatever argparse itself finds wrong ends the process with exit code 2.
+
+        Args:
+            argv: The arguments.
+
+        Returns:
+            The settings, one object for each dataclass.
+
+        Raises:
+            DIMError: For an unknown option, or a number below its bound.
+        """
+        *found, rest = self.parse_args_into_dataclasses(
+            self._words(argv), return_remaining_strings=True, look_for_args_file=False
+        )
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        flags = {action.dest: (action.option_strings or [action.dest])[0] for action in self._actions}
+        for settings in found:
+            for one in fields(settings):
+                value, least = getattr(settings, one.name), one.metadata.get("least")
+                if least is not None and value is not None and not value >= least:
+                    raise DIMError(f"{flags[one.name]} must be at least {least}, got {value}.")
+        return found
+
+    def _words(self, argv: Sequence[str]) -> list[str]:
+        """The arguments with unknown options refused, and `--clean` as `--clean=true` where no value follows."""
+        words = list(argv)
+        for index, word in enumerate(words):
+            name, equals, _ = word.partition("=")
+            if not name.startswith("--") or " " in name:
+                continue
+            if name == "--":
+                break
+            action = self._option_string_actions.get(name)
+            if action is None:
+                near = did_you_mean(name, self._option_string_actions)
+                raise DIMError(f"Unknown option {name}{near or '; --help lists the options.'}")
+            if action.const is True and not equals and not set(map(str.lower, words[index + 1 : index + 2])) & _TRUTH:
+                words[index] = f"{name}=true"
+        return words
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = not (action.default is None or action.default is False or action.default == [])
+        return super()._get_help_string(action) if shown else action.help
+
+
+__all__ = ["Parser", "did_you_mean", "option"]
