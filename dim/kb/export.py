@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dim.common.files import sync
+from dim.common.files import atomic_file
 from dim.kb.rows import EXPORTED
 from dim.kb.view import EntityView, fresh
 
@@ -14,8 +14,7 @@ _ROWS = 1000  # of a row group: 1,000 rows with pictures fit into memory
 
 
 def write_export(kb: EntityView, path: Path) -> None:
-    """Writes every row of a version: to a temporary name, synced, then renamed. A row that is not encoded as it is now
-    has no vector.
+    """Writes every row of a version, by [`dim.common.files.atomic_file`]. A row whose vector is out of date has none.
 
     Args:
         kb: The knowledge base.
@@ -23,8 +22,7 @@ def write_export(kb: EntityView, path: Path) -> None:
     """
     columns = [name for name in (*EXPORTED, "encoded_hash") if name in kb.schema.names]
     schema = pa.schema([kb.schema.field(name) for name in columns if name != "encoded_hash"])
-    temporary = path.with_name(f".{path.name}")
-    with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for batch in kb.batches(columns, _ROWS):
             part = pa.Table.from_batches([batch])
             if kb.width:
@@ -34,9 +32,6 @@ def write_export(kb: EntityView, path: Path) -> None:
                     nothing = pa.scalar(None, part.schema.field(name).type)
                     part = part.set_column(place, name, pc.if_else(valid, part[name], nothing))
             writer.write_table(part.select(schema.names).cast(schema))
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.absolute().parent)
 
 
 __all__ = ["write_export"]

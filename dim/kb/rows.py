@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dim.common.jsonl import type_name
 from dim.corpora.schema import PROVENANCE
 from dim.errors import DIMError
 
@@ -84,7 +85,7 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
         dim.kb.rows.FieldError: field 'name': it is missing
     """
     if not isinstance(row, Mapping):
-        raise FieldError("id", f"the row is {_kind(row)}, not an object with fields")
+        raise FieldError("id", f"the row is {type_name(row)}, not an object with fields")
     for name in row:
         if name not in FIELDS:
             raise FieldError(
@@ -140,21 +141,9 @@ def _digest(value: object, size: int) -> bytes:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=size).digest()
 
 
-def _kind(value: object) -> str:
-    names = {
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        str: "a text",
-        list: "a list",
-        dict: "an object",
-    }
-    return "null" if value is None else names.get(type(value), f"a {type(value).__name__}")
-
-
 def _text(value: Any, field: str) -> str:
     if not isinstance(value, str):
-        raise FieldError(field, f"it is {_kind(value)}, not a text")
+        raise FieldError(field, f"it is {type_name(value)}, not a string")
     try:
         value.encode()
     except UnicodeEncodeError as error:
@@ -180,7 +169,7 @@ def _list(row: Mapping[str, Any], field: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list | tuple):
-        raise FieldError(field, f"it is {_kind(value)}, not a list")
+        raise FieldError(field, f"it is {type_name(value)}, not a list")
     return list(value)
 
 
@@ -192,9 +181,9 @@ def _extra(value: Any) -> str | None:
         try:
             value = json.loads(_text(value, "extra"))
         except ValueError as error:
-            raise FieldError("extra", f"it is no JSON: {error}") from error
+            raise FieldError("extra", f"not valid JSON ({error})") from error
     if not isinstance(value, Mapping):
-        raise FieldError("extra", f"it is {_kind(value)}, not a JSON object")
+        raise FieldError("extra", f"it is {type_name(value)}, not a JSON object")
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -208,7 +197,7 @@ def _picture(value: Any, folder: Path | None) -> dict[str, Any]:
             return {"bytes": content, "path": None if path is None else _text(path, "images")}
         value = path
     if not isinstance(value, str | Path):
-        raise FieldError("images", f"a picture is {_kind(value)}, not a path or {{'bytes': ..., 'path': ...}}")
+        raise FieldError("images", f"a picture is {type_name(value)}, not a path or {{'bytes': ..., 'path': ...}}")
     name = str(value)
     path = Path(name)
     if folder is not None:

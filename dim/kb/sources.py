@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dim.common.jsonl import read_jsonl
 from dim.corpora.loading import load_entities
 from dim.errors import DIMError
 from dim.kb.rows import CONTENT, FIELDS, FieldError, checked_row, vector_arrays, vector_schema
@@ -27,7 +28,7 @@ _STATE = ("updated_at", "content_hash", *_VECTORS)  # what an export has besides
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A row as its source has it: where it is, for messages, its fields, and its vector's columns in an export."""
+    """A row of a source: its place, for messages, its fields, and the vector's columns of an export."""
 
     place: str
     row: Any
@@ -70,10 +71,10 @@ class Reader:
             try:
                 row = checked_row(raw.row, self.folder)
             except FieldError as error:
-                raise DIMError(f"{self.name}, {raw.place}, {error}.") from error
+                raise DIMError(f"{raw.place}, {error}.") from error
             first = seen.setdefault(row["id"], raw.place)
             if first is not raw.place:
-                raise DIMError(f"{self.name}, {raw.place}: the id {row['id']!r} is also on {first}; ids must differ.")
+                raise DIMError(f"{raw.place}: the id {row['id']!r} is also in {first}; ids must be unique.")
             row["updated_at"] = (raw.state or {}).get("updated_at") or now
             part.append(row)
             states.append(raw.state or {})
@@ -100,7 +101,6 @@ class Reader:
                     for name, array in columns.items()}  # fmt: skip
         columns["encoder"] = pa.array([state["encoder"] for state in states], pa.string())
         hashes = [state["content_hash"] if has else None for state, has in zip(states, there, strict=True)]
-        hashes = [state["content_hash"] if has else None for state, has in zip(states, there, strict=True)]
         columns["encoded_hash"] = pa.array(hashes, pa.string())
         whole = [*batch.columns, *(columns[name] for name in vector_schema(1).names)]
         return pa.RecordBatch.from_arrays(whole, schema=self.schema)
@@ -120,7 +120,7 @@ def read_entities(source: Source) -> Reader:
         DIMError: If there is no such file or dataset, or it is of no known kind.
     """
     if not isinstance(source, str | Path):
-        return Reader("the rows", (Raw(f"row {number}", row) for number, row in enumerate(source)))
+        return Reader("the rows", (Raw(f"the rows, row {index}", row) for index, row in enumerate(source)))
     path = Path(source).expanduser()
     readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
     if path.suffix in readers or path.name == "kb_entity.json":
@@ -128,28 +128,17 @@ def read_entities(source: Source) -> Reader:
             raise DIMError(f"There is no file {path}.")
         return readers.get(path.suffix, _mimic)(path)
     if path.is_file():
-        raise DIMError(f"{path} is no .jsonl, .csv, .parquet or kb_entity.json.")
+        raise DIMError(f"{path} is not a .jsonl, .csv or .parquet file, nor a kb_entity.json.")
     dataset = load_entities(str(source))
     fields = [name for name in FIELDS if name in dataset.column_names]
     rows = (
         row for batch in dataset.select_columns(fields).with_format("arrow").iter(1000) for row in batch.to_pylist()
     )
-    return Reader(str(source), (Raw(f"row {number}", row) for number, row in enumerate(rows)))
+    return Reader(str(source), (Raw(f"{source}, row {index}", row) for index, row in enumerate(rows)))
 
 
 def _jsonl(path: Path) -> Reader:
-    def rows() -> Iterator[Raw]:
-        with path.open(encoding="utf-8-sig", newline="\n") as stream:
-            for number, line in enumerate(_decoded(stream, path), 1):
-                if not line.strip():
-                    continue
-                try:
-                    pairs = json.loads(line, object_pairs_hook=_no_twice)
-                except (ValueError, RecursionError) as error:
-                    raise DIMError(f"{path}, line {number}: it is no JSON: {error}.") from error
-                yield Raw(f"line {number}", pairs)
-
-    return Reader(str(path), rows(), path.parent)
+    return Reader(str(path), (Raw(*line) for line in read_jsonl(path)), path.parent)
 
 
 def _csv(path: Path) -> Reader:
@@ -173,9 +162,9 @@ def _csv(path: Path) -> Reader:
                     for name in ("aliases", "images"):
                         if name in row:
                             row[name] = [part.strip() for part in row[name].split("|") if part.strip()]
-                    yield Raw(f"line {number}", row)
+                    yield Raw(f"{path}, line {number}", row)
             except csv.Error as error:
-                raise DIMError(f"{path}, line {lines.line_num}: it is no CSV: {error}.") from error
+                raise DIMError(f"{path}, line {lines.line_num}: not valid CSV ({error}).") from error
 
     return Reader(str(path), rows(), path.parent)
 
@@ -184,7 +173,7 @@ def _parquet(path: Path) -> Reader:
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise DIMError(f"{path} is no Parquet file: {error}.") from error
+        raise DIMError(f"{path} is not a Parquet file: {error}.") from error
     schema = file.schema_arrow
     vector = schema.field("vector").type if "vector" in schema.names else None
     if vector is not None:
@@ -206,7 +195,7 @@ def _parquet(path: Path) -> Reader:
                 vectors = [values[place] if valid.as_py() else None
                            for place, valid in zip(places, column.is_valid(), strict=True)]  # fmt: skip
             for row, state, values in zip(batch.select(content).to_pylist(), states, vectors, strict=True):
-                yield Raw(f"row {number}", row, {**state, "vector": values})
+                yield Raw(f"{path}, row {number}", row, {**state, "vector": values})
                 number += 1
 
     return Reader(str(path), rows(), path.parent, vector.list_size if vector is not None else 0)
@@ -216,9 +205,9 @@ def _mimic(path: Path) -> Reader:
     try:
         entities = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DIMError(f"{path} is no JSON: {error}.") from error
+        raise DIMError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(entities, list):
-        raise DIMError(f"{path} is no list of entities as MIMIC has it.")
+        raise DIMError(f"{path} is not a list of entities, as MIMIC has it.")
 
     def rows() -> Iterator[Raw]:
         for number, entity in enumerate(entities):
@@ -226,9 +215,9 @@ def _mimic(path: Path) -> Reader:
                 raise DIMError(f"{path}, row {number}: it is not an object.")
             missing = next((name for name in ("qid", "entity_name") if not isinstance(entity.get(name), str)), None)
             if missing:
-                raise DIMError(f"{path}, row {number}, field {missing!r}: it is missing or no text.")
+                raise DIMError(f"{path}, row {number}, field {missing!r}: it is missing or not a string.")
             yield Raw(
-                f"row {number}",
+                f"{path}, row {number}",
                 {"id": entity["qid"], "name": unquote(entity["entity_name"]), "description": entity.get("attr") or ""},
             )
 
@@ -239,14 +228,7 @@ def _decoded(lines: Iterable[str], path: Path) -> Iterator[str]:
     try:
         yield from lines
     except UnicodeDecodeError as error:
-        raise DIMError(f"{path} is not in UTF-8: {error}.") from error
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise DIMError("one of its keys occurs twice")
-    return row
+        raise DIMError(f"{path} is not valid UTF-8: {error}.") from error
 
 
 __all__ = ["BATCH_ROWS", "Raw", "Reader", "Source", "read_entities"]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from torch import Tensor
 
+from dim.common.ids import index_of
 from dim.errors import DIMError
 from dim.kb.rows import VECTOR_COLUMNS
 from dim.search.vectors import vectors_of
@@ -53,7 +54,7 @@ class EntityView:
     @cached_property
     def row_of(self) -> dict[str, int]:
         """The row number of each id."""
-        return {name: row for row, name in enumerate(self.ids)}
+        return index_of(self.ids)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Every row, in the order of the row numbers.
@@ -151,23 +152,24 @@ class EntityView:
         done = pc.and_(fresh(state), pc.fill_null(pc.equal(state["encoder"], encoder), False))
         return np.flatnonzero(~done.to_numpy())
 
-    def check_encoder(self, encoder: str) -> None:
-        """Checks that every row is encoded, and by one encoder.
+    def check_encoder(self, encoder: str, complete: bool = True) -> None:
+        """Checks that the knowledge base belongs to a model: that no other model encoded any of it.
 
         Args:
             encoder: Fingerprint of the model (`dim.encoding.loading.fingerprint`).
+            complete: Whether every entity must be encoded; else one is enough.
 
         Raises:
-            DIMError: If rows are not encoded, or by another model.
+            DIMError: If entities are not encoded, or were encoded by another model.
         """
         counts = self.encoders()
         missing = counts.pop(None, 0)
         others = sum(count for name, count in counts.items() if name != encoder)
-        again = f"Encode it: dim kb encode {self.uri} --model MODEL"
+        cure = f"encode it: dim kb encode {self.uri} --model MODEL"
         if others:
-            raise DIMError(f"{others:,} entities of {self.uri} were encoded by another model. {again}")
-        if missing:
-            raise DIMError(f"{missing:,} entities of {self.uri} are not encoded yet. {again}")
+            raise DIMError(f"{others:,} entities of {self.uri} were encoded by another model; {cure}")
+        if missing and (complete or not counts):
+            raise DIMError(f"{missing:,} entities of {self.uri} are not encoded yet; {cure}")
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Every row, some at a time, in the order of the row numbers.

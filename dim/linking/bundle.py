@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import WeakFileLock, httpx
 
-from dim.common.files import sha256_of, sync
+from dim.common.files import finish_folder, sha256_of
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
 
@@ -90,10 +90,7 @@ def _import(path: Path, checksum: str) -> KnowledgeBase:
             building = cache / f".{checksum}"
             shutil.rmtree(building, ignore_errors=True)
             KnowledgeBase.create(building, path, progress=True)
-            for part in building.rglob("*"):
-                sync(part)
-            building.rename(home)
-            sync(cache)
+            finish_folder(building, home)
     versions = KnowledgeBase.open(home).versions()
     return KnowledgeBase.open(home, versions[0]["version"])
 

@@ -70,12 +70,7 @@ class DIMLinker:
         dtype: torch.dtype = torch.float32,
         reranker: Reranker | None = None,
     ):
-        encoders = kb.encoders()
-        missing = encoders.pop(None, 0)
-        if encoders.keys() - {fingerprint(model, processor)}:
-            raise DIMError(f"{kb.uri} was encoded by another model; encode it: dim kb encode {kb.uri} --model MODEL")
-        if missing and not encoders:
-            raise DIMError(f"Nothing in {kb.uri} is encoded yet: dim kb encode {kb.uri} --model MODEL")
+        kb.check_encoder(fingerprint(model, processor), complete=False)
         self.model, self.processor, self.kb, self.calibration = model.eval(), processor, kb, calibration
         self.search, self.reranker, self.dtype = CandidateSearch(kb), reranker, dtype
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,11 @@ class Links(list[LinkedEntity]):
     def __init__(self, entities: Sequence[LinkedEntity] = (), nil: float | None = None, is_nil: bool = False):
         super().__init__(entities)
         self.nil, self.is_nil = nil, is_nil
+
+    def __getitem__(self, index: Any) -> Any:
+        """An entity, or for a slice the `Links` of these entities, with the same `nil` and `is_nil`."""
+        found = super().__getitem__(index)
+        return Links(found, self.nil, self.is_nil) if isinstance(index, slice) else found
 
     def to_dict(self) -> dict:
         """What was found, for JSON."""

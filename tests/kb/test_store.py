@@ -109,14 +109,14 @@ def test_pictures_are_read_from_beside_the_file_and_from_nowhere_else(tmp_path):
     [
         ([{"id": "a"}], "line 1, field 'name': it is missing"),
         ([ROWS[0], {"id": " ", "name": "x"}], "line 2, field 'id': it is empty"),
-        ([{"id": 5, "name": "x"}], "line 1, field 'id': it is a number, not a text"),
-        ([{"id": "a", "name": "x", "aliases": "y"}], "field 'aliases': it is a text, not a list"),
-        ([{"id": "a", "name": "x", "aliases": [None]}], "field 'aliases': it is null, not a text"),
+        ([{"id": 5, "name": "x"}], "line 1, field 'id': it is a number, not a string"),
+        ([{"id": "a", "name": "x", "aliases": "y"}], "field 'aliases': it is a string, not a list"),
+        ([{"id": "a", "name": "x", "aliases": [None]}], "field 'aliases': it is null, not a string"),
         ([{"id": "a", "name": "x", "label": "y"}], "field 'label': it is unknown"),
         ([{"id": "a", "name": "x", "images": ["no.png"]}], "field 'images': there is no file 'no.png'"),
         ([{"id": "a", "name": "x", "extra": [1]}], "field 'extra': it is a list, not a JSON object"),
-        ([ROWS[0], ROWS[1], ROWS[0]], "line 3: the id 'Q1' is also on line 1"),
-        ([[]], "line 1, field 'id': the row is a list"),
+        ([ROWS[0], ROWS[1], ROWS[0]], "line 3: the id 'Q1' is also in .*line 1"),
+        ([[]], "line 1: not a JSON object but a list"),
         ([{"id": "a", "name": "\ud800"}], "half of a character"),
     ],
 )
@@ -132,13 +132,13 @@ def test_bad_rows_are_refused_with_their_place(tmp_path, rows, message):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.jsonl", '{"id": "a", "name": "b"}\n{"id": }', "a.jsonl, line 2: it is no JSON"),
-        ("a.jsonl", '{"id": "a", "id": "b", "name": "b"}', "line 1: it is no JSON: one of its keys occurs twice"),
+        ("a.jsonl", '{"id": "a", "name": "b"}\n{"id": }', "a.jsonl, line 2: not valid JSON"),
+        ("a.jsonl", '{"id": "a", "id": "b", "name": "b"}', "line 1: the key 'id' occurs twice"),
         ("a.csv", "id,name\na,b\nc,d,e\n", "a.csv, line 3: 3 cells, but the header has 2"),
         ("a.csv", 'id,name\n"a\n2",b\nc\n', "a.csv, line 4: 1 cells"),
         ("a.csv", "id,id\n", "a column occurs twice"),
-        ("a.parquet", "nothing", "is no Parquet file"),
-        ("a.txt", "x", "is no .jsonl, .csv, .parquet"),
+        ("a.parquet", "nothing", "is not a Parquet file"),
+        ("a.txt", "x", "is not a .jsonl, .csv or .parquet file"),
         ("kb_entity.json", '[{"qid": "Q1"}]', "row 0, field 'entity_name': it is missing"),
     ],
 )
@@ -296,7 +296,7 @@ def test_another_model_is_refused_with_the_command(kb, dim, tiny_clip_dir):
     from dim import DIMModel
     from dim.encoding.loading import fingerprint
 
-    with pytest.raises(ValueError, match=r"3 entities of .* are not encoded yet. Encode it: dim kb encode .* --model"):
+    with pytest.raises(ValueError, match=r"3 entities of .* are not encoded yet; encode it: dim kb encode .* --model"):
         kb.check_encoder(fingerprint(*dim))
     kb.encode(*dim)
     kb.check_encoder(fingerprint(*dim))

@@ -113,7 +113,7 @@ def test_other_weights_do_not_go_with_the_vectors(pushed, tiny_clip_dir, tmp_pat
     other.save_pretrained(tmp_path / "other")
     change(pushed, "model.safetensors", (tmp_path / "other" / "model.safetensors").read_bytes())
     folder, base = open_bundle("org/linker")
-    with pytest.raises(ValueError, match="was encoded by another model"):
+    with pytest.raises(ValueError, match="were encoded by another model"):
         DIMLinker(*load_dim(folder), base)
 
 

@@ -14,6 +14,7 @@ from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.kb.store import KnowledgeBase
 from dim.linking.calibration import Calibration
 from dim.linking.linker import CANDIDATES, DIMLinker
+from dim.linking.links import LinkedEntity, Links
 
 
 def png(colour):
@@ -185,9 +186,9 @@ def test_what_does_not_belong_together(dim, kb, tmp_path, tiny_clip_dir):
     other = DIMModel.from_towers(str(tiny_clip_dir), num_attention_heads=4)
     with torch.no_grad():
         other.mention_projection.bias.add_(1e-3)
-    with pytest.raises(ValueError, match="was encoded by another model"):
+    with pytest.raises(ValueError, match="were encoded by another model"):
         DIMLinker(other, dim[1], kb)
-    with pytest.raises(ValueError, match="Nothing in .* is encoded yet: dim kb encode"):
+    with pytest.raises(ValueError, match="entities of .* are not encoded yet; encode it: dim kb encode"):
         DIMLinker(*dim, KnowledgeBase.create(tmp_path / "kb", ENTITIES))
     with pytest.raises(ValueError, match="no knowledge base"):
         DIMLinker.from_pretrained(tmp_path, tmp_path / "nothing")
@@ -196,3 +197,10 @@ def test_what_does_not_belong_together(dim, kb, tmp_path, tiny_clip_dir):
 def test_a_picture_that_cannot_be_read(linker):
     with pytest.raises(ValueError, match=r"no-such\.png"):
         linker("[[Turkey]]", image="no-such.png")
+
+
+def test_slices_of_links_keep_what_is_known_of_nil():
+    entities = [LinkedEntity(f"e{row}", "name", "", 1.0, 0.5) for row in range(3)]
+    links = Links(entities, nil=0.7, is_nil=True)
+    assert (links[:2], links[:2].nil, links[:2].is_nil) == (entities[:2], 0.7, True)
+    assert links[1] is entities[1]
