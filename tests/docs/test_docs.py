@@ -43,7 +43,7 @@ MODULES = listed(r"dim/.*\.py")
 PAGES = listed(r".*\.md")
 PAGES_OF_THE_SITE = [page for page in PAGES if page.startswith("docs/")]
 GUIDES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *PAGES_OF_THE_SITE]
-OTHERS = {"transformers"}  # programs of others that pages call
+OTHERS = {"gh", "git", "transformers", "twine"}  # programs of others that pages call
 
 
 def without_fences(text: str) -> str:
