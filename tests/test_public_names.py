@@ -24,8 +24,8 @@ def test_every_public_name_resolves():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    with pytest.raises(AttributeError, match="has no attribute 'DIMModell'"):
-        dim.DIMModell  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'DIMUnknown'"):
+        dim.DIMUnknown  # noqa: B018
 
 
 def test_type_checkers_see_the_same_names():
