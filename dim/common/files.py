@@ -1,8 +1,9 @@
-"""Files and folders that are whole or not there: written to a temporary name, synced, then renamed."""
+"""Files and folders that are complete or absent: written under a temporary name, synced, then renamed."""
 
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary path to write to; at the end the file is synced and renamed. After an error nothing is left.
+    """Yields a temporary path to write to, then syncs and renames the file. An error leaves nothing behind.
 
     Args:
         path: The file; replaced if it exists.
@@ -25,7 +26,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         >>> Path("figures.txt").read_text()
         '1 2 3'
     """
-    temporary = path.with_name(f".{path.name}.part")  # what a killed run left is written over
+    temporary = path.with_name(f".{path.name}.part")  # overwrites what a killed run left
     try:
         yield temporary
         sync(temporary)
@@ -37,7 +38,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text by [`atomic_file`].
+    """Writes UTF-8 text with [`atomic_file`].
 
     Args:
         path: The file; replaced if it exists.
@@ -48,31 +49,36 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes indented JSON with sorted keys by [`atomic_file`].
+    """Writes indented JSON with sorted keys with [`atomic_file`].
 
     Args:
         path: The file; replaced if it exists.
-        value: What goes into it.
+        value: A JSON value.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def finish_folder(temporary: Path, final: Path) -> None:
-    """Syncs everything in a folder and gives it its final name, which must not exist.
+    """Syncs a folder with all its files and renames it; an existing folder of that name is replaced.
 
     Args:
-        temporary: The folder as it was written.
-        final: Its name from now on, in the same parent folder.
+        temporary: The folder as written.
+        final: Its final path, in the same parent folder.
     """
     for path in temporary.rglob("*"):
         sync(path)
     sync(temporary)
+    replaced = final.with_name(f".{final.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if final.exists():
+        final.rename(replaced)
     temporary.rename(final)
     sync(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
 
 
 def sync(path: Path) -> None:
-    """Waits until a file or a folder is on the disk, so that no later rename can overtake it.
+    """Flushes a file or folder to the disk, so that no later rename comes first.
 
     Args:
         path: The file or folder.
@@ -85,7 +91,7 @@ def sync(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Checksum of a file.
+    """Returns the SHA-256 checksum of a file.
 
     Args:
         path: The file, of any size.

@@ -1,4 +1,4 @@
-"""JSON lines, read row by row; every error names the file and the line."""
+"""JSON Lines, read row by row; every error names the file and the line."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ class Line(NamedTuple):
     """A row of a JSON Lines file.
 
     Args:
-        place: The file and the line, such as `mentions.jsonl, line 3`; for errors.
+        place: File and line, such as `mentions.jsonl, line 3`; for errors.
         row: The JSON object of the line.
     """
 
@@ -22,13 +22,13 @@ class Line(NamedTuple):
 
 
 def read_jsonl(path: str | Path) -> Iterator[Line]:
-    r"""Reads a JSON Lines file in UTF-8. Lines end at a line feed alone; blank lines and a byte-order mark are skipped.
+    r"""Reads a JSON Lines file in UTF-8. Only a line feed ends a line; blank lines and a byte-order mark are skipped.
 
     Args:
         path: The file.
 
     Yields:
-        Each row, with its place.
+        Each row with its file and line.
 
     Raises:
         DIMError: If there is no such file, or for the first line that is not a JSON object or has a key twice.
@@ -49,11 +49,11 @@ def parse_rows(lines: Iterable[bytes], name: str) -> Iterator[Line]:
     """Parses JSON Lines from a stream, such as `sys.stdin.buffer`; see [`read_jsonl`].
 
     Args:
-        lines: Lines as a binary stream gives them.
-        name: What the stream is called in errors.
+        lines: Lines of a binary stream.
+        name: Name of the stream in errors.
 
     Yields:
-        Each row, with its place.
+        Each row with its stream and line.
 
     Raises:
         DIMError: For the first line that is not a JSON object or has a key twice.
@@ -67,11 +67,11 @@ def parse_rows(lines: Iterable[bytes], name: str) -> Iterator[Line]:
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a JSON Lines file in UTF-8, complete or not at all.
+    """Writes a JSON Lines file in UTF-8 with [`dim.common.files.atomic_file`].
 
     Args:
         path: The file; replaced if it exists.
-        rows: One object a line.
+        rows: One object per line.
 
     Example:
 
@@ -83,14 +83,14 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def numbered(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, bytes]]:
-    """The lines that are not blank, each with its place.
+    """Yields the lines that are not blank, with their line numbers.
 
     Args:
-        lines: Lines as a binary stream gives them; a byte-order mark before the first is skipped.
-        name: What the stream is called in errors.
+        lines: Lines of a binary stream; a byte-order mark before the first is skipped.
+        name: Name of the stream in errors.
 
     Yields:
-        The place, such as `standard input, line 3`, and the line.
+        Stream and line number, such as `standard input, line 3`, and the line.
     """
     for number, line in enumerate(lines, 1):
         text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
@@ -108,8 +108,8 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         The object.
 
     Raises:
-        DIMError: If the text is not valid JSON or not an object, or if an object in it has a key twice. The message
-            has no place: callers add theirs.
+        DIMError: If the text is not valid JSON or not an object, or if an object in it has a key twice. Callers add
+            the file and line to the message.
 
     Example:
 
@@ -151,7 +151,7 @@ _TYPE_NAMES = {
 
 
 def type_name(value: object) -> str:
-    """What JSON calls a value's type, for error messages.
+    """Returns the JSON type of a value, for error messages.
 
     Example:
 

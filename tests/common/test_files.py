@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dim.common import files as writer
-from dim.common.files import sha256_of, write_text
+from dim.common import parquet
+from dim.common.files import finish_folder, sha256_of, write_text
+from dim.common.jsonl import read_jsonl, write_jsonl
 from dim.common.parquet import write_parquet
 from dim.common.pictures import PictureError, load_picture
 from dim.corpora.build import embed as embed_module
@@ -94,7 +95,7 @@ def test_pictures_are_not_compressed_and_have_no_statistics(tmp_path):
 
 
 def test_a_row_group_holds_a_bounded_number_of_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "ROW_GROUP_BYTES", 1_000)
+    monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 1_000)
     rows = [mention(id=f"m{n}", image={"bytes": noise(400, n), "path": "p.jpg"}) for n in range(8)]
     write_parquet(tmp_path / "a.parquet", rows, MENTIONS)
     metadata = pq.ParquetFile(tmp_path / "a.parquet").metadata
@@ -120,6 +121,22 @@ def test_text_is_utf8_with_plain_line_ends(tmp_path):
     write_text(tmp_path / "a.txt", "é\nß\n")
     assert (tmp_path / "a.txt").read_bytes() == "é\nß\n".encode()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_lines_come_back_whatever_they_hold(tmp_path):
+    rows = [{"id": "e1", "text": "one\u2028two\nthree\x85"}, {"id": "e2", "text": "Ö"}]
+    write_jsonl(tmp_path / "a.jsonl", rows)
+    assert [line.row for line in read_jsonl(tmp_path / "a.jsonl")] == rows
+    assert "Ö".encode() in (tmp_path / "a.jsonl").read_bytes()
+
+
+def test_a_finished_folder_replaces_the_earlier_one(tmp_path):
+    for text in ("old", "new"):
+        (tmp_path / "work" / "deep").mkdir(parents=True)
+        (tmp_path / "work" / "deep" / text).write_text(text)
+        finish_folder(tmp_path / "work", tmp_path / "final")
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+    assert [path.name for path in (tmp_path / "final" / "deep").iterdir()] == ["new"]
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
