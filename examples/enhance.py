@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from dim.enhancement.answers import Question
-from dim.enhancement.endpoint import Endpoint
+from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.enhancement.enhance import enhance
 from dim.enhancement.entity_text import entity_texts
 from dim.enhancement.ledger import Ledger
@@ -21,7 +21,7 @@ ENTITIES = [
 
 ledger = Ledger(Path(tempfile.mkdtemp()) / "answers.sqlite")  # every answer is on the disk before the next one counts
 question = Question(os.environ["MODEL"], load_prompt("describe"))
-server = Endpoint(os.environ["OPENAI_BASE_URL"])
+server = OpenAIClient(os.environ["OPENAI_BASE_URL"])
 result = enhance(entity_texts(ENTITIES, "this script"), question, server, ledger)
 for row in result.descriptions:
     print(row["id"], row["description"])

@@ -1,19 +1,21 @@
-"""Requests to a language model and what came back, the same for chat completions, responses and batches."""
+"""Requests to a language model and its answers."""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dim.enhancement.entity_text import EntityText
 from dim.enhancement.prompts import Prompt
 from dim.errors import DIMError
 
 Api = Literal["chat", "responses"]
-PATHS: dict[Api, str] = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
 _OVERHEAD = 100  # tokens that a chat template adds, at most
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Question:
     temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if self.api not in PATHS:
-            raise DIMError(f"The API must be one of {', '.join(PATHS)}, got {self.api!r}.")
+        if self.api not in get_args(Api):
+            raise DIMError(f"The API must be one of {', '.join(get_args(Api))}, got {self.api!r}.")
         if self.max_answer_tokens < 1:
             raise DIMError(f"The bound of an answer is {self.max_answer_tokens} tokens: it must be at least 1.")
 
@@ -125,69 +127,7 @@ class Answer:
     usage: dict[str, Any] | None
     input_tokens: int
     output_tokens: int
-    created_at: str
+    created_at: str = field(default_factory=_now)
 
 
-def refused(request: Request, words: str) -> Answer:
-    """The answer of a server that declines by an error, not by a message; it costs nothing."""
-    return Answer("", words, request.body["model"], "content_filter", None, 0, 0, _now())
-
-
-def read_answer(request: Request, body: Any) -> Answer:
-    """Reads the body of a server's response.
-
-    Args:
-        request: What was asked.
-        body: Parsed JSON.
-
-    Returns:
-        The answer. Where the server does not count tokens, the request's bounds stand for them: a budget must hold.
-
-    Raises:
-        DIMError: If the body is not what the API promises.
-
-    Example:
-
-        >>> request = Question("qwen", Prompt("short", "Who is this?")).about(EntityText("Q7259", "Ada Lovelace"))
-        >>> message = {"role": "assistant", "content": "A British mathematician."}
-        >>> body = {"model": "qwen", "choices": [{"message": message, "finish_reason": "stop"}],
-        ...         "usage": {"prompt_tokens": 120, "completion_tokens": 5}}
-        >>> answer = read_answer(request, body)
-        >>> answer.text, answer.finish_reason, answer.output_tokens
-        ('A British mathematician.', 'stop', 5)
-    """
-    try:
-        text, refusal, finish = _chat(body) if request.api == "chat" else _responses(body)
-        if not all(isinstance(value, str) for value in (text, refusal, finish, body["model"])):
-            raise TypeError("text, refusal, finish_reason and model must be text")
-        usage = body.get("usage")
-        names = ("prompt_tokens", "completion_tokens") if request.api == "chat" else ("input_tokens", "output_tokens")
-        tokens = (request.most_tokens, request.most_answer_tokens) if usage is None else [int(usage[n]) for n in names]
-        return Answer(text.strip(), refusal.strip(), body["model"], finish, usage, tokens[0], tokens[1], _now())
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise DIMError(f"the server's answer is malformed ({type(error).__name__}: {error})") from error
-
-
-def _chat(body: Mapping[str, Any]) -> tuple[str, str, str]:
-    (choice,) = body["choices"]
-    message = choice["message"]
-    return message.get("content") or "", message.get("refusal") or "", choice["finish_reason"]
-
-
-def _responses(body: Mapping[str, Any]) -> tuple[str, str, str]:
-    if body["status"] == "failed":
-        raise DIMError(str(body.get("error")))
-    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
-    text = "".join(part["text"] for part in parts if part["type"] == "output_text")
-    refusal = "".join(part["refusal"] for part in parts if part["type"] == "refusal")
-    if body["status"] == "completed":
-        return text, refusal, "stop"
-    reason = body["incomplete_details"]["reason"]
-    return text, refusal, "length" if reason == "max_output_tokens" else reason
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-__all__ = ["PATHS", "Answer", "Api", "Question", "Request", "read_answer", "refused"]
+__all__ = ["Answer", "Api", "Question", "Request"]

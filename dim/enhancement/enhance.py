@@ -1,4 +1,4 @@
-"""New descriptions for entities: asked for, checked, and written with where they come from."""
+"""New descriptions of entities by a language model, with their provenance."""
 
 import asyncio
 import json
@@ -8,9 +8,9 @@ from tqdm.auto import tqdm
 
 from dim.enhancement.answer_checks import check_language, fault, repeated
 from dim.enhancement.answers import Answer, Question, Request
-from dim.enhancement.batch import POLL_SECONDS, ask_in_batches
 from dim.enhancement.budget import Budget, Prices
-from dim.enhancement.endpoint import Endpoint
+from dim.enhancement.clients.client import Client
+from dim.enhancement.clients.openai_batch import POLL_SECONDS, ask_in_batches
 from dim.enhancement.entity_text import EntityText, clean
 from dim.enhancement.ledger import Ledger
 from dim.enhancement.report import Enhancement, Kept
@@ -23,7 +23,7 @@ SOURCE = "llm"  # what the column `description_source` holds
 def enhance(
     entities: Sequence[EntityText],
     question: Question,
-    endpoint: Endpoint,
+    client: Client,
     ledger: Ledger,
     *,
     language: str = "en",
@@ -35,40 +35,41 @@ def enhance(
     poll_seconds: float = POLL_SECONDS,
     progress: bool = False,
 ) -> Enhancement:
-    """Asks a language model about each entity that has no answer in the ledger, and takes the sound answers.
+    """Asks a language model about each entity that has no answer in the ledger, and checks the answers.
 
     Args:
-        entities: Whom to ask about, see `dim.enhancement.entity_text.entity_texts`.
+        entities: The entities, see `dim.enhancement.entity_text.entity_texts`.
         question: What to ask.
-        endpoint: Whom to ask.
-        ledger: Where answers are kept. The same question about the same text is not asked twice with one ledger: to
-            renew a description, take a new one.
-        language: Code of the language that answers should be in.
+        client: Client of the language model.
+        ledger: Where answers are recorded. With one ledger, the same question about the same text is asked once: to
+            renew a description, use a new ledger.
+        language: Code of the language that answers should be in (ISO 639-1).
         concurrency: How many requests are on the way at once.
         prices: Needed for `max_cost`.
         max_cost: Stop before this many dollars, those of the ledger's earlier runs included.
-        max_tokens: Stop before this many tokens, likewise.
-        batch: Whether to use the Batch API.
-        poll_seconds: Time between two looks at a batch.
+        max_tokens: Stop before this many tokens, those of the ledger's earlier runs included.
+        batch: Whether to use the Batch API, which needs an `OpenAIClient`.
+        poll_seconds: Time between two polls of a batch.
         progress: Whether to show a progress bar.
 
     Returns:
-        Descriptions, and who keeps the old one and why.
+        New descriptions, and the entities that keep the old one, each with the reason.
 
     Raises:
-        DIMError: For a bad option, or if the server does not work for us; answers that came are kept.
+        DIMError: For a bad option, or if no request can succeed; answers that came are in the ledger.
 
     Example:
-        Of an earlier run, the answer about Ada is in the ledger, so this one has nothing to ask:
+        The ledger holds the answer about Ada from an earlier run, so nothing is asked:
 
         >>> from pathlib import Path
+        >>> from dim.enhancement.clients.openai_client import OpenAIClient
         >>> from dim.enhancement.prompts import load_prompt
         >>> ada, question = EntityText("e1", "Ada Lovelace", "Born in 1815."), Question("qwen", load_prompt())
         >>> ledger = Ledger(Path("answers.sqlite"))
         >>> text = "Ada Lovelace was a British mathematician who wrote the first published program."
         >>> answer = Answer(text, "", "qwen", "stop", None, 300, 16, "2026-11-23T06:00:00Z")
         >>> ledger.record([(question.about(ada).key, answer)])
-        >>> result = enhance([ada], question, Endpoint("http://127.0.0.1:8000/v1"), ledger)
+        >>> result = enhance([ada], question, OpenAIClient("http://127.0.0.1:8000/v1"), ledger)
         >>> result.asked, result.kept, result.descriptions[0]["description"]
         (0, [], 'Ada Lovelace was a British mathematician who wrote the first published program.')
     """
@@ -84,9 +85,9 @@ def enhance(
         if not waiting:
             asked = Asked()
         elif batch:
-            asked = ask_in_batches(waiting, endpoint, ledger, budget, bar.update, poll_seconds)
+            asked = ask_in_batches(waiting, client, ledger, budget, bar.update, poll_seconds)
         else:
-            asked = asyncio.run(ask_all(waiting, endpoint, ledger, budget, concurrency, bar.update))
+            asked = asyncio.run(ask_all(waiting, client, ledger, budget, concurrency, bar.update))
     result = Enhancement(
         not_asked=asked.not_asked,
         failed=len(asked.failures),
@@ -94,11 +95,11 @@ def enhance(
         tokens=ledger.tokens(),
         shortened=[entity.id for entity in entities if entity.shortened],
     )
-    _sort_out(result, entities, requests, ledger, question, language, asked.failures)
+    _check_answers(result, entities, requests, ledger, question, language, asked.failures)
     return result
 
 
-def _sort_out(
+def _check_answers(
     result: Enhancement,
     entities: Sequence[EntityText],
     requests: dict[str, Request],

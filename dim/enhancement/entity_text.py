@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dim.common.jsonl import read_jsonl
 from dim.errors import DIMError
 
 MAX_ID, MAX_NAME, MAX_TYPE, MAX_DESCRIPTION = 200, 300, 100, 4000  # characters of a request
@@ -144,7 +145,7 @@ def read_entities(source: str) -> list[EntityText]:
         ('e0001', 'e0001')
     """
     if source.endswith(".jsonl"):
-        return entity_texts(_json_lines(Path(source)), source)
+        return entity_texts((line.row for line in read_jsonl(source)), source)
     wanted = ("id", "name", "description", "type", "description_original")
     if (Path(source) / "entities.lance").is_dir():
         from dim.kb import KnowledgeBase
@@ -154,20 +155,6 @@ def read_entities(source: str) -> list[EntityText]:
 
     rows = load_entities(source)
     return entity_texts(rows.select_columns([name for name in wanted if name in rows.column_names]), source)
-
-
-def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
-    if not path.is_file():
-        raise DIMError(f"There is no file {path}.")
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DIMError(f"{path}, line {number}: is no JSON object in UTF-8 ({error}).") from error
-            if not isinstance(row, dict):
-                raise DIMError(f"{path}, line {number}: is no JSON object but a {type(row).__name__}.")
-            yield row
 
 
 __all__ = ["EntityText", "clean", "entity_texts", "read_entities"]

@@ -1,12 +1,11 @@
-"""What an enhancement would take, and what came out of it."""
+"""The estimate of a run, and its result."""
 
-import json
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from dim.common.files import write_text
+from dim.common.jsonl import write_jsonl
 from dim.enhancement.answers import Question
 from dim.enhancement.budget import Prices
 from dim.enhancement.entity_text import EntityText
@@ -14,7 +13,7 @@ from dim.enhancement.entity_text import EntityText
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entity that keeps its old description, why, and what the model said, if it said something."""
+    """An entity that keeps its old description: the reason, and the model's answer if there was one."""
 
     id: str
     name: str
@@ -24,16 +23,16 @@ class Kept:
 
 @dataclass(slots=True)
 class Enhancement:
-    """What came out.
+    """Result of a run.
 
     Args:
         descriptions: Rows as `dim build --descriptions` reads them, in the order of the entities.
         kept: Entities that keep their old description.
-        not_asked: How many of these were not asked for want of budget.
-        failed: How many of these were asked about and got no answer; the next run asks again.
-        asked: How many answers came in this run; the others were there before.
+        not_asked: How many of these the budget did not allow.
+        failed: How many of these got no answer; the next run asks again.
+        asked: How many answers came in this run; the others are from earlier runs.
         tokens: Tokens of all requests and of all answers, those of earlier runs included.
-        shortened: Entities whose text was longer than a request may hold.
+        shortened: Ids of entities whose text was cut to fit into a request.
     """
 
     descriptions: list[dict[str, str | None]] = field(default_factory=list)
@@ -47,7 +46,7 @@ class Enhancement:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would take: requests, their tokens (a guess and a bound), and tokens of the answers (a bound)."""
+    """Size of a run: requests, their tokens (an estimate and a bound), and tokens of the answers (a bound)."""
 
     requests: int
     likely_input: int
@@ -56,7 +55,7 @@ class Estimate:
 
 
 def estimate(entities: Sequence[EntityText], question: Question, answered: Collection[str] = ()) -> Estimate:
-    """Counts what is still to be asked, without asking.
+    """Estimates the requests still to be sent, without sending any.
 
     Args:
         entities: The entities.
@@ -64,7 +63,7 @@ def estimate(entities: Sequence[EntityText], question: Question, answered: Colle
         answered: Keys of requests that have an answer.
 
     Returns:
-        The estimate. The guess takes four characters for a token; the bounds hold for every tokenizer.
+        The estimate, at four characters per token; the bounds hold for every tokenizer.
     """
     requests = [request for request in map(question.about, entities) if request.key not in answered]
     return Estimate(
@@ -76,24 +75,23 @@ def estimate(entities: Sequence[EntityText], question: Question, answered: Colle
 
 
 def write(result: Enhancement, out: Path, kept: Path) -> None:
-    """Writes descriptions, and who keeps the old one, as JSONL; each file is whole or not there.
+    """Writes the result as two JSONL files, each complete or absent.
 
     Args:
-        result: What came out.
-        out: File for `dim build --descriptions`.
-        kept: File for the others: `id`, `name`, `reason`, `answer`.
+        result: Result of a run.
+        out: File of the new descriptions, for `dim build --descriptions`.
+        kept: File of the entities that keep their old description: `id`, `name`, `reason`, `answer`.
     """
-    rows = [{"id": one.id, "name": one.name, "reason": one.reason, "answer": one.answer} for one in result.kept]
-    for path, lines in ((kept, rows), (out, result.descriptions)):
-        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_jsonl(kept, map(asdict, result.kept))
+    write_jsonl(out, result.descriptions)
 
 
 def summary(result: Enhancement, prices: Prices | None = None) -> str:
-    """What came out, in a few lines whose numbers add up.
+    """Summary of a run, in a few lines whose numbers add up.
 
     Args:
-        result: What came out.
-        prices: To tell what it cost.
+        result: Result of a run.
+        prices: For the cost in dollars, which is left out otherwise.
 
     Returns:
         Lines of text.

@@ -1,4 +1,4 @@
-"""Many requests at a time, each answer on the disk before it counts."""
+"""Concurrent requests, each answer on the disk before it counts."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -6,21 +6,21 @@ from dataclasses import dataclass, field
 
 from dim.enhancement.answers import Answer, Request
 from dim.enhancement.budget import Budget
-from dim.enhancement.endpoint import Endpoint, EndpointError, GaveUpError
+from dim.enhancement.clients.client import Client, EndpointError, GaveUpError
 from dim.enhancement.ledger import Ledger
 from dim.errors import DIMError
 
-_HOPELESS_AFTER = 10  # requests in a row that failed for good: the server is down, or is none
+_HOPELESS_AFTER = 10  # requests in a row that failed for good: the server is down, or there is none
 
 
 @dataclass(slots=True)
 class Asked:
-    """How a run went.
+    """Counts of a run.
 
     Args:
         answered: How many answers came.
         failures: Why an entity got none, by id.
-        not_asked: How many requests were not sent for want of budget.
+        not_asked: How many requests the budget did not allow.
     """
 
     answered: int = 0
@@ -29,8 +29,7 @@ class Asked:
 
 
 class _Writer:
-    """Writes all answers that wait in one transaction: a commit is a write to the disk, of which there are few a
-    second, and who wrote waits for it."""
+    """Writes all waiting answers in one transaction, since a disk commits few of them a second."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -50,7 +49,7 @@ class _Writer:
             batch, self._waiting = self._waiting, []
             try:
                 await asyncio.to_thread(self._ledger.record, [(key, answer) for key, answer, _ in batch])
-            except ValueError as error:
+            except DIMError as error:
                 for _, _, done in batch:
                     done.set_exception(error)
             else:
@@ -60,28 +59,28 @@ class _Writer:
 
 async def ask_all(
     requests: Sequence[Request],
-    endpoint: Endpoint,
+    client: Client,
     ledger: Ledger,
     budget: Budget,
     concurrency: int,
     on_done: Callable[[], object] = lambda: None,
 ) -> Asked:
-    """Asks everything that is given, in order, several at a time.
+    """Sends all requests in order, several at a time.
 
     Args:
         requests: What to ask; none that has an answer.
-        endpoint: Whom.
+        client: Client of the provider; closed at the end.
         ledger: Where the answers go.
         budget: What they may cost.
         concurrency: How many requests are on the way at once.
         on_done: Called after each request.
 
     Returns:
-        How it went.
+        Counts and failures.
 
     Raises:
-        DIMError: If the server does not work for us (`EndpointError`) or the disk is full. What is on the way then is
-            waited for and kept.
+        DIMError: If no request can succeed (`EndpointError`) or the disk is full, after the requests on the way are
+            answered and recorded.
     """
     asked, waiting = Asked(), iter(requests)
     writer = _Writer(ledger)
@@ -89,10 +88,10 @@ async def ask_all(
     in_a_row = 0
 
     async def answer(request: Request) -> Answer | None:
-        """Asks once and writes what came; None where nothing did."""
+        """Sends one request and writes its answer; None where there is none."""
         nonlocal in_a_row
         try:
-            found = await endpoint.ask(request)
+            found = await client.ask(request)
         except GaveUpError as error:
             asked.failures[request.entity] = str(error)
             in_a_row += 1
@@ -105,7 +104,7 @@ async def ask_all(
         return found
 
     async def work() -> None:
-        """Asks one request after the other until none is left or the run must stop."""
+        """Sends one request after the other until none is left or the run must stop."""
         while not stop:
             request = next(waiting, None)
             if request is None or not await budget.reserve(request):
@@ -124,7 +123,7 @@ async def ask_all(
         await asyncio.gather(*(work() for _ in range(min(concurrency, len(requests)))))
     finally:
         writing.cancel()
-        await endpoint.close()
+        await client.close()
     if stop:
         raise stop[0]
     asked.not_asked = len(requests) - asked.answered - len(asked.failures)

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from PIL import Image
 
 from dim.enhancement.answers import Answer, Request
-from dim.enhancement.endpoint import Endpoint, GaveUpError
-from dim.errors import DIMError
+from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.experts.expert import one_prompt_each
 
-MAX_SIDE = 1024  # pixels; servers scale larger pictures down themselves, or refuse them
+MAX_SIDE = 1024  # pixels; servers scale larger pictures down themselves or refuse them
 
 
 class OpenAIExpert:
@@ -32,14 +31,14 @@ class OpenAIExpert:
     Example:
 
         >>> expert = OpenAIExpert("qwen", base_url="http://127.0.0.1:8000/v1")
-        >>> expert.identity  # answers are kept under it
+        >>> expert.identity  # part of the key of a cached caption
         'qwen at http://127.0.0.1:8000/v1'
-        >>> expert.answer([], "What is this?")  # one answer a picture, from the server; no picture, no request
+        >>> expert.answer([], "What is this?")  # one answer per picture; without pictures nothing is sent
         []
     """
 
     def __init__(self, model: str, base_url: str | None = None, *, timeout: float = 120.0) -> None:
-        self.endpoint = Endpoint(base_url, timeout=timeout)
+        self.client = OpenAIClient(base_url, timeout=timeout)
         self.model = model
         self.identity = f"{model} at {base_url or 'OpenAI'}"
 
@@ -59,7 +58,7 @@ class OpenAIExpert:
 
         Raises:
             DIMError: For another number of prompts than of pictures, a number below 1, or if the server does not
-                work for us (`EndpointError`, at once or after several tries).
+                answer (`EndpointError` at once, `GaveUpError` after several tries).
         """
         texts = one_prompt_each(images, prompts, batch_size, max_new_tokens)
         return asyncio.run(self._answer(images, texts, batch_size, max_new_tokens))
@@ -71,14 +70,12 @@ class OpenAIExpert:
 
         async def ask(image: Image.Image, text: str) -> Answer:
             async with turn:
-                return await self.endpoint.ask(self._request(image, text, max_new_tokens))
+                return await self.client.ask(self._request(image, text, max_new_tokens))
 
         try:
             answers = await asyncio.gather(*map(ask, images, texts))
-        except GaveUpError as error:
-            raise DIMError(str(error)) from error
         finally:
-            await self.endpoint.close()
+            await self.client.close()
         return [answer.text for answer in answers]
 
     def _request(self, image: Image.Image, text: str, max_new_tokens: int) -> Request:

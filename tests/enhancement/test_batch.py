@@ -5,9 +5,10 @@ import json
 import pytest
 from openai_stub import OpenAIStub
 
-from dim.enhancement import batch
 from dim.enhancement.answers import Question
-from dim.enhancement.endpoint import Endpoint, EndpointError
+from dim.enhancement.clients import openai_batch
+from dim.enhancement.clients.client import EndpointError
+from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.enhancement.enhance import enhance
 from dim.enhancement.entity_text import EntityText
 from dim.enhancement.ledger import Ledger
@@ -36,8 +37,8 @@ def ledger(tmp_path):
 def ask(stub, ledger):
     def run(entities, api="chat", **options):
         question = Question("gpt-x", load_prompt("paper"), api)
-        endpoint = Endpoint(stub.url, backoff=0)
-        return enhance(entities, question, endpoint, ledger, batch=True, poll_seconds=0.01, **options)
+        client = OpenAIClient(stub.url, backoff=0)
+        return enhance(entities, question, client, ledger, batch=True, poll_seconds=0.01, **options)
 
     return run
 
@@ -65,19 +66,19 @@ def test_one_batch_is_submitted_polled_and_collected(stub, ask, ledger, api):
 def test_batch_and_single_requests_share_their_answers(stub, ask, ledger):
     ask(people(3))
     question = Question("gpt-x", load_prompt("paper"))
-    result = enhance(people(4), question, Endpoint(stub.url), ledger)
+    result = enhance(people(4), question, OpenAIClient(stub.url), ledger)
     assert (result.asked, len(result.descriptions), stub.entities) == (1, 4, ["e3"])
 
 
 def test_many_requests_become_several_batches(stub, ask, monkeypatch):
-    monkeypatch.setattr(batch, "MAX_REQUESTS", 3)
+    monkeypatch.setattr(openai_batch, "MAX_REQUESTS", 3)
     assert len(ask(people(7)).descriptions) == 7
     sizes = [len(stub.files[one["body"]["input_file_id"]].splitlines()) for one in stub.batches.values()]
     assert sizes == [3, 3, 1]
 
 
 def test_batches_are_bounded_in_bytes(stub, ask, monkeypatch):
-    monkeypatch.setattr(batch, "MAX_BYTES", 1000)
+    monkeypatch.setattr(openai_batch, "MAX_BYTES", 1000)
     assert len(ask(people(7)).descriptions) == 7
     contents = [stub.files[one["body"]["input_file_id"]] for one in stub.batches.values()]
     assert all(len(content) <= 1000 for content in contents)

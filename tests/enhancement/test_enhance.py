@@ -13,9 +13,10 @@ from openai_stub import OpenAIStub, description
 from dim.cli.main import main
 from dim.common.http import retry_after
 from dim.corpora.build.descriptions import read_descriptions
-from dim.enhancement.answers import Question
+from dim.enhancement.answers import Answer, Question
 from dim.enhancement.budget import Prices
-from dim.enhancement.endpoint import Endpoint, EndpointError
+from dim.enhancement.clients.client import EndpointError
+from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.enhancement.enhance import enhance
 from dim.enhancement.entity_text import EntityText
 from dim.enhancement.ledger import Ledger
@@ -50,8 +51,8 @@ def ask(stub, ledger):
 
     def run(entities, api="chat", timeout=5.0, tries=4, backoff=0.0, **options):
         question = Question("gpt-x", PAPER, api)
-        endpoint = Endpoint(stub.url, timeout=timeout, tries=tries, backoff=backoff)
-        return enhance(entities, question, endpoint, ledger, **options)
+        client = OpenAIClient(stub.url, timeout=timeout, tries=tries, backoff=backoff)
+        return enhance(entities, question, client, ledger, **options)
 
     return run
 
@@ -282,8 +283,31 @@ class TestLedger:
         other.execute("CREATE TABLE t (x)")
         other.commit()
         other.close()
-        with pytest.raises(ValueError, match="is no file of answers"):
+        with pytest.raises(ValueError, match="is not a file of answers"):
             Ledger(tmp_path / "a")
+
+    def test_a_file_of_an_earlier_dim(self, tmp_path):
+        """The tables may not change: answers are paid for."""
+        old = sqlite3.connect(tmp_path / "a")
+        old.executescript("""
+            CREATE TABLE run (id TEXT NOT NULL);
+            CREATE TABLE answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL, input_tokens INTEGER NOT NULL,
+                                  output_tokens INTEGER NOT NULL) WITHOUT ROWID;
+            CREATE TABLE batches (part INTEGER PRIMARY KEY AUTOINCREMENT, keys TEXT NOT NULL, batch TEXT,
+                                  collected INTEGER NOT NULL DEFAULT 0);
+            PRAGMA user_version = 1;
+            INSERT INTO run VALUES ('0123');
+            INSERT INTO batches VALUES (7, '["k2"]', 'batch-1', 0);
+            INSERT INTO answers VALUES ('k1', '{"text": "A.", "refusal": "", "model": "m", "finish_reason": "stop",
+                "usage": null, "input_tokens": 3, "output_tokens": 2, "created_at": "2026-01-02T03:04:05Z"}', 3, 2);
+        """)
+        old.close()
+        ledger = Ledger(tmp_path / "a")
+        assert (ledger.run_id, ledger.tokens(), ledger.keys("2026")) == ("0123", (3, 2), {"k1"})
+        assert ledger.answer("k1") == Answer("A.", "", "m", "stop", None, 3, 2, "2026-01-02T03:04:05Z")
+        assert ledger.open_batches() == [(7, "batch-1", ["k2"])]
+        assert ledger.intend([]) == 8
+        ledger.close()
 
     def test_a_disk_that_takes_nothing_ends_the_run(self, stub, ask, ledger):
         ledger._execute("PRAGMA max_page_count = 1")
@@ -295,29 +319,30 @@ class TestEndpoint:
     def test_a_key_is_needed_but_not_for_a_server_of_ones_own(self, monkeypatch):
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
         with pytest.raises(ValueError, match="Set OPENAI_API_KEY"):
-            Endpoint()
-        assert Endpoint("http://127.0.0.1:1/v1").blocking_client().api_key == "none"
+            OpenAIClient()
+        assert OpenAIClient("http://127.0.0.1:1/v1").blocking_client().api_key == "none"
 
     def test_nothing_listens(self, ledger):
-        endpoint = Endpoint("http://127.0.0.1:1/v1", tries=2, backoff=0)
-        result = enhance(people(1), Question("m", PAPER), endpoint, ledger)
+        client = OpenAIClient("http://127.0.0.1:1/v1", tries=2, backoff=0)
+        result = enhance(people(1), Question("m", PAPER), client, ledger)
         assert "the connection failed" in result.kept[0].reason
 
     def test_no_client(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "openai", None)
         with pytest.raises(ValueError, match=r"pip install 'dim-mel\[enhance\]'"):
-            Endpoint("http://127.0.0.1:1/v1")
+            OpenAIClient("http://127.0.0.1:1/v1")
 
     @pytest.mark.parametrize("options", [{"timeout": 0}, {"tries": 0}, {"backoff": -1}, {"base_url": "localhost:1"}])
     def test_bad_options(self, options):
         with pytest.raises(ValueError, match="must"):
-            Endpoint(**{"base_url": "http://a/v1", **options})
+            OpenAIClient(**{"base_url": "http://a/v1", **options})
 
     def test_dates_of_retry_after(self):
         date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=60), usegmt=True)
         assert 58 < retry_after(date) <= 60
         assert retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-        assert retry_after("-5") == retry_after("nan") == 0
+        assert retry_after("-5") == 0
+        assert retry_after("nan") is None
 
 
 class TestCommand:
@@ -333,7 +358,7 @@ class TestCommand:
         return [
             "enhance",
             str(source),
-            "--model",
+            "--llm",
             "gpt-x",
             "--base-url",
             stub.url,

@@ -33,7 +33,7 @@ def test_killed_at_any_moment(stub, forker, tmp_path, kills, count):
     source, out, concurrency = tmp_path / "e.jsonl", tmp_path / "new.jsonl", 8
     rows = [{"id": f"e{n}", "name": f"Name {n}", "description": f"text {n}"} for n in range(count)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    argv = ["enhance", str(source), "--model", "m", "--base-url", stub.url, "--out", str(out)]
+    argv = ["enhance", str(source), "--llm", "m", "--base-url", stub.url, "--out", str(out)]
     argv += ["--concurrency", str(concurrency)]
     chance = random.Random(kills)
     durable: set[str] = set()
@@ -69,9 +69,7 @@ def test_interrupted_by_the_user(stub, forker, tmp_path):
     source = tmp_path / "e.jsonl"
     rows = [{"id": f"e{n}", "name": f"Name {n}", "description": ""} for n in range(4000)]
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    child = start(
-        ["enhance", str(source), "--model", "m", "--base-url", stub.url, "--out", str(tmp_path / "new.jsonl")]
-    )
+    child = start(["enhance", str(source), "--llm", "m", "--base-url", stub.url, "--out", str(tmp_path / "new.jsonl")])
     while len(stub.requests) < 40:
         time.sleep(0.01)
     os.kill(child, signal.SIGINT)

@@ -57,7 +57,7 @@ def renew(stub, tmp_path):
     """Runs `dim kb refresh` on the knowledge base of the folder."""
 
     def run(*words: object) -> int:
-        command = ["kb", "refresh", tmp_path / "kb", "--model", "gpt-x", "--base-url", stub.url, *words]
+        command = ["kb", "refresh", tmp_path / "kb", "--llm", "gpt-x", "--base-url", stub.url, *words]
         return main([str(word) for word in command])
 
     return run
@@ -164,7 +164,7 @@ def test_only_what_changed_gets_a_new_vector(stub, renew, tmp_path, tiny_dim_dir
     kb.encode(model, processor)
     before = rows_of(kb)
     stub.script = {"Q3": ["empty"], "Q4": [("text", "by a model 4")]}  # the same text again: nothing to encode
-    assert renew("--ids", "Q1", "Q3", "Q4", "--encoder", tiny_dim_dir, "--device", "cpu", "--language", "en") == 0
+    assert renew("--ids", "Q1", "Q3", "Q4", "--model", tiny_dim_dir, "--device", "cpu", "--language", "en") == 0
     assert "1 entities encoded" in capsys.readouterr().out
     after = rows_of(kb)
     for column in ("vector", "content_hash"):
@@ -189,13 +189,13 @@ def test_without_an_encoder_it_says_what_is_left_to_do(renew, tmp_path, tiny_dim
 
 def test_a_wrong_encoder_is_told_before_anything_is_asked(stub, renew, tmp_path, tiny_dim_dir, capsys):
     kb = make(tmp_path, 2)
-    assert renew("--ids", "Q1", "--encoder", tiny_dim_dir) == 2
+    assert renew("--ids", "Q1", "--model", tiny_dim_dir) == 2
     assert "Nothing in" in capsys.readouterr().err
     model, processor = load_dim(tiny_dim_dir)
     model.mention_projection.bias.data += 1
     kb.encode(model, processor)
-    assert renew("--ids", "Q1", "--encoder", tiny_dim_dir) == 2
-    assert "was encoded by another model than --encoder" in capsys.readouterr().err
+    assert renew("--ids", "Q1", "--model", tiny_dim_dir) == 2
+    assert "was encoded by another model than --model" in capsys.readouterr().err
     assert stub.requests == []
 
 
@@ -208,8 +208,8 @@ def test_a_wrong_encoder_is_told_before_anything_is_asked(stub, renew, tmp_path,
         (["--ids", "Q1", "--max-cost", "1"], "prices are never guessed"),
         (["--ids", "Q1", "--out", "x.txt"], "must be a .jsonl file"),
         (["--ids", "Q1", "--prompt", "nope"], "There is no prompt 'nope'"),
-        (["--ids", "Q1", "--encoder", "./nothing"], "There is no model"),
-        (["--ids", "Q1", "--encoder", "x", "--batch-size", "0"], "--batch-size must be at least 1"),
+        (["--ids", "Q1", "--model", "./nothing"], "There is no model"),
+        (["--ids", "Q1", "--model", "x", "--batch-size", "0"], "--batch-size must be at least 1"),
     ],
 )
 def test_bad_input_is_told_in_one_line(stub, renew, tmp_path, capsys, words, message):
@@ -227,7 +227,7 @@ def test_one_of_the_two_choices_is_needed(renew, tmp_path, capsys):
             renew(*words)
         assert stop.value.code == 2
     assert "--older-than" in capsys.readouterr().err
-    assert main(["kb", "refresh", "db://name", "--ids", "Q1", "--model", "m", "--base-url", "http://a/v1"]) == 2
+    assert main(["kb", "refresh", "db://name", "--ids", "Q1", "--llm", "m", "--base-url", "http://a/v1"]) == 2
 
 
 def test_a_dry_run_asks_nothing_and_writes_nothing(stub, renew, tmp_path, capsys):
@@ -309,7 +309,7 @@ def test_killed_between_writing_and_encoding(stub, renew, tmp_path, tiny_dim_dir
     class Died(BaseException):
         """The process is gone at this very place."""
 
-    command = ["--ids", *rows_of(kb), "--encoder", tiny_dim_dir, "--device", "cpu"]
+    command = ["--ids", *rows_of(kb), "--model", tiny_dim_dir, "--device", "cpu"]
     with monkeypatch.context() as patch:
         patch.setattr(KnowledgeBase, "encode", lambda *args, **options: (_ for _ in ()).throw(Died()))
         with pytest.raises(Died):
@@ -341,7 +341,7 @@ def test_killed_at_any_moment_it_asks_for_nothing_twice(stub, forker, tmp_path, 
     stub.latency = 0.02
     count, concurrency = 50, 4
     kb = make(tmp_path, count)
-    argv = ["kb", "refresh", kb.uri, "--model", "m", "--base-url", stub.url, "--concurrency", str(concurrency)]
+    argv = ["kb", "refresh", kb.uri, "--llm", "m", "--base-url", stub.url, "--concurrency", str(concurrency)]
     argv += ["--older-than", "90d"] if choice == "older-than" else ["--ids", *rows_of(kb)]
 
     def start() -> int:

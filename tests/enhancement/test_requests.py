@@ -24,7 +24,7 @@ def test_nothing_but_the_entity_is_sent(tiny_mel_dir, tmp_path, monkeypatch):
 
     stub = OpenAIStub()
     try:
-        command = ["enhance", str(tiny_mel_dir), "--model", "m", "--base-url", stub.url, "--out"]
+        command = ["enhance", str(tiny_mel_dir), "--llm", "m", "--base-url", stub.url, "--out"]
         assert main([*command, str(tmp_path / "new.jsonl")]) == 0
     finally:
         stub.stop()
@@ -161,8 +161,8 @@ class TestSources:
         "lines, message",
         [
             ([], "holds no entity"),
-            (["{"], "line 1: is no JSON object"),
-            (["[]"], "line 1: is no JSON object but a list"),
+            (["{"], "line 1: not valid JSON"),
+            (["[]"], "line 1: not a JSON object but a list"),
             (['{"id": "a", "name": "b"}'], "entity 1: lacks 'description'"),
             (['{"id": 1, "name": "b", "description": ""}'], "entity 1: 'id' is 1"),
             (['{"id": " ", "name": "b", "description": ""}'], "1 to 200 visible characters"),

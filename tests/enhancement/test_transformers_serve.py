@@ -92,7 +92,7 @@ def test_a_knowledge_base_of_100_entities(server, llama_dir, tmp_path, capsys, a
     rows = [{"id": f"Q{n}", "name": f"Name {n}", "description": f"text {n}"} for n in range(count)]
     KnowledgeBase.create(tmp_path / "kb", rows)
     out = tmp_path / "new.jsonl"
-    command = ["enhance", str(tmp_path / "kb"), "--model", str(llama_dir), "--base-url", server, "--api", api]
+    command = ["enhance", str(tmp_path / "kb"), "--llm", str(llama_dir), "--base-url", server, "--api", api]
     command += ["--out", str(out), "--max-answer-tokens", "8", "--prompt", "paper", "--concurrency", "4"]
     assert main(command) == 0
     told = capsys.readouterr().out
@@ -110,6 +110,6 @@ def test_a_knowledge_base_of_100_entities(server, llama_dir, tmp_path, capsys, a
 
 def test_another_model_is_refused_in_the_servers_words(server, tmp_path, capsys):
     (tmp_path / "kb.jsonl").write_text('{"id": "Q1", "name": "A", "description": "b"}\n')
-    command = ["enhance", str(tmp_path / "kb.jsonl"), "--model", "nobody/nothing", "--base-url", server]
+    command = ["enhance", str(tmp_path / "kb.jsonl"), "--llm", "nobody/nothing", "--base-url", server]
     assert main([*command, "--out", str(tmp_path / "new.jsonl")]) == 2
     assert "the server says 4" in capsys.readouterr().err

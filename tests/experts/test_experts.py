@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from tiny_blip2 import save_tiny_blip2
 
-from dim.enhancement.endpoint import EndpointError
+from dim.enhancement.clients.client import EndpointError
 from dim.experts.image_text import ImageTextToTextExpert
 from dim.experts.openai_compatible import MAX_SIDE, OpenAIExpert
 
@@ -224,7 +224,7 @@ class TestOpenAI:
     def test_it_tries_again_and_gives_up(self, server, monkeypatch):
         url, seen, fail = server
         expert = OpenAIExpert("m", url)
-        monkeypatch.setattr(expert.endpoint, "_backoff", 0)
+        monkeypatch.setattr(expert.client, "_backoff", 0)
         fail += [503]
         assert expert.answer([Image.new("RGB", (1, 1))], "Q") == ["(1, 1) (0, 0, 0) Q"]
         fail += [401]

@@ -1,54 +1,60 @@
-"""OpenAI's Batch API: submitted once, found again, collected when it is done, at half the price."""
+"""OpenAI's Batch API, at half the price: batches are submitted once, found again after a crash, and collected."""
 
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dim.enhancement.answers import PATHS, Answer, Request, read_answer
+from dim.common.jsonl import parse_rows
+from dim.enhancement.answers import Answer, Request
 from dim.enhancement.budget import Budget
-from dim.enhancement.endpoint import Endpoint, EndpointError, server_words
+from dim.enhancement.clients.client import Client, EndpointError
+from dim.enhancement.clients.openai_client import PATHS, OpenAIClient, read_answer
 from dim.enhancement.ledger import Ledger
 from dim.enhancement.requests import Asked
+from dim.errors import DIMError
 
 if TYPE_CHECKING:
     from openai.types import Batch
 
-MAX_REQUESTS, MAX_BYTES = 50_000, 150_000_000  # of one batch; OpenAI takes 50,000 and 200 MB
+MAX_REQUESTS, MAX_BYTES = 50_000, 150_000_000  # of one batch; OpenAI accepts 50,000 and 200 MB
 POLL_SECONDS = 30.0
-METADATA = "dim_run"  # the key under which a batch carries our name of it
+METADATA = "dim_run"  # key of a batch's metadata that holds our name of it
 _ENDED = ("completed", "failed", "expired", "cancelled")
 _TRIES = 6
 
 
 def ask_in_batches(
     requests: Sequence[Request],
-    endpoint: Endpoint,
+    client: Client,
     ledger: Ledger,
     budget: Budget,
     on_done: Callable[[int], object] = lambda count: None,
     poll_seconds: float = POLL_SECONDS,
 ) -> Asked:
-    """Submits what no earlier batch asks, waits for all batches, and keeps their answers.
+    """Submits the requests that no earlier batch holds, waits for all batches, and records their answers.
 
-    A batch is noted before it is submitted, with a name that it carries in its metadata: one that was submitted by a
-    process that died before it could note the server's id is found by that name, not submitted again.
+    A batch is noted before it is submitted, with a name that it carries in its metadata. If the process dies before it
+    notes the server's id, the next run finds the batch by that name and does not submit it again.
 
     Args:
         requests: What to ask; none that has an answer.
-        endpoint: Whom.
+        client: An `OpenAIClient`.
         ledger: Where batches and answers are noted.
         budget: What the answers may cost; only requests whose worst case fits are submitted.
         on_done: Called with a number of requests that are done.
-        poll_seconds: Time between two looks at a batch.
+        poll_seconds: Time between two polls of a batch.
 
     Returns:
-        How it went. What failed or expired is asked again by the next run.
+        Counts and failures. What failed or expired is asked again by the next run.
 
     Raises:
         EndpointError: If the server refuses a batch, with its words.
+        DIMError: If it is another client.
     """
-    batches = _Batches(endpoint, ledger, {request.key: request for request in requests})
+    if not isinstance(client, OpenAIClient):
+        raise DIMError(f"Batches need the client OpenAIClient, got {type(client).__name__}.")
+    batches = _Batches(client, ledger, {request.key: request for request in requests})
     batches.find_lost()
     asked = batches.collect(on_done, poll_seconds)
     budget.spent(*ledger.tokens())
@@ -76,12 +82,12 @@ def _affordable(requests: Sequence[Request], budget: Budget) -> list[Request]:
 
 
 class _Batches:
-    def __init__(self, endpoint: Endpoint, ledger: Ledger, requests: Mapping[str, Request]) -> None:
-        self.endpoint, self.ledger, self.requests = endpoint, ledger, requests
-        self.client, self.errors = endpoint.blocking_client(), endpoint.openai
+    def __init__(self, client: OpenAIClient, ledger: Ledger, requests: Mapping[str, Request]) -> None:
+        self.client, self.ledger, self.requests = client, ledger, requests
+        self.api = client.blocking_client()
 
     def find_lost(self) -> None:
-        """Looks for batches that were about to be submitted when a process died; those that were not are dropped."""
+        """Looks for batches that were noted but not confirmed when a process died; drops those never submitted."""
         for part, batch, _ in self.ledger.open_batches():
             if batch is None:
                 found = self._find(part)
@@ -96,12 +102,12 @@ class _Batches:
             self._submit(part)
 
     def collect(self, on_done: Callable[[int], object], poll_seconds: float) -> Asked:
-        """Waits for all batches and keeps their answers."""
+        """Waits for all batches and records their answers."""
         asked = Asked()
         done: dict[str, int] = {}
         while waiting := self.ledger.open_batches():
             for part, name, keys in waiting:
-                batch = self._again(lambda name=name: self.client.batches.retrieve(str(name)))  # type: ignore[misc]
+                batch = self._again(lambda name=name: self.api.batches.retrieve(str(name)))  # type: ignore[misc]
                 counts = batch.request_counts
                 finished = counts.completed + counts.failed if counts else 0
                 if batch.status in _ENDED:
@@ -117,18 +123,16 @@ class _Batches:
         answers: list[tuple[str, Answer]] = []
         reasons: dict[str, str] = {}
         known = set(keys)
-        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
-            content = self._again(lambda file=file: self.client.files.content(file).content)  # type: ignore[misc]
-            for line in content.decode().splitlines():
-                key, answer = self._read(json.loads(line), known)
-                if isinstance(answer, Answer):
-                    answers.append((key, answer))
-                else:
-                    reasons[key] = answer
+        for row in self._rows(batch):
+            key, answer = self._read(row, known)
+            if isinstance(answer, Answer):
+                answers.append((key, answer))
+            else:
+                reasons[key] = answer
         self.ledger.record(answers, part)
         if batch.status == "failed":
-            told = batch.errors.data if batch.errors and batch.errors.data else []
-            words = "; ".join(error.message or "" for error in told) or "(nothing)"
+            errors = batch.errors.data if batch.errors and batch.errors.data else []
+            words = "; ".join(error.message or "" for error in errors) or "(nothing)"
             raise EndpointError(f"the server refused the batch {batch.id}: {words}")
         answered = {key for key, _ in answers}
         asked.answered += len(answered & self.requests.keys())
@@ -137,8 +141,14 @@ class _Batches:
                 what = reasons.get(key, f"the batch is {batch.status} and has no answer")
                 asked.failures[self.requests[key].entity] = what
 
-    def _read(self, row: dict, keys: Collection[str]) -> tuple[str, Answer | str]:
-        """An answer, or why there is none, by the request's key."""
+    def _rows(self, batch: "Batch") -> Iterator[dict[str, Any]]:
+        """The lines of a batch's answers and errors."""
+        for file in filter(None, (batch.output_file_id, batch.error_file_id)):
+            content: bytes = self._again(lambda file=file: self.api.files.content(file).content)  # type: ignore[misc]
+            yield from (line.row for line in parse_rows(content.split(b"\n"), f"the batch {batch.id}"))
+
+    def _read(self, row: dict[str, Any], keys: Collection[str]) -> tuple[str, Answer | str]:
+        """The key of a request, and its answer or why there is none."""
         key = row["custom_id"]
         if key not in keys:
             raise EndpointError(f"the server's batch answers a request {key!r} that it was not given")
@@ -150,33 +160,30 @@ class _Batches:
             return key, "the entity has changed since it was asked about"
         try:
             return key, read_answer(request, response["body"])
-        except ValueError as error:
+        except DIMError as error:
             return key, str(error)
 
     def _submit(self, requests: Sequence[Request]) -> None:
         part = self.ledger.intend([request.key for request in requests])
         upload = ("requests.jsonl", b"".join(map(_line, requests)), "application/jsonl")
-        file = self._again(lambda: self.client.files.create(file=upload, purpose="batch"))
-        for attempt in range(_TRIES):
-            if attempt:
-                time.sleep(self.endpoint.pause(attempt))
+        file = self._again(lambda: self.api.files.create(file=upload, purpose="batch"))
+
+        def create() -> str:
             try:
-                batch = self.client.batches.create(
+                return self.api.batches.create(
                     completion_window="24h",
                     endpoint=PATHS[requests[0].api],  # type: ignore[arg-type]
                     input_file_id=file.id,
                     metadata={METADATA: self._name(part)},
                 ).id
-            except (self.errors.APIConnectionError, self.errors.APIStatusError) as error:
-                if isinstance(error, self.errors.APIStatusError):
-                    self.endpoint.check(error)
-                found = self._find(part)  # the batch may be there although no answer came
+            except self.client.openai.APIError as error:
+                self.client.failure(error)
+                found = self._find(part)  # the batch may exist although no answer came
                 if found is None:
-                    continue
-                batch = found
-            self.ledger.submitted(part, batch)
-            return
-        raise EndpointError(f"no batch could be submitted in {_TRIES} tries; start again later")
+                    raise
+                return found
+
+        self.ledger.submitted(part, self._again(create))
 
     def _name(self, part: int) -> str:
         return f"{self.ledger.run_id}/{part}"
@@ -185,7 +192,7 @@ class _Batches:
         """The server's id of a batch by our name of it."""
 
         def search() -> str | None:
-            for batch in self.client.batches.list(limit=100):
+            for batch in self.api.batches.list(limit=100):
                 if (batch.metadata or {}).get(METADATA) == self._name(part):
                     return batch.id
             return None
@@ -193,17 +200,15 @@ class _Batches:
         return self._again(search)
 
     def _again(self, call: Callable[[], Any]) -> Any:
-        """A call that may be repeated, until it succeeds or there is no hope."""
+        """Makes a call, and again until it succeeds or cannot."""
+        what = ""
         for attempt in range(_TRIES):
             if attempt:
-                time.sleep(self.endpoint.pause(attempt))
+                time.sleep(self.client.pause(attempt))
             try:
                 return call()
-            except self.errors.APIStatusError as error:
-                self.endpoint.check(error)
-                what = server_words(error)
-            except self.errors.APIConnectionError as error:
-                what = f"the connection failed ({error.__cause__ or error})"
+            except self.client.openai.APIError as error:
+                what = self.client.failure(error)
         raise EndpointError(f"{what}; given up after {_TRIES} tries")
 
 
