@@ -1,4 +1,4 @@
-"""A dataset with an expert's answers: the same rows and files, and three columns filled in."""
+"""A captioned dataset: the same rows and files, with the three columns of the expert filled in."""
 
 import json
 import shutil
@@ -9,17 +9,18 @@ from typing import Any
 
 import datasets
 import pyarrow.parquet as pq
-import yaml
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from dim.common.files import sha256_of, sync, write_text
+from dim.common.cards import card_text, read_card
+from dim.common.files import finish_folder, sha256_of, write_json, write_text
+from dim.common.jsonl import write_jsonl
 from dim.common.parquet import Written, write_parquet
 from dim.common.pictures import PictureError, load_picture
-from dim.corpora.build.card import feature_list, read_card
+from dim.corpora.build.card import feature_list
 from dim.errors import DIMError
 from dim.experts.cache import AnswerCache
-from dim.experts.captioning import Question, picture_content
+from dim.experts.captioning import CaptionRequest, picture_content
 
 UNANSWERED = "unanswered.jsonl"
 _MANIFEST, _MADE_BY = "manifest.json", "dim caption"
@@ -30,8 +31,9 @@ _ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Unanswered:
-    """A mention with a picture but without an answer, and why: in a word or two, and in a line. A picture that does not
-    load is taken out of the row.
+    """A mention whose picture has no caption; `kind` says why in a word or two, `reason` in a line.
+
+    A picture that does not load is removed from the row.
 
     Example:
         >>> one = Unanswered("m1", "cat.jpg", "missing", "picture 'cat.jpg': there is no such file")
@@ -63,14 +65,14 @@ def find_dataset(dataset: str) -> Source:
     """Finds the files of a dataset's mentions.
 
     Args:
-        dataset: Folder, or Hub name of a dataset, which is then downloaded as a whole.
+        dataset: Folder, or Hub name of a dataset, all of which is then downloaded.
 
     Returns:
-        Where they are.
+        The folder, and the files by split.
 
     Raises:
-        DIMError: If there is no such dataset, or its config `mentions` is not made of Parquet files with the columns
-            `id`, `mention` and `image`.
+        DIMError: If there is no such dataset, or its config `mentions` is not in Parquet files with the columns `id`,
+            `mention` and `image`.
 
     Example:
         >>> list(find_dataset("datasets/namesakes").files)
@@ -89,7 +91,7 @@ def find_dataset(dataset: str) -> Source:
     files = {str(split): [Path(name) for name in names] for split, names in found.items()}
     for path in (path for paths in files.values() for path in paths):
         if path.suffix != ".parquet":
-            raise DIMError(f"{path} is no Parquet file: build the dataset by `dim build` first.")
+            raise DIMError(f"{path} is not a Parquet file: build the dataset by `dim build` first.")
         missing = {"id", "mention", "image"} - set(pq.read_schema(path).names)
         if missing:
             raise DIMError(f"{path} lacks the column {min(missing)!r}.")
@@ -99,33 +101,35 @@ def find_dataset(dataset: str) -> Source:
 
 
 def check_out(source: Source, out: Path) -> None:
-    """Raises a `DIMError` if writing to `out` would remove something else than an earlier run's dataset."""
+    """Raises a `DIMError` if writing to `out` would remove anything but the dataset of an earlier run."""
     if out.resolve() == source.folder or out.resolve().is_relative_to(source.folder):
         raise DIMError(f"{out} lies in the dataset itself: choose another --out.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
         made_by = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))["made_by"]
-    except (OSError, ValueError, LookupError, TypeError):  # none, or somebody else's
+    except (OSError, ValueError, LookupError, TypeError):  # none, or one of another program
         made_by = None
     if made_by != _MADE_BY:
-        raise DIMError(f"{out} is there and was not written by dim caption: choose another --out, or remove it.")
+        raise DIMError(f"{out} exists and was not written by dim caption: choose another --out, or remove it.")
 
 
-def write_captioned(source: Source, out: Path, question: Question, cache: AnswerCache) -> tuple[int, list[Unanswered]]:
-    """Writes the dataset anew with the answers of the cache; `out` gets its name when all is there.
+def write_captioned(
+    source: Source, out: Path, request: CaptionRequest, cache: AnswerCache
+) -> tuple[int, list[Unanswered]]:
+    """Writes a copy of the dataset with the captions of the cache; the folder `out` is complete or absent.
 
     Args:
         source: The dataset.
         out: The new folder; an earlier one of the same command is replaced.
-        question: What was asked.
-        cache: The answers.
+        request: What was asked.
+        cache: The captions.
 
     Returns:
-        How many mentions got an answer, and those with a picture that got none.
+        How many mentions got a caption, and those with a picture that got none.
 
     Example:
-        A dataset of one mention, and an expert of our own:
+        A dataset of one mention, and an expert of your own:
 
         >>> from PIL import Image
         >>> from dim.corpora.build.dataset import build
@@ -143,10 +147,10 @@ def write_captioned(source: Source, out: Path, question: Question, cache: Answer
         ...     def answer(self, images, prompts, batch_size=8, max_new_tokens=20):
         ...         return [f"{image.width} x {image.height}" for image in images]
         >>> source, cache = find_dataset("walls"), AnswerCache(Path("answers.sqlite"))
-        >>> question = Question(Sizes.identity, "How large is it?")
-        >>> ask_expert(source.files["test"], Sizes(), question, cache)  # pictures asked about
+        >>> request = CaptionRequest(Sizes.identity, "How large is it?")
+        >>> ask_expert(source.files["test"], Sizes(), request, cache)  # number of pictures
         1
-        >>> write_captioned(source, Path("captioned"), question, cache)
+        >>> write_captioned(source, Path("captioned"), request, cache)
         (1, [])
         >>> datasets.load_dataset("captioned", "mentions", split="test")["expert_answer"][:]
         ['40 x 30']
@@ -156,52 +160,60 @@ def write_captioned(source: Source, out: Path, question: Question, cache: Answer
     work = out.parent / f".{out.name}.captioning"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
+    _copy_others(source, work)
+    filling = _Filling(request, cache)
+    features = _features(source)
+    written = {split: _write_split(work, split, paths, filling, features) for split, paths in source.files.items()}
+    write_jsonl(work / UNANSWERED, map(asdict, filling.unanswered))
+    card = (source.folder / "README.md").read_text(encoding="utf-8")
+    write_text(work / "README.md", _card(card, written, features, request, filling))
+    _write_manifest(work, source, request)
+    finish_folder(work, out)
+    return filling.answered, filling.unanswered
+
+
+def _copy_others(source: Source, work: Path) -> None:
+    """Copies every file but the mentions, the card, the manifest and hidden ones."""
     old = {path for paths in source.files.values() for path in paths}
     for path in sorted(source.folder.rglob("*")):
-        place = path.relative_to(source.folder)
-        hidden = any(part.startswith(".") for part in place.parts)
-        if path.is_file() and not hidden and path.absolute() not in old and place.name not in ("README.md", _MANIFEST):
-            (work / place).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, work / place)
-    filling = _Filling(question, cache)
-    features = _features(source)
-    written: dict[str, list[tuple[str, Written]]] = {}
-    for split, paths in source.files.items():
-        written[split] = []
-        for number, path in enumerate(paths):
-            unnamed = work / "mentions" / f"{split}-{number:05d}-of-{len(paths):05d}.parquet"
-            unnamed.parent.mkdir(exist_ok=True)
-            made = write_parquet(unnamed, filling.rows(path), features)
-            named = unnamed.with_stem(f"{unnamed.stem}-{made.sha256[:16]}")  # caches look at names
-            unnamed.rename(named)
-            written[split].append((f"mentions/{named.name}", made))
-    lines = "".join(json.dumps(asdict(one), ensure_ascii=False) + "\n" for one in filling.unanswered)
-    write_text(work / UNANSWERED, lines)
-    card = (source.folder / "README.md").read_text(encoding="utf-8")
-    write_text(work / "README.md", _card(card, written, features, question, filling))
-    options = {"expert": question.identity, "prompt": question.prompt, "max_new_tokens": question.max_new_tokens}
+        name = path.relative_to(source.folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and path.absolute() not in old and name.name not in ("README.md", _MANIFEST):
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, work / name)
+
+
+def _write_split(
+    work: Path, split: str, paths: list[Path], filling: "_Filling", features: datasets.Features
+) -> list[tuple[str, Written]]:
+    """Writes a file of captioned mentions for each given one; returns their names and sizes."""
+    (work / "mentions").mkdir(exist_ok=True)
+    written = []
+    for index, path in enumerate(paths):
+        unnamed = work / "mentions" / f"{split}-{index:05d}-of-{len(paths):05d}.parquet"
+        made = write_parquet(unnamed, filling.rows(path), features)
+        # `datasets` caches files by name, so the name must follow the content.
+        named = unnamed.rename(unnamed.with_stem(f"{unnamed.stem}-{made.sha256[:16]}"))
+        written.append((f"mentions/{named.name}", made))
+    return written
+
+
+def _write_manifest(work: Path, source: Source, request: CaptionRequest) -> None:
     paths = sorted(path for path in work.rglob("*") if path.is_file())
     manifest = {
         "made_by": _MADE_BY,
         "dataset": source.folder.name,
-        "options": options,
+        "options": {"expert": request.identity, "prompt": request.prompt, "max_new_tokens": request.max_new_tokens},
         "files": {str(path.relative_to(work)): sha256_of(path) for path in paths},
     }
-    for path in paths:
-        sync(path)
-    write_text(work / _MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    if out.exists():
-        shutil.rmtree(out)
-    work.rename(out)
-    sync(out.parent)
-    return filling.answered, filling.unanswered
+    write_json(work / _MANIFEST, manifest)
 
 
 class _Filling:
-    """Rows with their answers, and the count of those that got one."""
+    """Rows with their captions, and the count of those that got one."""
 
-    def __init__(self, question: Question, cache: AnswerCache) -> None:
-        self.question, self.cache = question, cache
+    def __init__(self, request: CaptionRequest, cache: AnswerCache) -> None:
+        self.request, self.cache = request, cache
         self.answered = 0
         self.unanswered: list[Unanswered] = []
 
@@ -216,21 +228,21 @@ class _Filling:
             return {}
         try:
             content = picture_content(cell)
-            answer = self.cache.get(self.question.key(content, row["mention"]))
-            if answer is None:  # then it did not load
-                load_picture({**cell, "bytes": content}, max_pixels=self.question.max_pixels)
-                raise DIMError(f"the picture of mention {row['id']!r} was not asked about")
+            caption = self.cache.get(self.request.key(content, row["mention"]))
+            if caption is None:  # then the picture did not load
+                load_picture({**cell, "bytes": content}, max_pixels=self.request.max_pixels)
+                raise DIMError(f"the picture of mention {row['id']!r} has no caption yet")
         except PictureError as error:
             self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), error.reason, str(error)))
             return {"image": None}
         image = {"bytes": content, "path": Path(cell["path"] or "").name or None}
-        if not answer:
+        if not caption:
             why = ("no answer", "the expert said nothing")
             self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), *why))
             return {"image": image}
         self.answered += 1
-        prompt = self.question.about(row["mention"])
-        return {"image": image, **dict(zip(_COLUMNS, (answer, self.question.identity, prompt), strict=True))}
+        prompt = self.request.about(row["mention"])
+        return {"image": image, **dict(zip(_COLUMNS, (caption, self.request.identity, prompt), strict=True))}
 
 
 def _features(source: Source) -> datasets.Features:
@@ -245,11 +257,11 @@ def _card(
     card: str,
     written: dict[str, list[tuple[str, Written]]],
     features: datasets.Features,
-    question: Question,
+    request: CaptionRequest,
     filling: _Filling,
 ) -> str:
-    front, body = read_card(card)
-    for config in front["configs"]:
+    fields, body = read_card(card)
+    for config in fields["configs"]:
         if config["config_name"] == "mentions":
             config["data_files"] = [{"split": s, "path": [name for name, _ in made]} for s, made in written.items()]
     sizes = {split: sum(one.num_bytes for _, one in made) for split, made in written.items()}
@@ -263,17 +275,16 @@ def _card(
         "download_size": sum(one.size for made in written.values() for _, one in made),
         "dataset_size": sum(sizes.values()),
     }
-    infos = front.get("dataset_info", [])
+    infos = fields.get("dataset_info", [])
     others = [one for one in (infos if isinstance(infos, list) else [infos]) if one.get("config_name") != "mentions"]
-    front["dataset_info"] = [mentions, *others]
-    header = yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)
-    prompt = json.dumps(question.prompt, ensure_ascii=False)
-    told = (
-        f"{_HEADING}\n`{question.identity}` was asked {prompt} about each picture "
-        f"(at most {question.max_new_tokens} new tokens): {filling.answered:,} mentions have its answer in "
+    fields["dataset_info"] = [mentions, *others]
+    prompt = json.dumps(request.prompt, ensure_ascii=False)
+    section = (
+        f"{_HEADING}\n`{request.identity}` was asked {prompt} about each picture "
+        f"(at most {request.max_new_tokens} new tokens): {filling.answered:,} mentions have its answer in "
         f"`expert_answer`, {len(filling.unanswered):,} with a picture have none ([{UNANSWERED}]({UNANSWERED})).\n"
     )
-    return f"---\n{header}---\n{body.split(_HEADING)[0].rstrip()}\n{told}"
+    return card_text(fields, f"{body.split(_HEADING)[0].rstrip()}\n{section}")
 
 
 __all__ = ["UNANSWERED", "Source", "Unanswered", "check_out", "find_dataset", "write_captioned"]

@@ -1,6 +1,7 @@
-"""The pictures of a dataset's mentions, put to an expert in batches, each once."""
+"""Captions of the pictures of a dataset's mentions, by an expert, in batches, each picture once."""
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from tqdm.auto import tqdm
 
 from dim.common.pictures import MAX_PIXELS, PictureError, load_picture
 from dim.errors import DIMError
-from dim.experts.cache import AnswerCache, answer_key
+from dim.experts.cache import AnswerCache
 from dim.experts.expert import Expert
 
 _WORKERS = 2  # threads that decode while the expert works
@@ -23,14 +24,19 @@ _ROWS = 16  # of a Parquet file in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What an expert is asked about a picture.
+class CaptionRequest:
+    """What an expert is asked about each picture.
 
     Args:
-        identity: The expert's.
+        identity: Identity of the expert.
         prompt: The question; `{mention}` in it becomes the mention.
-        max_new_tokens: Bound of the answer's length.
-        max_pixels: Larger pictures are not asked about.
+        max_new_tokens: Bound of the caption's length.
+        max_pixels: Larger pictures get no caption.
+
+    Example:
+        >>> request = CaptionRequest("blip2@1", "Where is {mention}?")
+        >>> request.about("the gem"), request.key(b"content of a picture", "the gem")
+        ('Where is the gem?', '030ec828a97c8aab5f6479a231c53b29')
     """
 
     identity: str
@@ -43,35 +49,41 @@ class Question:
         return self.prompt.replace("{mention}", mention)
 
     def key(self, content: bytes, mention: str) -> str:
-        """What the answer is kept under."""
+        """Key of a cached caption: 32 hexadecimal digits of a hash of all that the caption depends on.
+
+        Args:
+            content: Content of the picture's file.
+            mention: The mention.
+        """
         picture = hashlib.sha256(content).hexdigest()
-        return answer_key(picture, self.identity, self.about(mention), self.max_new_tokens)
+        parts = json.dumps([picture, self.identity, self.about(mention), self.max_new_tokens])
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
 def picture_content(cell: Mapping[str, Any]) -> bytes:
-    """The file of an undecoded picture.
+    """Content of an undecoded picture's file.
 
     Args:
         cell: `{"bytes": ..., "path": ...}`, as `datasets` stores it.
 
     Returns:
-        Its content.
+        The bytes of the cell, or of the file at its path.
 
     Raises:
-        PictureError: If there is neither, or it is no file.
+        PictureError: If there are no bytes and the path does not lead to a file.
     """
     if cell["bytes"] is not None:
         return cell["bytes"]
     path = Path(cell["path"] or "")
     if not path.is_file():
-        load_picture(cell)  # which says why it cannot be read
+        load_picture(cell)  # raises an error that says why
     return path.read_bytes()
 
 
 def ask_expert(
     files: Iterable[Path],
     expert: Expert,
-    question: Question,
+    request: CaptionRequest,
     cache: AnswerCache,
     *,
     batch_size: int = 8,
@@ -79,44 +91,44 @@ def ask_expert(
     processes: int = 1,
     progress: bool = False,
 ) -> int:
-    """Asks about each picture whose answer is not in the cache; pictures that do not load are passed over.
+    """Captions each picture that has no caption in the cache; skips pictures that do not load.
 
     Args:
         files: Parquet files with the columns `mention` and `image`.
-        expert: Whom to ask.
-        question: What to ask.
-        cache: Where the answers go, batch by batch.
+        expert: The expert.
+        request: What to ask.
+        cache: Where the captions go, batch by batch.
         batch_size: Pictures asked about at once.
-        rank: Number of this process; each asks about its own share.
+        rank: Index of this process; each captions its own share.
         processes: How many processes there are.
         progress: Whether to show a progress bar.
 
     Returns:
-        How many pictures this process asked about.
+        How many pictures this process captioned.
 
     Raises:
         DIMError: If the expert has no identity, or refuses the prompt.
     """
     if not expert.identity:
-        raise DIMError("The expert has no identity to keep its answers under: load it by from_pretrained.")
+        raise DIMError("The expert has no identity, which a cached caption needs: load it by from_pretrained.")
     files = list(files)
-    needed = {key for key, _, _ in _cells(files, question) if int(key[:8], 16) % processes == rank}
+    needed = {key for key, _, _ in _cells(files, request) if int(key[:8], 16) % processes == rank}
     needed = {key for key in needed if cache.get(key) is None}
     count = 0
     with tqdm(total=len(needed), desc=f"asked ({rank})", unit="image", disable=not progress) as bar:
-        loaded = _loaded(_once(_cells(files, question), needed), question.max_pixels, batch_size)
+        loaded = _loaded(_once(_cells(files, request), needed), request.max_pixels, batch_size)
         while batch := list(islice(loaded, batch_size)):
             sound = [(key, prompt, picture) for key, prompt, picture in batch if isinstance(picture, Image.Image)]
             if sound:
                 keys, prompts, pictures = zip(*sound, strict=True)
-                answers = expert.answer(pictures, prompts, len(sound), question.max_new_tokens)
-                cache.put(zip(keys, answers, strict=True))
+                captions = expert.answer(pictures, prompts, len(sound), request.max_new_tokens)
+                cache.put(zip(keys, captions, strict=True))
             count += len(sound)
             bar.update(len(batch))
     return count
 
 
-def _cells(files: Iterable[Path], question: Question) -> Iterator[tuple[str, str, bytes]]:
+def _cells(files: Iterable[Path], request: CaptionRequest) -> Iterator[tuple[str, str, bytes]]:
     """Key, prompt and content of every mention's picture."""
     for path in files:
         for rows in pq.ParquetFile(path).iter_batches(batch_size=_ROWS, columns=["mention", "image"]):
@@ -125,8 +137,8 @@ def _cells(files: Iterable[Path], question: Question) -> Iterator[tuple[str, str
                     try:
                         content = picture_content(row["image"])
                     except PictureError:
-                        continue  # told when the dataset is written
-                    yield question.key(content, row["mention"]), question.about(row["mention"]), content
+                        continue  # reported when the dataset is written
+                    yield request.key(content, row["mention"]), request.about(row["mention"]), content
 
 
 def _once(cells: Iterable[tuple[str, str, bytes]], needed: set[str]) -> Iterator[tuple[str, str, bytes]]:
@@ -159,4 +171,4 @@ def _load(content: bytes, max_pixels: int) -> Image.Image | PictureError:
         return error
 
 
-__all__ = ["Question", "ask_expert", "picture_content"]
+__all__ = ["CaptionRequest", "ask_expert", "picture_content"]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -23,9 +24,9 @@ from tiny_blip2 import save_tiny_blip2
 from dim.cli.main import main
 from dim.common.files import sha256_of
 from dim.common.pictures import load_picture
-from dim.experts.cache import AnswerCache, answer_key
+from dim.experts.cache import AnswerCache
 from dim.experts.captioned_dataset import find_dataset, write_captioned
-from dim.experts.captioning import Question, ask_expert
+from dim.experts.captioning import CaptionRequest, ask_expert
 
 
 class CountingExpert:
@@ -88,12 +89,12 @@ def cell(content: bytes | None, path: str | None = None) -> dict:
 def captioned(source: Path, out: Path, expert, prompt: str = "Q?", cache: Path | None = None, **options):
     """Captions a dataset and gives the rows, the list of the unanswered, and how many were asked."""
     answers = AnswerCache(cache or out.with_suffix(".sqlite"))
-    question = Question(
+    request = CaptionRequest(
         expert.identity, prompt, options.pop("max_new_tokens", 20), options.pop("max_pixels", 80_000_000)
     )
     found = find_dataset(str(source))
-    asked = ask_expert([p for paths in found.files.values() for p in paths], expert, question, answers, **options)
-    write_captioned(found, out, question, answers)
+    asked = ask_expert([p for paths in found.files.values() for p in paths], expert, request, answers, **options)
+    write_captioned(found, out, request, answers)
     answers.close()
     rows = {
         split: datasets.load_dataset(str(out), "mentions", split=split, cache_dir=str(out) + ".c")
@@ -137,7 +138,8 @@ def test_what_an_answer_depends_on_is_asked_anew(tmp_path):
     assert asked == [1, 1, 1, 1, 0]
     other = save_dataset(tmp_path / "other", [cell(COLOURS[1]), cell(COLOURS[0])])
     assert captioned(other, tmp_path / "out2", CountingExpert(), cache=cache)[2] == 1  # one picture is known
-    assert len({answer_key(*key) for key in [("a", "b", "c", 1), ("a", "b", "c", 2), ("ab", "", "c", 1)]}) == 3
+    requests = [("b", "c", 1), ("b", "c", 2), ("", "bc", 1)]
+    assert len({CaptionRequest(*request).key(b"a", "gem") for request in requests}) == 3
 
 
 def test_the_mention_may_be_part_of_the_prompt(tmp_path):
@@ -250,7 +252,7 @@ class TestCommand:
 
     @pytest.fixture
     def command(self, source, blip2, tmp_path):
-        options = ["--out", str(tmp_path / "out"), "--expert", "blip2", "--model", blip2]
+        options = ["--out", str(tmp_path / "out"), "--expert", "blip2", "--vlm", blip2]
         return ["caption", str(source), *options, "--cache", str(tmp_path / "cache.sqlite"), "--batch-size", "4"]
 
     def test_blip2(self, command, blip2, tmp_path, capsys):
@@ -277,16 +279,16 @@ class TestCommand:
         assert main(command) == 0
         told = capsys.readouterr()
         assert "3 mentions with an answer, 3 pictures without (unanswered.jsonl): 2 empty, 1 no picture" in told.out
-        assert re.search(r"asked \(0\): 100%.* 5/5 \[.*<.*image/s\]", told.err)
+        assert re.search(r"asked \(0\): 100%.* 5/5 \[.*<.*(image/s|s/image)\]", told.err)
 
     @pytest.mark.parametrize(
         "more, message",
         [
-            (["--batch-size", "0"], "--batch-size is 0"),
+            (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
             (["--prompt", " "], "--prompt is empty"),
             (["--base-url", "http://a/v1"], "--base-url is for --expert openai"),
             (["--expert", "openai", "--dtype", "float16"], "--revision and --dtype are for"),
-            (["--model", "./nothing"], "nothing cannot be loaded"),
+            (["--vlm", "./nothing"], "nothing cannot be loaded"),
         ],
     )
     def test_bad_input(self, command, capsys, more, message):
@@ -306,7 +308,7 @@ class TestCommand:
         pictures = [encoded(Image.new("RGB", (9, 9), (n % 256, n // 256, 7))) for n in range(80)]
         source = save_dataset(tmp_path / "source", [cell(content) for content in pictures])
         cache = tmp_path / "cache.sqlite"
-        command = ["caption", str(source), "--out", str(tmp_path / "out"), "--expert", "blip2", "--model", blip2]
+        command = ["caption", str(source), "--out", str(tmp_path / "out"), "--expert", "blip2", "--vlm", blip2]
         command += ["--cache", str(cache), "--batch-size", "2", "--max-new-tokens", "4"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         start = [sys.executable, "-m", "dim", *command]
@@ -341,8 +343,6 @@ class TestCommand:
 
 
 def _count(cache: Path) -> int:
-    import sqlite3
-
     if not cache.is_file():
         return 0
     connection = sqlite3.connect(cache, timeout=10)
@@ -357,6 +357,19 @@ def _count(cache: Path) -> int:
 def test_an_expert_without_an_identity_is_refused(tmp_path):
     with pytest.raises(ValueError, match="has no identity"):
         captioned(save_dataset(tmp_path / "s", [cell(COLOURS[0])]), tmp_path / "out", CountingExpert(""))
+
+
+def test_a_cache_of_an_earlier_dim(tmp_path):
+    """Neither the table nor the keys may change: captions are expensive."""
+    old = sqlite3.connect(tmp_path / "cache")
+    old.execute("CREATE TABLE expert_answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID")
+    old.execute("INSERT INTO expert_answers VALUES ('030ec828a97c8aab5f6479a231c53b29', 'a gem')")
+    old.commit()
+    old.close()
+    cache = AnswerCache(tmp_path / "cache")
+    request = CaptionRequest("blip2@1", "Where is {mention}?")
+    assert cache.get(request.key(b"content of a picture", "the gem")) == "a gem"
+    cache.close()
 
 
 def test_a_cache_that_is_none(tmp_path):
