@@ -1,1 +1,1 @@
-"""To the Hub: models, datasets, metrics, Spaces and whole linkers, checked before anything is uploaded."""
+"""Publishing models, datasets, metrics, Spaces and linkers on the Hub, with checks before the upload."""

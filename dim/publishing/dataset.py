@@ -1,10 +1,10 @@
-"""A dataset's repository: the files that its card names, its script, and what its build left out."""
+"""Publication of a dataset: files named in its card, script, and the rejected rows of its build."""
 
 from pathlib import Path
 from typing import Any
 
 from dim.errors import DIMError
-from dim.publishing.files import CARD, Publication, files_of, read_front, required
+from dim.publishing.files import CARD, Publication, files_of, read_card_of, required
 from dim.publishing.leaks import check_files
 from dim.publishing.licences import check_dataset_licences
 
@@ -12,18 +12,18 @@ _BESIDE = (CARD, "script/**/*", "*.jsonl", "LICENSE*", "NOTICE*")
 
 
 def dataset_publication(folder: Path, target: str) -> Publication:
-    """What is pushed for a dataset.
+    """Collects and checks the files of a dataset.
 
     Args:
-        folder: A folder that `dim build` made, or another whose card names its configs and their Parquet files.
+        folder: A folder from `dim build`, or another one whose card names its configs and their Parquet files.
         target: Name of the repository, `owner/name`.
 
     Returns:
-        The publication, checked.
+        The publication.
 
     Raises:
-        DIMError: If the card or a file that it names is missing, if a licence does not allow publishing, or a file
-            holds what must not be published.
+        DIMError: If the card or a file that it names is missing, a licence does not allow publishing, or a file
+            contains an access token, a local path, or pictures that are only paths.
 
     Example:
 
@@ -31,19 +31,19 @@ def dataset_publication(folder: Path, target: str) -> Publication:
         >>> [file.path for file in publication.files if file.path.startswith("entities/")]
         ['entities/kb-00000-of-00001.parquet']
     """
-    required(folder, [CARD], "dim build makes a dataset with one")
-    front, body = read_front(folder)
-    check_dataset_licences(str(folder / CARD), front, body)
+    required(folder, [CARD], "dim build writes it")
+    metadata, text = read_card_of(folder)
+    check_dataset_licences(str(folder / CARD), metadata, text)
     script = folder / f"{target.split('/')[-1]}.py"
     if script.exists():
-        raise DIMError(f"{script} would make datasets refuse the whole repository: move it into script/.")
-    configs = front.get("configs")
+        raise DIMError(f"{script} would make load_dataset refuse the repository: move it to script/.")
+    configs = metadata.get("configs")
     if not configs:
         raise DIMError(f"{folder / CARD} names no configs; dim build writes them.")
     patterns = _patterns(folder / CARD, configs)
     for pattern in patterns:
         if Path(pattern).is_absolute() or ".." in Path(pattern).parts:
-            raise DIMError(f"{folder / CARD} names {pattern!r}, which lies outside of the folder.")
+            raise DIMError(f"{folder / CARD} names {pattern!r}, which is outside the folder.")
         if not any(path.is_file() for path in folder.glob(pattern)):
             raise DIMError(f"{folder / CARD} names {pattern!r}, and there is no such file.")
     files = tuple(files_of(folder, [*_BESIDE, *patterns]))
@@ -52,7 +52,7 @@ def dataset_publication(folder: Path, target: str) -> Publication:
 
 
 def _patterns(card: Path, configs: list[dict[str, Any]]) -> list[str]:
-    """The files of all configs: patterns, or splits whose `path` is a pattern or a list of them."""
+    """Returns the patterns of all configs; `data_files` holds patterns, or splits with a `path`."""
     found: list[str] = []
     for config in configs:
         data = config.get("data_files")

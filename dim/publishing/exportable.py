@@ -1,11 +1,9 @@
-"""The two encoders of a DIM as plain modules, tensors in and vectors out, for `torch.compile`, `torch.export` and ONNX.
+"""The two encoders of a DIM as modules from tensors to vectors, for `torch.compile`, `torch.export` and ONNX.
 
-[`DIMModel`] runs its vision tower on the pictures that are there and leaves the others out, so that shapes depend on
-the data; an exported graph cannot. Here every picture goes through the tower, and what is absent is masked afterwards:
-the vectors are the same.
+[`DIMModel`] runs its vision tower on the present pictures only, so that shapes depend on the data, which an exported
+graph does not allow. Here the tower runs on every picture, and the vectors of absent ones are masked afterwards: the
+result is the same.
 """
-
-import copy
 
 from PIL import Image
 from torch import Tensor, nn
@@ -19,7 +17,14 @@ _SIDES = ("mention", "entity")
 
 
 class _DenseDIM(DIMModel):
-    """A DIM whose shapes do not depend on which pictures are there."""
+    """A DIM whose shapes do not depend on which pictures are present.
+
+    Args:
+        model: The model that it shares all weights with.
+    """
+
+    def __init__(self, model: DIMModel):
+        self.__dict__.update(model.__dict__)
 
     def _encode_pictures(
         self, inputs: Inputs, side: str
@@ -33,19 +38,19 @@ class _DenseDIM(DIMModel):
 
 
 class Encoder(nn.Module):
-    """One side of a DIM: the processor's tensors, by name, to vectors `(B, D)` as they are ranked.
+    """One side of a DIM, from the processor's tensors to vectors `(B, D)`.
 
     Args:
-        model: A DIM; weights are shared, not copied, and it is put into evaluation mode.
+        model: A DIM; the weights are shared, and it is put into evaluation mode.
         side: `mention` or `entity`.
 
     Raises:
-        DIMError: If there is no such side.
+        DIMError: If `side` is another value.
 
     Example:
 
         >>> model, processor = DIMModel.from_pretrained("demo/model"), DIMProcessor.from_pretrained("demo/model")
-        >>> encoder = Encoder(model, "mention")  # torch.compile(encoder) gives the same vectors, faster
+        >>> encoder = Encoder(model, "mention")  # torch.compile(encoder) returns the same vectors, faster
         >>> encoder(example_inputs(processor, "mention")).shape == (2, model.config.projection_dim)
         True
     """
@@ -54,39 +59,38 @@ class Encoder(nn.Module):
         super().__init__()
         _check_side(side)
         self.side = side
-        self.model = copy.copy(model)
-        self.model.__class__ = _DenseDIM
+        self.model = _DenseDIM(model)
         self.eval()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Encodes.
+        """Encodes a batch.
 
         Args:
-            inputs: Tensors as in [`example_inputs`], of any number of rows.
+            inputs: Tensors as in [`example_inputs`], with any number of rows.
 
         Returns:
-            Vectors of shape `(B, D)`.
+            Vectors `(B, D)`.
         """
         return (self.model.get_mention_features if self.side == "mention" else self.model.get_entity_features)(**inputs)
 
 
 def example_inputs(processor: DIMProcessor, side: str, pictures: bool = True, expert: bool = True) -> dict[str, Tensor]:
-    """Inputs of two rows to export with.
+    """Returns inputs of two rows for an export.
 
-    Give it a processor that pads to one length, `DIMProcessor.from_pretrained(name, padding="max_length")`, and use
-    that one with the graph: the number of rows is free in it, the length of the texts is not.
+    Use a processor with a fixed text length, `DIMProcessor.from_pretrained(name, padding="max_length")`, here and with
+    the exported graph, which allows any number of rows but no other length.
 
     Args:
         processor: The model's processor.
         side: `mention` or `entity`.
-        pictures: Whether there are pictures; a row without one has it masked.
-        expert: Whether there are an expert's answers.
+        pictures: Whether to include pictures; the graph then masks those of rows without one.
+        expert: Whether to include captions.
 
     Returns:
         Tensors by name.
 
     Raises:
-        DIMError: If there is no such side.
+        DIMError: If `side` is another value.
 
     Example:
 
@@ -98,8 +102,8 @@ def example_inputs(processor: DIMProcessor, side: str, pictures: bool = True, ex
     _check_side(side)
     picture = Image.new("RGB", (8, 8)) if pictures else None
     if side == "mention":
-        images, answers = [picture, picture] if pictures else None, ["a bird", "a bird"] if expert else None
-        batch = processor.process_mentions(["Turkey"] * 2, ["Turkey is in the news."] * 2, images, answers)
+        images, captions = [picture, picture] if pictures else None, ["a bird", "a bird"] if expert else None
+        batch = processor.process_mentions(["Turkey"] * 2, ["Turkey is in the news."] * 2, images, captions)
     else:
         batch = processor.process_entities(["Turkey"] * 2, ["large bird"] * 2, [[picture]] * 2 if picture else None)
     return {name: values for name, values in batch.items() if not name.endswith("num_truncated_tokens")}

@@ -1,12 +1,11 @@
-"""What a push uploads: files with their names in the repository, and the card among them."""
+"""Files of a push, with their names in the repository."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dim.common.cards import read_card
 from dim.errors import DIMError
 
 CARD = "README.md"
@@ -17,8 +16,8 @@ class RepoFile:
     """A file of a repository.
 
     Args:
-        path: Its name in the repository, with `/`.
-        content: Where it is on this machine, or its bytes.
+        path: Path in the repository, with `/`.
+        content: Path on this machine, or the bytes.
 
     Example:
 
@@ -31,26 +30,26 @@ class RepoFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return len(self.content) if isinstance(self.content, bytes) else self.content.stat().st_size
 
     def read(self) -> bytes:
-        """The content."""
+        """Returns the content."""
         return self.content if isinstance(self.content, bytes) else self.content.read_bytes()
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Everything that a push puts into a repository.
+    """Everything that one push uploads.
 
     Args:
         repo_type: `model`, `dataset` or `space`.
         target: Name of the repository, `owner/name`.
         files: The files.
-        replaces: Patterns: what is in the repository, matches, and is not among `files` goes with the same push, so
-            that no weights or shards of an earlier push stay beside the new ones.
-        sdk: What a Space runs on.
-        notes: What the user should know before the push.
+        replaces: Patterns of files that the push deletes from the repository unless they are among `files`, such as
+            weights or shards of an earlier push.
+        sdk: SDK of a Space.
+        notes: Notes to the user.
 
     Example:
 
@@ -58,7 +57,7 @@ class Publication:
         >>> print(Publication("model", "my-group/dim", files).listing())
          9  README.md
          2  config.json
-        11  in all, for the model my-group/dim
+        11  total for the model my-group/dim
     """
 
     repo_type: str
@@ -69,22 +68,22 @@ class Publication:
     notes: tuple[str, ...] = field(default=())
 
     def listing(self) -> str:
-        """Every file with its size, and their sum."""
+        """Returns one line for each file with its size, and the total."""
         sizes = [one.size for one in self.files]
         width = len(f"{sum(sizes):,}")
         lines = [f"{size:>{width},}  {one.path}" for size, one in zip(sizes, self.files, strict=True)]
-        return "\n".join([*lines, f"{sum(sizes):,}  in all, for the {self.repo_type} {self.target}"])
+        return "\n".join([*lines, f"{sum(sizes):,}  total for the {self.repo_type} {self.target}"])
 
 
 def files_of(folder: Path, patterns: Iterable[str]) -> list[RepoFile]:
-    """Files of a folder by patterns, hidden ones and bytecode apart, in order of their names.
+    """Returns the files of a folder that match patterns, except for hidden files and bytecode, sorted by name.
 
     Args:
         folder: The folder.
-        patterns: Patterns as `Path.glob` takes them, such as `*.json` or `script/**/*`.
+        patterns: Patterns for `Path.glob`, such as `*.json` or `script/**/*`.
 
     Returns:
-        The files, each once.
+        The files, without duplicates.
     """
     found = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
     named = {path.relative_to(folder): path for path in found}
@@ -96,12 +95,12 @@ def files_of(folder: Path, patterns: Iterable[str]) -> list[RepoFile]:
 
 
 def required(folder: Path, names: Iterable[str], make: str) -> None:
-    """Raises if a folder lacks a file.
+    """Checks that a folder has some files.
 
     Args:
         folder: The folder.
-        names: Files that must be there.
-        make: What makes them, for the message.
+        names: Names of the required files.
+        make: How to create them, for the message.
 
     Raises:
         DIMError: If the folder, or one of them, is missing.
@@ -113,34 +112,19 @@ def required(folder: Path, names: Iterable[str], make: str) -> None:
         raise DIMError(f"{folder} has no {missing}; {make}.")
 
 
-def read_front(folder: Path) -> tuple[dict[str, Any], str]:
-    """The YAML of a folder's card, and the text behind it.
+def read_card_of(folder: Path) -> tuple[dict[str, Any], str]:
+    """Reads the card of a folder.
 
     Args:
         folder: The folder; it has a README.md.
 
     Returns:
-        Both.
+        The metadata, and the Markdown behind it.
 
     Raises:
-        DIMError: If the card does not begin with YAML between lines of three dashes.
+        DIMError: If the card has no valid metadata.
     """
-    text = (folder / CARD).read_text(encoding="utf-8")
-    parts = text.split("---\n", 2)
-    if len(parts) < 3 or parts[0].strip():
-        raise DIMError(f"{folder / CARD} has no head: put YAML between two lines of ---, with at least a license.")
-    try:
-        front = yaml.safe_load(parts[1])
-    except yaml.YAMLError as error:
-        raise DIMError(f"The head of {folder / CARD} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(front, dict):
-        raise DIMError(f"The head of {folder / CARD} gives no fields, such as license: apache-2.0.")
-    return front, parts[2]
+    return read_card((folder / CARD).read_text(encoding="utf-8"), str(folder / CARD))
 
 
-def card_text(front: dict[str, Any], body: str) -> str:
-    """A card from its YAML and its text."""
-    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True, width=120)}---\n{body}"
-
-
-__all__ = ["CARD", "Publication", "RepoFile", "card_text", "files_of", "read_front", "required"]
+__all__ = ["CARD", "Publication", "RepoFile", "files_of", "read_card_of", "required"]

@@ -1,4 +1,4 @@
-"""Which licences let a dataset be passed on, and whether those of a dataset's sources do."""
+"""Licences under which a dataset, and the sources of its build, may be published."""
 
 import re
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ PUBLISHABLE = frozenset(
         *("cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "gfdl", "artistic-2.0", "wtfpl"),
     }
 )
-"""Licences, as the Hub writes them, under which data may be passed on changed; no-derivatives licences are not."""
+"""Licences, as identifiers of the Hub, that allow publishing modified data; no-derivatives licences do not."""
 
 
 def spdx(licence: str) -> str:
-    """A licence as the Hub writes it.
+    """Converts the name of a licence to an identifier of the Hub.
 
     Example:
 
@@ -31,14 +31,14 @@ def spdx(licence: str) -> str:
 
 
 def check_licence(where: str, licence: object) -> None:
-    """Raises unless every licence given allows passing on.
+    """Checks that every licence allows publishing.
 
     Args:
         where: What has the licence, for the message.
         licence: A licence, or a list of them.
 
     Raises:
-        DIMError: If there is none, or one that does not allow it or is not known to.
+        DIMError: If a licence is missing or not in [`PUBLISHABLE`].
 
     Example:
 
@@ -46,26 +46,25 @@ def check_licence(where: str, licence: object) -> None:
         >>> check_licence("README.md", "cc-by-nd-4.0")
         Traceback (most recent call last):
             ...
-        DIMError: README.md has the licence 'cc-by-nd-4.0', which is not known to allow passing it on. With ...
+        dim.errors_dim.DIMError: README.md has the licence 'cc-by-nd-4.0', which ... With ...
     """
-    given = licence if isinstance(licence, list) else [licence]
-    for one in given or [None]:
+    for one in (licence if isinstance(licence, list) else [licence]) or [None]:
         if not isinstance(one, str) or spdx(one) not in PUBLISHABLE:
-            told = f"the licence {one!r}, which is not known to allow passing it on" if one else "no licence"
-            raise DIMError(f"{where} has {told}. With the owner's permission, say so there: license: cc-by-4.0, say.")
+            given = f"the licence {one!r}, which does not allow publishing, or is unknown" if one else "no licence"
+            raise DIMError(f"{where} has {given}. With the owner's permission, state it there: license: cc-by-4.0.")
 
 
-def check_dataset_licences(name: str, front: dict[str, Any], body: str) -> None:
-    r"""Raises unless a dataset, and every raw file that it was built from, may be passed on.
+def check_dataset_licences(name: str, metadata: dict[str, Any], text: str) -> None:
+    r"""Checks the licences of a dataset and of every raw file in its build.
 
     Args:
-        name: The dataset's card, for messages.
-        front: The YAML of its card.
-        body: The text of its card, with the table of sources that `dim build` writes.
+        name: Path of the card, for messages.
+        metadata: Metadata of the card.
+        text: Text of the card, with the table of sources that `dim build` writes.
 
     Raises:
-        DIMError: If the card, or a raw file, has no licence that allows it; if pictures of a public release are
-            embedded, whose licences nobody has looked up.
+        DIMError: If the card or a raw file has no licence that allows publishing, or if pictures of a public release
+            are embedded without a column of their licences.
 
     Example:
 
@@ -73,27 +72,27 @@ def check_dataset_licences(name: str, front: dict[str, Any], body: str) -> None:
         >>> check_dataset_licences("README.md", {"license": "cc-by-4.0"}, "\n".join(table))
         Traceback (most recent call last):
             ...
-        DIMError: README.md: the raw file train.json that it was built from has no licence. With ...
+        dim.errors_dim.DIMError: README.md: the raw file train.json that it was built from has no licence. With ...
     """
-    told = dict(re.findall(r"^\| (layout|pictures) \| ([^|]*?) \|$", body, flags=re.MULTILINE))
-    check_licence(name, front.get("license"))
-    if told.get("layout") == "jsonl":  # the user's own: the card's licence is theirs to give
+    build = dict(re.findall(r"^\| (layout|pictures) \| ([^|]*?) \|$", text, flags=re.MULTILINE))
+    check_licence(name, metadata.get("license"))
+    if build.get("layout") == "jsonl":  # the user's own data: the card's licence counts
         return
-    for file, licence in source_licences(body):
+    for file, licence in source_licences(text):
         check_licence(f"{name}: the raw file {file} that it was built from", "" if licence == "none" else licence)
-    columns = {column["name"] for info in _list(front.get("dataset_info")) for column in _list(info.get("features"))}
-    if told.get("pictures") == "embedded" and "image_license" not in columns:
+    columns = {column["name"] for info in _list(metadata.get("dataset_info")) for column in _list(info.get("features"))}
+    if build.get("pictures") == "embedded" and "image_license" not in columns:
         raise DIMError(
-            f"{name}: pictures of the release are embedded, and no column image_license says under which licence each "
-            "is. Build it without --images, or add the column."
+            f"{name}: pictures of the release are embedded without a column image_license. Build the dataset without "
+            "--images, or add the column."
         )
 
 
-def source_licences(body: str) -> Iterator[tuple[str, str]]:
-    r"""The raw files of a card's table of sources and their licences, as the card has them.
+def source_licences(text: str) -> Iterator[tuple[str, str]]:
+    r"""Reads the raw files and their licences from the table of sources of a card.
 
     Args:
-        body: The card's text.
+        text: The card's text.
 
     Yields:
         File and licence.
@@ -105,7 +104,7 @@ def source_licences(body: str) -> Iterator[tuple[str, str]]:
         [('train.json', 'cc-by-4.0')]
     """
     columns: list[str] = []
-    for line in body.splitlines():
+    for line in text.splitlines():
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         if not cells:
             columns = []
@@ -117,7 +116,7 @@ def source_licences(body: str) -> Iterator[tuple[str, str]]:
 
 
 def _list(value: object) -> list[dict[str, Any]]:
-    """A value of YAML that may be one thing or several, as a list."""
+    """Returns a YAML value that may be a mapping or a list of them as a list."""
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else []
 
 

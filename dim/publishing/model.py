@@ -1,4 +1,4 @@
-"""A model's repository: weights, processor, the files of `trust_remote_code`, and the card with what was measured."""
+"""Publication of a model: weights, processor, the code for `trust_remote_code`, and the card with its results."""
 
 import json
 import re
@@ -9,9 +9,10 @@ from typing import Any
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from dim.common.cards import card_text
 from dim.errors import DIMError
 from dim.linking.reranker import FOLDER as RERANKER
-from dim.publishing.files import CARD, Publication, RepoFile, card_text, files_of, read_front, required
+from dim.publishing.files import CARD, Publication, RepoFile, files_of, read_card_of, required
 from dim.publishing.leaks import check_files
 
 FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "*_dim.py", "processor_config.json",
@@ -19,24 +20,24 @@ FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "*_dim.
          f"{RERANKER}/*.json", f"{RERANKER}/*.safetensors", f"{RERANKER}/*.txt", "LICENSE*", "NOTICE*")  # fmt: skip
 REPLACES = ("*.safetensors", "model.safetensors.index.json", "*_dim.py")
 _NEEDED = ("config.json", "processor_config.json", "tokenizer_config.json", CARD)
-_PLACEHOLDER = "path/to/this/folder"  # what the trainer's card calls the repository
+_PLACEHOLDER = "path/to/this/folder"  # in the card of `dim train`
 _METRIC = re.compile(r"H@\d+|MRR")
 
 
 def model_publication(folder: Path, target: str, results: Sequence[Path] = ()) -> Publication:
-    """What is pushed for a model.
+    """Collects and checks the files of a model.
 
     Args:
-        folder: A folder that `dim train` or `save_pretrained` made, with a card.
+        folder: A folder from `dim train` or `save_pretrained`, with a card.
         target: Name of the repository, `owner/name`.
-        results: `report.json` of `dim eval` for this very model.
+        results: `report.json` files of `dim eval` for this model.
 
     Returns:
-        The publication, checked.
+        The publication.
 
     Raises:
-        DIMError: If a file is missing, the folder holds no DIM, the card gives no licence, a report is of another
-            model, or a file holds what must not be published.
+        DIMError: If a file is missing, the folder has no DIM, the card has no licence, a report is of another model,
+            or a file contains an access token or a local path.
 
     Example:
 
@@ -44,32 +45,31 @@ def model_publication(folder: Path, target: str, results: Sequence[Path] = ()) -
         >>> [file.path for file in publication.files if file.path.startswith(("config", "model"))]
         ['config.json', 'configuration_dim.py', 'model.safetensors', 'modeling_dim.py']
         >>> publication.notes[-1]
-        'no measured results in the card: dim eval, then --results report.json'
+        'no results in the card: run dim eval, then pass --results report.json'
     """
     files, notes = model_files(folder)
-    front, body = read_front(folder)
-    card, more = model_card(front, body, target, folder, results)
+    card, more = published_card(*read_card_of(folder), target, folder, results)
     files = (*files, RepoFile(CARD, card.encode()))
     check_files(files)
     return Publication("model", target, files, REPLACES, notes=(*notes, *more))
 
 
 def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
-    """The files of a model but for its card, and notes to the user.
+    """Collects the files of a model, except for its card.
 
     Args:
         folder: As for [`model_publication`].
 
     Returns:
-        Both.
+        The files, and notes to the user.
 
     Raises:
-        DIMError: If a file is missing, or the folder holds no DIM.
+        DIMError: If a file is missing, or the folder has no DIM.
     """
-    required(folder, _NEEDED, "save the model and its processor there, with a README.md (dim train does)")
+    required(folder, _NEEDED, "save the model and its processor there, with a README.md (as dim train does)")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") != "dim":
-        raise DIMError(f"{folder} holds a model of type {config.get('model_type')!r}, not a DIM.")
+        raise DIMError(f"{folder} contains a model of type {config.get('model_type')!r}, not a DIM.")
     files = files_of(folder, FILES)
     names = {file.path for file in files}
     if not any(name.endswith(".safetensors") and "/" not in name for name in names):
@@ -79,11 +79,11 @@ def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
         modules = {f"{value.split('.')[0]}.py" for value in auto.values()}
         if not auto or modules - names:
             raise DIMError(
-                f"{folder / name} names {', '.join(sorted(modules - names)) or 'no code'}, which nobody could load: "
+                f"{folder / name} refers to {', '.join(sorted(modules - names)) or 'no code'}, so it cannot be loaded: "
                 "save the model and its processor there again."
             )
     stale = [name for name in sorted(names) if name.endswith("_dim.py") and _differs(folder / name)]
-    notes = [f"{', '.join(stale)} differ from the installed dim: the folder's go, as saved with the weights"]
+    notes = [f"{', '.join(stale)} differ from the installed dim: the versions in the folder are pushed"]
     return tuple(files), tuple(notes if stale else ())
 
 
@@ -92,52 +92,52 @@ def _differs(path: Path) -> bool:
     return not installed.is_file() or installed.read_bytes() != path.read_bytes()
 
 
-def model_card(
-    front: dict[str, Any], body: str, target: str, folder: Path, results: Sequence[Path]
+def published_card(
+    metadata: dict[str, Any], text: str, target: str, folder: Path, results: Sequence[Path]
 ) -> tuple[str, tuple[str, ...]]:
-    """The card as it is pushed: with the repository's name, and with what was measured in its head.
+    """Adds the repository's name and the results to a card.
 
     Args:
-        front: The YAML of the folder's card.
-        body: Its text.
+        metadata: Metadata of the folder's card.
+        text: Its text.
         target: Name of the repository.
         folder: The model's folder.
-        results: `report.json` of `dim eval` for this very model.
+        results: `report.json` files of `dim eval` for this model.
 
     Returns:
         The card, and notes to the user.
 
     Raises:
-        DIMError: If the card gives no licence, or a report is no report or is of another model.
+        DIMError: If the card has no licence, or a report is invalid or of another model.
     """
-    if not front.get("license") or front["license"] == "unknown":
-        raise DIMError(f"{folder / CARD} gives no licence: put one into its head, such as license: apache-2.0.")
+    if metadata.get("license", "unknown") == "unknown":
+        raise DIMError(f"{folder / CARD} has no licence: add one to its metadata, such as license: apache-2.0.")
     measured = [one for path in results for one in eval_results(path, folder)]
     if measured:
-        front = {**front, "model-index": eval_results_to_model_index(target.split("/")[-1], measured)}
-    notes = () if "model-index" in front else ("no measured results in the card: dim eval, then --results report.json",)
-    return card_text(front, body.replace(_PLACEHOLDER, target)), notes
+        metadata = {**metadata, "model-index": eval_results_to_model_index(target.split("/")[-1], measured)}
+    hint = "no results in the card: run dim eval, then pass --results report.json"
+    return card_text(metadata, text.replace(_PLACEHOLDER, target)), () if "model-index" in metadata else (hint,)
 
 
 def eval_results(path: Path, folder: Path) -> list[EvalResult]:
-    """What `dim eval` measured, as a `model-index` has it.
+    """Reads the results of `dim eval` for a `model-index`.
 
     Args:
         path: Its `report.json`.
         folder: The model that is pushed.
 
     Returns:
-        One result a protocol and metric.
+        One result for each protocol and metric.
 
     Raises:
-        DIMError: If the file is no such report, or is of another model.
+        DIMError: If the file is not such a report, or is of another model.
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         model, dataset, split = report["model"], str(report["dataset"]), report["split"]
         protocols = report["systems"][0]["metrics"]
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DIMError(f"{path} is no report.json of dim eval.") from error
+        raise DIMError(f"{path} is not a report.json of dim eval.") from error
     if model is None or Path(model).resolve() != folder.resolve():
         raise DIMError(f"{path} is a report on {model}, not on {folder}.")
     if Path(dataset).is_absolute() or Path(dataset).is_dir():
@@ -161,4 +161,4 @@ def eval_results(path: Path, folder: Path) -> list[EvalResult]:
     ]
 
 
-__all__ = ["REPLACES", "eval_results", "model_card", "model_files", "model_publication"]
+__all__ = ["REPLACES", "eval_results", "model_files", "model_publication", "published_card"]

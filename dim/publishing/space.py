@@ -1,27 +1,29 @@
-"""Repositories that are Spaces: a demo, and a metric, which `evaluate.load` finds among the Spaces."""
+"""Publication of Spaces: demos, and metrics for `evaluate.load`, which are Spaces, too."""
 
 from pathlib import Path
 
+from dim.common.assets import asset
 from dim.errors import DIMError
-from dim.publishing.files import CARD, Publication, files_of, read_front, required
+from dim.publishing.files import CARD, Publication, files_of, read_card_of, required
 from dim.publishing.leaks import check_files
 
 _LEFT_OUT = (".pyc", ".log", ".tmp")
 
 
 def space_publication(folder: Path, target: str) -> Publication:
-    r"""What is pushed for a Space: every file of a folder, hidden ones apart.
+    r"""Collects and checks the files of a Space: all of a folder except for hidden ones.
 
     Args:
-        folder: The folder, with a README.md that says what it runs on.
+        folder: The folder, with a README.md whose metadata have `sdk`, `app_file` and `license`. `space` is the
+            demo of this package.
         target: Name of the repository, `owner/name`.
 
     Returns:
-        The publication, checked.
+        The publication.
 
     Raises:
-        DIMError: If the README.md or the app is missing, the card says nothing that a Space needs, or a file holds
-            what must not be published.
+        DIMError: If the README.md, a field of its metadata or the app is missing, or a file contains an access token
+            or a local path.
 
     Example:
 
@@ -32,31 +34,32 @@ def space_publication(folder: Path, target: str) -> Publication:
         >>> print(space_publication(folder, "my-group/demo").listing())
         57  README.md
         14  app.py
-        71  in all, for the space my-group/demo
+        71  total for the space my-group/demo
     """
-    required(folder, [CARD], "a Space needs one, with sdk and app_file in its head")
-    front, _ = read_front(folder)
-    missing = next((name for name in ("sdk", "app_file", "license") if not front.get(name)), None)
+    folder = _shipped(folder)
+    required(folder, [CARD], "a Space needs one, with sdk and app_file in its metadata")
+    metadata, _ = read_card_of(folder)
+    missing = next((name for name in ("sdk", "app_file", "license") if not metadata.get(name)), None)
     if missing is not None:
-        raise DIMError(f"{folder / CARD} gives no {missing}, which a Space needs in its head.")
-    required(folder, [front["app_file"]], f"{CARD} names it as app_file")
+        raise DIMError(f"{folder / CARD} has no {missing}, which a Space needs in its metadata.")
+    required(folder, [metadata["app_file"]], f"it is the app_file in {CARD}")
     files = tuple(file for file in files_of(folder, ["**/*"]) if not file.path.endswith(_LEFT_OUT))
     check_files(files)
-    return Publication("space", target, files, sdk=front["sdk"])
+    return Publication("space", target, files, sdk=metadata["sdk"])
 
 
 def metric_publication(folder: Path, target: str) -> Publication:
-    r"""What is pushed for a metric.
+    r"""Collects and checks the files of a metric.
 
     Args:
-        folder: Its folder, such as `metrics/mel_ranking`.
-        target: Name of the repository, `owner/name`; the metric's file must be called `name.py`.
+        folder: The folder. `metrics/mel_ranking` is the metric of this package.
+        target: Name of the repository, `owner/name`; the metric's file must be `name.py`.
 
     Returns:
-        The publication, checked.
+        The publication.
 
     Raises:
-        DIMError: As [`space_publication`], or if `evaluate.load(target)` would not find the metric's file.
+        DIMError: As for [`space_publication`]; also if `evaluate.load(target)` would not find the metric's file.
 
     Example:
 
@@ -68,8 +71,14 @@ def metric_publication(folder: Path, target: str) -> Publication:
         ['README.md', 'app.py', 'hits.py']
     """
     name = target.split("/")[-1]
-    required(folder, [f"{name}.py"], f"evaluate.load({target!r}) asks for it: call the repository as the file")
+    required(_shipped(folder), [f"{name}.py"], f"evaluate.load({target!r}) needs it: name the repository as the file")
     return space_publication(folder, target)
+
+
+def _shipped(folder: Path) -> Path:
+    """Returns a folder, or if there is none the one of that name in the distribution."""
+    shipped = asset(folder.as_posix())
+    return shipped if shipped.is_dir() and not folder.is_dir() else folder
 
 
 __all__ = ["metric_publication", "space_publication"]

@@ -1,4 +1,4 @@
-"""The push itself: one repository, the files of a publication, errors that say what to do."""
+"""Upload of a publication to its repository on the Hub."""
 
 import re
 import tempfile
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def check_target(target: str, revision: str | None = None, create_pr: bool = False) -> None:
-    """Raises if a target is no name of a repository, or the options contradict each other.
+    """Checks the name of a repository and the options of a push.
 
     Args:
         target: `owner/name`.
@@ -26,7 +26,7 @@ def check_target(target: str, revision: str | None = None, create_pr: bool = Fal
         create_pr: As for [`push`].
 
     Raises:
-        DIMError: If so.
+        DIMError: If the name is invalid, or the options contradict each other.
 
     Example:
 
@@ -34,33 +34,33 @@ def check_target(target: str, revision: str | None = None, create_pr: bool = Fal
         >>> check_target("my-group/dim", revision="main", create_pr=True)
         Traceback (most recent call last):
             ...
-        DIMError: --create-pr goes to the main branch: leave --revision out.
+        dim.errors_dim.DIMError: --create-pr targets the main branch: leave --revision out.
     """
     if not _NAME.fullmatch(target):
-        raise DIMError(f"{target!r} is no name of a repository: give owner/name, such as my-group/dim.")
+        raise DIMError(f"{target!r} is not the name of a repository: give owner/name, such as my-group/dim.")
     if revision is not None and create_pr:
-        raise DIMError("--create-pr goes to the main branch: leave --revision out.")
+        raise DIMError("--create-pr targets the main branch: leave --revision out.")
 
 
 def push(
     publication: Publication, *, private: bool = False, revision: str | None = None, create_pr: bool = False
 ) -> str:
-    """Uploads a publication. Run it again after a stop: what the Hub has already is not sent again.
+    """Uploads a publication; after an interruption, call it again: files that the Hub has are not sent again.
 
-    Where `hf_xet` is installed, huggingface_hub sends big files in deduplicated chunks and many files in several
-    commits; without it a push is one commit. Either way only what differs from the repository is committed.
+    With `hf_xet`, huggingface_hub sends large files in deduplicated chunks and many files in several commits; without
+    it, a push is one commit. Only files that differ from the repository are committed.
 
     Args:
-        publication: What to upload.
-        private: Whether a repository that is made for it is private; one that is there stays as it is.
-        revision: A branch; made from the main one if it is missing.
-        create_pr: Whether to open a pull request, for a repository that others own.
+        publication: The publication.
+        private: Whether a new repository is private; an existing one stays as it is.
+        revision: A branch, created from the main branch if it is missing.
+        create_pr: Whether to open a pull request, for a repository of other owners.
 
     Returns:
-        The address of the commit, or of the pull request.
+        The URL of the commit or the pull request.
 
     Raises:
-        DIMError: If the Hub refuses, or cannot be reached.
+        DIMError: If the Hub refuses the push or is not reachable.
 
     Example:
 
@@ -68,7 +68,7 @@ def push(
         >>> push(model_publication(Path("demo/model"), "my model"), private=True)
         Traceback (most recent call last):
             ...
-        DIMError: 'my model' is no name of a repository: give owner/name, such as my-group/dim.
+        dim.errors_dim.DIMError: 'my model' is not the name of a repository: give owner/name, such as my-group/dim.
     """
     check_target(publication.target, revision, create_pr)
     where: dict[str, Any] = {"repo_id": publication.target, "repo_type": publication.repo_type}
@@ -79,7 +79,7 @@ def push(
             if revision is not None and not revision.startswith("refs/"):
                 api.create_branch(**where, branch=revision, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="dim-push-") as folder, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")  # a linker's
+            warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
             _stage(publication, Path(folder))
             commit = api.upload_folder(
                 **where,
@@ -90,16 +90,16 @@ def push(
                 delete_patterns=list(publication.replaces) or None,
             )
     except RepositoryNotFoundError as error:
-        raise DIMError(f"There is no {publication.repo_type} {publication.target}, or it is not yours.") from error
+        raise DIMError(f"There is no {publication.repo_type} {publication.target}, or you cannot access it.") from error
     except RevisionNotFoundError as error:
         raise DIMError(f"{publication.target} has no revision {revision!r}.") from error
     except (OSError, RuntimeError, httpx.HTTPError) as error:
-        raise DIMError(f"{_reason(error)} Run it again: what the Hub has is not sent again.") from error
+        raise DIMError(f"{_reason(error)} Run it again: files that the Hub has are not sent again.") from error
     return commit.pr_url or commit.commit_url
 
 
 def _stage(publication: Publication, folder: Path) -> None:
-    """A folder that looks like the repository; big files are links."""
+    """Writes the files into a folder; files on the disk as links."""
     for file in publication.files:
         path = folder / file.path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,13 +110,13 @@ def _stage(publication: Publication, folder: Path) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """Why the push failed, in one line."""
+    """Describes an error in one line."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status in (401, 403):
-        return f"The Hub refuses ({status}): log in with a token that may write (hf auth login, or HF_TOKEN)."
+        return f"The Hub refuses the push ({status}): log in with a write token (hf auth login, or HF_TOKEN)."
     cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-    told = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
-    return f"The push failed: {told.rstrip('.')}."
+    line = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+    return f"The push failed: {line.rstrip('.')}."
 
 
 __all__ = ["check_target", "push"]

@@ -33,7 +33,7 @@ class Settings:
         >>> Settings(max_batch=0)
         Traceback (most recent call last):
             ...
-        DIMError: max_batch is 0: it must be at least 1.
+        dim.errors_dim.DIMError: max_batch is 0: it must be at least 1.
     """
 
     max_batch: int = 32

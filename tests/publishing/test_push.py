@@ -8,11 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dim import DIMModel, DIMProcessor
+from dim import DIMModel, DIMProcessor, KnowledgeBase
 from dim.cli.main import main
-from dim.kb.store import KnowledgeBase
+from dim.common.cards import read_card
 from dim.publishing.dataset import dataset_publication
-from dim.publishing.files import read_front
 from dim.publishing.leaks import leaks
 from dim.publishing.licences import check_licence
 from dim.publishing.linker import linker_publication
@@ -57,14 +56,13 @@ def test_files_of_a_model(model_folder):
     card = next(file for file in made.files if file.path == "README.md").read().decode()
     assert 'from_pretrained("org/dim", trust_remote_code=True)' in card
     assert "path/to/this/folder" not in card
-    assert made.notes == ("no measured results in the card: dim eval, then --results report.json",)
+    assert made.notes == ("no results in the card: run dim eval, then pass --results report.json",)
 
 
-def test_results_go_into_the_cards_head(model_folder, tmp_path):
+def test_results_go_into_the_cards_metadata(model_folder):
     made = model_publication(model_folder, "org/dim", [report(model_folder)])
-    (tmp_path / "README.md").write_bytes(made.files[-1].read())
-    front, _ = read_front(tmp_path)
-    [entry] = front["model-index"]
+    metadata, _ = read_card(made.files[-1].read().decode())
+    [entry] = metadata["model-index"]
     [result] = entry["results"]
     assert entry["name"] == "dim"
     assert result["dataset"] == {"name": "gems", "type": "gems", "config": "mentions", "split": "test"}
@@ -74,7 +72,10 @@ def test_results_go_into_the_cards_head(model_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"model": "elsewhere"}, "is a report on elsewhere, not on"), ({"systems": []}, "is no report.json of dim eval")],
+    [
+        ({"model": "elsewhere"}, "is a report on elsewhere, not on"),
+        ({"systems": []}, "is not a report.json of dim eval"),
+    ],
 )
 def test_results_of_another_model(model_folder, changes, message):
     with pytest.raises(ValueError, match=message):
@@ -84,14 +85,14 @@ def test_results_of_another_model(model_folder, changes, message):
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("config.json", '{"_name_or_path": "runs/a"}', r"config.json, line 1, holds _name_or_path \('runs/a'\)"),
+        ("config.json", '{"_name_or_path": "runs/a"}', r"config.json, line 1, contains _name_or_path \('runs/a'\)"),
         (
             "tokenizer_config.json",
             '{"name": "/tmp/x/y"}',
-            "tokenizer_config.json, line 1, holds a path of th",
+            "tokenizer_config.json, line 1, contains a local path",
         ),
-        ("README.md", "Trained on /home/me/data", "README.md, line .*, holds a path of this machine"),
-        ("README.md", f"use {SECRET}", r"holds what looks like an access token \(hf_ab\.\.\.\)"),
+        ("README.md", "Trained on /home/me/data", "README.md, line .*, contains a local path"),
+        ("README.md", f"use {SECRET}", r"contains what looks like an access token \(hf_ab\.\.\.\)"),
     ],
 )
 def test_leaks_are_refused(model_folder, file, text, message):
@@ -135,13 +136,13 @@ def test_a_model_without_weights_licence_or_type(model_folder):
         model_publication(model_folder, "org/dim")
     (model_folder / "pytorch_model.bin").rename(model_folder / "model.safetensors")
     (model_folder / "README.md").write_text("---\ntags: [a]\n---\n")
-    with pytest.raises(ValueError, match="gives no licence"):
+    with pytest.raises(ValueError, match="has no licence"):
         model_publication(model_folder, "org/dim")
     (model_folder / "README.md").write_text("No head.")
-    with pytest.raises(ValueError, match="has no head"):
+    with pytest.raises(ValueError, match="has no metadata"):
         model_publication(model_folder, "org/dim")
     (model_folder / "config.json").write_text('{"model_type": "clip"}')
-    with pytest.raises(ValueError, match="holds a model of type 'clip', not a DIM"):
+    with pytest.raises(ValueError, match="contains a model of type 'clip', not a DIM"):
         model_publication(model_folder, "org/dim")
 
 
@@ -177,13 +178,13 @@ TABLE = """
 @pytest.mark.parametrize(
     ("head", "table", "message"),
     [
-        ("license: unknown\n", {}, "has the licence 'unknown', which is not known to allow"),
+        ("license: unknown\n", {}, "has the licence 'unknown', which does not allow publishing, or is unknown"),
         ("license: other\n", {}, "has the licence 'other'"),
         ("license: [mit, cc-by-nd-4.0]\n", {}, "has the licence 'cc-by-nd-4.0'"),
         ("", {}, "README.md has no licence"),
         ("license: mit\n", {"licence": "none"}, r"the raw file a \\\| b.json that it was built from has no licence"),
         ("license: mit\n", {"licence": "ask us"}, "has the licence 'ask us'"),
-        ("license: mit\n", {"pictures": "embedded"}, "no column image_license says under which licence"),
+        ("license: mit\n", {"pictures": "embedded"}, "without a column image_license"),
     ],
 )
 def test_datasets_that_nobody_may_pass_on(tmp_path, head, table, message):
@@ -208,9 +209,9 @@ def test_datasets_that_may_be_passed_on(tmp_path, head, table):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"picture": {"bytes": None, "path": "gem.png"}}, "column 'images', holds pictures that are only paths"),
-        ({"picture": {"bytes": b"png", "path": "/pictures/gem.png"}}, "names the folders that pictures came from"),
-        ({"text": f"asked with {SECRET}"}, r"column 'description', holds what looks like an access token"),
+        ({"picture": {"bytes": None, "path": "gem.png"}}, "column 'images', contains pictures that are only paths"),
+        ({"picture": {"bytes": b"png", "path": "/pictures/gem.png"}}, "contains the folders of pictures"),
+        ({"text": f"asked with {SECRET}"}, r"column 'description', contains what looks like an access token"),
     ],
 )
 def test_leaks_in_parquet(tmp_path, changes, message):
@@ -221,7 +222,7 @@ def test_leaks_in_parquet(tmp_path, changes, message):
 def test_a_dataset_whose_card_names_what_is_not_there(tmp_path):
     folder = write_dataset(tmp_path / "gems")
     (folder / "gems.py").write_text("")
-    with pytest.raises(ValueError, match="would make datasets refuse the whole repository"):
+    with pytest.raises(ValueError, match="would make load_dataset refuse the repository"):
         dataset_publication(folder, "org/gems")
     (folder / "entities" / "kb-0.parquet").unlink()
     with pytest.raises(ValueError, match=r"names 'entities/kb-\*.parquet', and there is no such file"):
@@ -252,10 +253,10 @@ def test_a_space_says_what_it_runs_on(tmp_path):
     for missing in ("sdk", "license"):
         part = {name: value for name, value in front.items() if name != missing}
         (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump(part)}---\n")
-        with pytest.raises(ValueError, match=f"gives no {missing}"):
+        with pytest.raises(ValueError, match=f"has no {missing}"):
             space_publication(tmp_path, "org/demo")
     (tmp_path / "README.md").write_text(f"---\n{yaml.safe_dump(front)}---\n")
-    with pytest.raises(ValueError, match=r"has no app.py; README.md names it as app_file"):
+    with pytest.raises(ValueError, match=r"has no app.py; it is the app_file in README.md"):
         space_publication(tmp_path, "org/demo")
 
 
@@ -263,11 +264,11 @@ def test_a_linker_needs_a_licence_and_its_own_vectors(model_folder, tmp_path):
     kb = KnowledgeBase.create(tmp_path / "kb", [{"id": "a", "name": "Turkey"}])
     with pytest.raises(ValueError, match="--kb-licence has the licence 'unknown'"):
         linker_publication(model_folder, kb.uri, "unknown", "org/linker", tmp_path)
-    with pytest.raises(ValueError, match="is not encoded, as a whole, by .*: dim kb encode"):
+    with pytest.raises(ValueError, match="1 entities of .* are not encoded yet.* dim kb encode"):
         linker_publication(model_folder, kb.uri, "mit", "org/linker", tmp_path)
     kb.encode(DIMModel.from_pretrained(model_folder).eval(), DIMProcessor.from_pretrained(model_folder))
     kb.upsert([{"id": "b", "name": "turkey"}])
-    with pytest.raises(ValueError, match="is not encoded, as a whole"):
+    with pytest.raises(ValueError, match="1 entities of .* are not encoded yet"):
         linker_publication(model_folder, kb.uri, "mit", "org/linker", tmp_path)
     with pytest.raises(ValueError, match="is empty"):
         linker_publication(model_folder, KnowledgeBase.create(tmp_path / "no", []).uri, "mit", "org/linker", tmp_path)
@@ -287,13 +288,13 @@ def test_dry_run_lists_every_file_and_talks_to_nobody(model_folder, capsys):
     listed = {line.split()[1]: int(line.split()[0].replace(",", "")) for line in lines[:-1]}
     assert listed["model.safetensors"] == (model_folder / "model.safetensors").stat().st_size
     assert int(re.sub(r"\D", "", lines[-1].split()[0])) == sum(listed.values())
-    assert lines[-1].endswith("in all, for the model org/dim")
+    assert lines[-1].endswith("total for the model org/dim")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["dim"], "'dim' is no name of a repository: give owner/name"),
+        (["dim"], "'dim' is not the name of a repository: give owner/name"),
         (["org/dim", "--revision", "x", "--create-pr"], "leave --revision out"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_push_that_stopped_goes_on(hub):
     files = publication(a__safetensors=b"first", b__safetensors=b"second", c__json=b"{}")
     second = hashlib.sha256(b"second").hexdigest()
     hub.faults.append(Fault(second, times=99, status=503))
-    with pytest.raises(ValueError, match=r"503 .*Run it again: what the Hub has is not sent again"):
+    with pytest.raises(ValueError, match=r"503 .*Run it again: files that the Hub has are not sent again"):
         push(files)
     assert hub.files("models", "org/dim") == {}  # all or nothing
     hub.faults.clear()
@@ -85,7 +85,7 @@ def test_without_a_token_or_a_hub(hub, monkeypatch, model_folder, capsys):
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     command = ["push", "model", "org/dim", "--from", str(model_folder)]
     assert main(command) == 2
-    assert "The Hub refuses (401): log in with a token that may write" in capsys.readouterr().err
+    assert "The Hub refuses the push (401): log in with a write token" in capsys.readouterr().err
     hub.stop()
     assert main(command) == 2
     message = capsys.readouterr().err
@@ -96,7 +96,7 @@ def test_without_a_token_or_a_hub(hub, monkeypatch, model_folder, capsys):
 def test_nothing_is_sent_where_a_check_fails(hub, model_folder, capsys):
     (model_folder / "README.md").write_text("---\nlicense: mit\n---\n/home/me/runs\n")
     assert main(["push", "model", "org/dim", "--from", str(model_folder)]) == 2
-    assert "a path of this machine ('/home/me/runs')" in capsys.readouterr().err
+    assert "a local path ('/home/me/runs')" in capsys.readouterr().err
     assert hub.log == []
 
 
