@@ -1,13 +1,12 @@
-"""How far a confidence can be believed: calibration error, reliability bins, and fits that make it believable."""
+"""Calibration of confidences: reliability bins, expected calibration error, temperature scaling."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
-from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 
 from dim.errors import DIMError
@@ -20,13 +19,12 @@ class ReliabilityBin:
     """One bin of a reliability diagram.
 
     Args:
-        count: How many answers are in it.
+        count: Number of answers in the bin.
         confidence: Their mean confidence, 0..1.
-        accuracy: The share of them that is right, 0..1.
+        accuracy: Share of right answers, 0..1.
 
     Example:
-        >>> [one] = reliability_bins([0.75, 0.5], [1, 1], bins=1)
-        >>> one
+        >>> reliability_bins([0.75, 0.5], [1, 1], bins=1)[0]
         ReliabilityBin(count=2, confidence=0.625, accuracy=1.0)
     """
 
@@ -36,30 +34,30 @@ class ReliabilityBin:
 
 
 def reliability_bins(confidence: Numbers, correct: Numbers, bins: int = 15) -> list[ReliabilityBin]:
-    """Sorts answers by confidence and cuts them into bins of equal mass (sizes differ by one at most).
+    """Sorts answers by confidence and splits them into bins of equal mass (sizes differ by one at most).
 
-    Where a cut falls between answers of equal confidence, each of them counts with their mean accuracy, so the order of
-    the input does not matter.
+    If a boundary falls between answers of equal confidence, each of them counts with their mean accuracy, so the order
+    of the input does not matter.
 
     Args:
         confidence: `(M,)`, each in 0..1.
         correct: `(M,)`, 1 or True for a right answer.
-        bins: How many; no more than there are answers are made.
+        bins: Number of bins, at most one for each answer.
 
     Returns:
         The bins, from the lowest confidence to the highest.
 
     Raises:
-        DIMError: If nothing is given, shapes differ, a confidence is outside 0..1 or NaN, `correct` holds anything
-            but 0 and 1, or `bins` is below 1.
+        DIMError: If the input is empty, shapes differ, a confidence is NaN or outside 0..1, `correct` has values other
+            than 0 and 1, or `bins` is below 1.
 
     Example:
-        >>> for one in reliability_bins([0.9, 0.1, 0.8, 0.2], [1, 0, 0, 0], bins=2):
-        ...     print(one.count, round(one.confidence, 2), one.accuracy)
+        >>> for part in reliability_bins([0.9, 0.1, 0.8, 0.2], [1, 0, 0, 0], bins=2):
+        ...     print(part.count, round(part.confidence, 2), part.accuracy)
         2 0.15 0.0
         2 0.85 0.5
     """
-    sure, right = _checked(confidence, correct)
+    sure, right = checked_answers(confidence, correct)
     if bins < 1:
         raise DIMError(f"bins is {bins}: give at least 1")
     order = np.argsort(sure, kind="stable")
@@ -72,7 +70,7 @@ def reliability_bins(confidence: Numbers, correct: Numbers, bins: int = 15) -> l
 
 
 def expected_calibration_error(confidence: Numbers, correct: Numbers, bins: int = 15) -> float:
-    """Mean distance between confidence and accuracy over bins of equal mass (Nguyen and O'Connor 2015, adaptive ECE).
+    """Computes the adaptive expected calibration error (Nguyen and O'Connor 2015) over bins of equal mass.
 
     ``ECE = sum_b (n_b / M) * |accuracy_b - confidence_b|``
 
@@ -80,7 +78,7 @@ def expected_calibration_error(confidence: Numbers, correct: Numbers, bins: int 
         confidence, correct, bins: As for [`reliability_bins`].
 
     Returns:
-        The error, 0 (calibrated) to 1.
+        The error, from 0 (calibrated) to 1.
 
     Raises:
         DIMError: As [`reliability_bins`].
@@ -94,19 +92,19 @@ def expected_calibration_error(confidence: Numbers, correct: Numbers, bins: int 
 
 
 def fit_temperature(scores: Tensor, gold: Tensor) -> float:
-    """The temperature `T` under which `softmax(scores / T)` gives the golds the highest likelihood (Guo et al. 2017).
+    """Fits the temperature `T` of ``softmax(scores / T)`` by maximum likelihood of the golds (Guo et al. 2017).
 
-    Dividing all scores by one number changes no rank. Fit on mentions other than those it is judged on.
+    Dividing all scores by one number changes no rank. Do not evaluate on the mentions that it was fitted on.
 
     Args:
-        scores: Scores of candidates `(M, K)`, floating point; `-inf` for a place without a candidate.
-        gold: Index of the gold among the candidates `(M,)`, or -1 where it is not there: such rows are left out.
+        scores: Scores of candidates `(M, K)`, floating point; `-inf` behind the last candidate.
+        gold: Index of the gold among the candidates `(M,)`, or -1 if it is not among them: such rows are ignored.
 
     Returns:
         The temperature, between 0.01 and 100.
 
     Raises:
-        DIMError: If shapes do not fit, a score is NaN or `inf`, or no row has its gold.
+        DIMError: If the shapes do not match, a score is NaN or `inf`, or no row has its gold.
 
     Example:
         >>> scores = torch.tensor([[2.0, 0.0], [2.0, 0.0], [2.0, 0.0], [2.0, 0.0]])
@@ -116,12 +114,12 @@ def fit_temperature(scores: Tensor, gold: Tensor) -> float:
     """
     if scores.ndim != 2 or gold.shape != scores.shape[:1]:
         raise DIMError(f"scores (M, K) and gold (M,) do not fit: {tuple(scores.shape)} and {tuple(gold.shape)}")
-    there = gold >= 0
-    if not bool(there.any()):
+    found = gold >= 0
+    if not bool(found.any()):
         raise DIMError("no mention has its gold among the candidates: there is nothing to fit a temperature on")
-    scores, gold = scores[there].double(), gold[there]
+    scores, gold = scores[found].double(), gold[found]
     if bool(scores.isnan().any()) or bool((scores == math.inf).any()):
-        raise DIMError("a score is NaN or inf: correct what computed it")
+        raise DIMError("a score is NaN or inf: check the code that computed it")
 
     def loss(log_temperature: float) -> float:
         return float(torch.nn.functional.cross_entropy(scores / math.exp(log_temperature), gold))
@@ -130,57 +128,23 @@ def fit_temperature(scores: Tensor, gold: Tensor) -> float:
     return math.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x)
 
 
-@dataclass(frozen=True)
-class IsotonicCalibration:
-    """A confidence made believable by a rising step-wise linear function (Zadrozny and Elkan 2002).
+def checked_answers(confidence: Numbers, correct: Numbers) -> tuple[np.ndarray, np.ndarray]:
+    """Checks confidences and whether each answer is right.
 
     Args:
-        confidences: Where the function bends, rising.
-        accuracies: Its values there, rising, in 0..1; between two places it is linear, outside them constant.
+        confidence: `(M,)`, each in 0..1.
+        correct: `(M,)`, 1 or True for a right answer.
+
+    Returns:
+        Both as float64 `(M,)`.
+
+    Raises:
+        DIMError: As [`reliability_bins`].
 
     Example:
-        >>> fitted = IsotonicCalibration.fit([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1])
-        >>> fitted([0.1, 0.5, 0.95]).round(6).tolist()
-        [0.0, 0.5, 1.0]
+        >>> checked_answers([0.5], [True])
+        (array([0.5]), array([1.]))
     """
-
-    confidences: tuple[float, ...]
-    accuracies: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, confidence: Numbers, correct: Numbers) -> "IsotonicCalibration":
-        """Fits it by scikit-learn.
-
-        Args:
-            confidence: `(M,)`, each in 0..1.
-            correct: `(M,)`, 1 or True for a right answer.
-
-        Returns:
-            The calibration.
-
-        Raises:
-            DIMError: As [`reliability_bins`].
-        """
-        sure, right = _checked(confidence, correct)
-        fitted = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(sure, right)
-        return cls(tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist()))
-
-    def __call__(self, confidence: Numbers) -> np.ndarray:
-        """Calibrated confidences, float64, of the same shape."""
-        return np.interp(np.asarray(confidence, np.float64), self.confidences, self.accuracies)
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """The function as JSON can hold it."""
-        return {"confidences": list(self.confidences), "accuracies": list(self.accuracies)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Sequence[float]]) -> "IsotonicCalibration":
-        """The calibration that [`IsotonicCalibration.to_dict`] gave."""
-        return cls(tuple(values["confidences"]), tuple(values["accuracies"]))
-
-
-def _checked(confidence: Numbers, correct: Numbers) -> tuple[np.ndarray, np.ndarray]:
-    """Both as float64 `(M,)`."""
     sure, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if sure.ndim != 1 or sure.shape != right.shape or len(sure) == 0:
         raise DIMError(
@@ -196,8 +160,8 @@ def _checked(confidence: Numbers, correct: Numbers) -> tuple[np.ndarray, np.ndar
 
 
 __all__ = [
-    "IsotonicCalibration",
     "ReliabilityBin",
+    "checked_answers",
     "expected_calibration_error",
     "fit_temperature",
     "reliability_bins",

@@ -8,12 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dim.metrics.calibration_error import (
-    IsotonicCalibration,
-    expected_calibration_error,
-    fit_temperature,
-    reliability_bins,
-)
+from dim.metrics.calibration_error import expected_calibration_error, fit_temperature, reliability_bins
 from dim.metrics.nil import best_nil_threshold, nil_metrics, threshold_for
 
 ANSWERS = st.lists(
@@ -100,18 +95,6 @@ def test_temperature_leaves_out_rows_without_gold_and_empty_places():
 def test_what_temperature_refuses(scores, gold, message):
     with pytest.raises(ValueError, match=message):
         fit_temperature(scores, gold)
-
-
-@settings(deadline=None)
-@given(answers=ANSWERS)
-def test_isotonic_rises_and_keeps_the_mean(answers):
-    confidence, correct = unzip(answers)
-    fitted = IsotonicCalibration.fit(confidence, correct)
-    values = fitted(sorted(confidence))
-    assert (np.diff(values) >= -1e-12).all()
-    assert fitted(confidence).mean() == pytest.approx(np.mean(correct), abs=1e-6)
-    again = IsotonicCalibration.from_dict(fitted.to_dict())
-    assert again == fitted
 
 
 @settings(deadline=None)
