@@ -9,7 +9,8 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from dim.common.pictures import UnreadablePictures, load_picture
+from dim.common.pictures import load_picture
+from dim.common.unreadable_pictures import UnreadablePictures
 from dim.corpora.schema import PROVENANCE
 from dim.kb.rows import FIELDS
 from dim.kb.store import KnowledgeBase

@@ -1,1 +1,1 @@
-"""Files, text, pictures, HTTP and cards: what every other package builds on."""
+"""Helpers for files, text, pictures, HTTP and cards, used by all other packages."""

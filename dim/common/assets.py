@@ -1,4 +1,4 @@
-"""Files that the commands read and that are no code: dataset cards and scripts, configs, the Space, the metric."""
+"""Files of the distribution outside the package: dataset cards and scripts, configs, the Space, the metric."""
 
 from pathlib import Path
 
@@ -6,13 +6,13 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def asset(name: str) -> Path:
-    """Path of a file or folder of the distribution, in an installed wheel and in a clone alike.
+    """Returns the path of a file or folder of the distribution, in an installed wheel or in a clone.
 
     Args:
-        name: Its path in the repository, such as `configs/sample.yaml` or `datasets/wikimel`.
+        name: Path in the repository, such as `configs/sample.yaml` or `datasets/wikimel`.
 
     Returns:
-        Where it is; the path in the clone if there is none.
+        The path in the wheel, or the path in the clone if the wheel has no such file.
     """
     installed = PACKAGE / "assets" / name
     return installed if installed.exists() else PACKAGE.parent / name

@@ -1,4 +1,4 @@
-"""Cards of the Hub: a README.md that begins with YAML."""
+"""Cards of the Hub: README.md files with YAML metadata."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def read_card(text: str, name: str = "The card") -> tuple[dict[str, Any], str]:
         name: What the card is called in errors, such as its path.
 
     Returns:
-        The metadata, and the Markdown behind it.
+        The metadata and the Markdown after it.
 
     Raises:
         DIMError: If the card does not begin with YAML between two lines of `---`, or that YAML is not a mapping.
@@ -31,20 +31,20 @@ def read_card(text: str, name: str = "The card") -> tuple[dict[str, Any], str]:
     try:
         card = RepoCard(text)
     except yaml.YAMLError as error:
-        raise DIMError(f"The metadata of {name} are not valid YAML: {' '.join(str(error).split())}") from error
+        raise DIMError(f"The metadata of {name} is not valid YAML: {' '.join(str(error).split())}") from error
     except (TypeError, ValueError) as error:
         raise DIMError(f"The metadata of {name} must be fields such as license: apache-2.0.") from error
     if card.text == text:
-        raise DIMError(f"The metadata of {name} do not end: put a line of --- behind them.")
+        raise DIMError(f"The metadata of {name} has no end: add a line of --- after it.")
     return card.data.to_dict(), card.text
 
 
 def card_text(metadata: dict[str, Any], text: str) -> str:
-    """Puts a card together.
+    """Formats a card.
 
     Args:
         metadata: Fields of the YAML block, in order.
-        text: The Markdown behind it.
+        text: The Markdown after it.
 
     Returns:
         Content of a README.md.

@@ -1,4 +1,4 @@
-"""HTTP: waiting as a server asks, and connecting to addresses of the public internet alone."""
+"""HTTP helpers: the `Retry-After` header, and connections to public addresses only."""
 
 import errno
 import math
@@ -13,10 +13,10 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the public internet.
+    """Whether an IP address is public.
 
-    Not so are private, loopback, link-local, shared, multicast and reserved addresses, nor IPv6 addresses that stand
-    for such an IPv4 address (mapped, 6to4, Teredo, NAT64).
+    Private, loopback, link-local, shared, multicast and reserved addresses are not, nor are IPv6 addresses that embed
+    such an IPv4 address (mapped, 6to4, Teredo, NAT64).
 
     >>> is_public("93.184.215.14"), is_public("10.0.0.1"), is_public("::ffff:127.0.0.1")
     (True, False, False)
@@ -31,13 +31,12 @@ def is_public(address: str) -> bool:
 
 
 def public_socket(address: tuple[Any, ...]) -> socket.socket:
-    """Opens the socket of a connection, for `aiohttp.TCPConnector(socket_factory=...)`.
+    """Opens a socket for a public address, for `aiohttp.TCPConnector(socket_factory=...)`.
 
-    It sees each address just before it is connected to, whatever host name, redirect or answer of a name server led
-    there.
+    The address is checked just before the connection, after all redirects and DNS lookups.
 
     Args:
-        address: As `socket.getaddrinfo` gives it: family, type, protocol, name, (IP address, port, ...).
+        address: A result of `socket.getaddrinfo`: family, type, protocol, name, (IP address, port, ...).
 
     Raises:
         PermissionError: If the address is not public.

@@ -1,4 +1,4 @@
-"""Ids and labels as indices."""
+"""Mapping of ids and labels to indices."""
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -54,20 +54,20 @@ def gold_indices(mentions: Sequence[str], golds: Sequence[str], index: Mapping[s
 
 
 def group_indices(labels: Iterable[Hashable]) -> list[int]:
-    """Numbers labels in the order of their first appearance.
+    """Maps labels to indices, in the order of their first appearance.
 
     Args:
         labels: Any hashable labels, such as the surface forms of mentions.
 
     Returns:
-        One number for each label; equal labels have equal numbers.
+        One index for each label; equal labels have equal indices.
 
     Example:
         >>> group_indices(["Rome", "Paris", "Rome"])
         [0, 1, 0]
     """
-    numbers: dict[Hashable, int] = {}
-    return [numbers.setdefault(label, len(numbers)) for label in labels]
+    indices: dict[Hashable, int] = {}
+    return [indices.setdefault(label, len(indices)) for label in labels]
 
 
 __all__ = ["gold_indices", "group_indices", "index_of"]

@@ -1,4 +1,4 @@
-"""Parquet files of a published dataset, in which a value that repeats is stored once."""
+"""Parquet files of published datasets, which store repeated values once."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ import pyarrow.parquet as pq
 
 from dim.common.files import atomic_file, sha256_of
 
-ROW_GROUP_BYTES = 32 << 20  # of pictures: what the writer, and later a reader who streams, holds in memory
+ROW_GROUP_BYTES = 32 << 20  # of pictures: held in memory by the writer, and later by a streaming reader
 ROW_GROUP_ROWS = 10_000
-# A value is stored once in a row group if the different ones fit into this; Parquet's own 1 MiB is a few photos.
+# Equal values of a row group are stored once if the distinct ones fit in this; the default, 1 MiB, is a few photos.
 _DICTIONARY_BYTES = 2 * ROW_GROUP_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A Parquet file that was written.
+    """Size and checksum of a Parquet file that was written.
 
     Args:
         rows: Number of rows.
-        num_bytes: Size of the rows in Arrow's memory, what `datasets` calls `num_bytes`.
+        num_bytes: Size of the rows in Arrow memory, the `num_bytes` of `datasets`.
         size: Size of the file in bytes.
         sha256: Checksum of the file, hexadecimal.
     """
@@ -35,19 +35,19 @@ class Written:
 
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], features: datasets.Features) -> Written:
-    """Writes rows as Parquet, whole or not at all.
+    """Writes rows as Parquet with [`dim.common.files.atomic_file`].
 
-    Equal values of a row group are stored once, the bytes of pictures too: give rows that share a picture one after
-    the other. Texts are compressed by zstd, pictures are left as they are. The schema carries no metadata: `datasets`
-    before version 4 does not know the `List` that version 5 writes there, so the features belong into the card.
+    Equal values of a row group are stored once, including the bytes of pictures, so rows that share a picture should
+    follow one another. Texts are compressed with zstd, pictures are not compressed again. The schema has no metadata,
+    because `datasets` before version 4 cannot read the `List` type of version 5; the features belong in the card.
 
     Args:
         path: The file; replaced if it exists.
-        rows: One mapping a row, with a value for each of the features; an image is `{"bytes", "path"}` or `None`.
+        rows: One mapping per row, with a value for each feature; an image is `{"bytes", "path"}` or `None`.
         features: Columns and their types, in order.
 
     Returns:
-        What was written; `Written.rows` is 0 for an empty table.
+        Size and checksum of the file; `Written.rows` is 0 for an empty table.
 
     Raises:
         OSError: If the disk is full, or the folder cannot be written to.
@@ -75,7 +75,7 @@ def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]], features: datas
 
 
 def _row_groups(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Rows in lists of at most `ROW_GROUP_ROWS`, which end as soon as they hold `ROW_GROUP_BYTES` of pictures."""
+    """Yields lists of at most `ROW_GROUP_ROWS` rows; a list ends once it holds `ROW_GROUP_BYTES` of pictures."""
     group: list[Mapping[str, Any]] = []
     weight = 0
     for row in rows:
@@ -90,11 +90,11 @@ def _row_groups(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str,
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
-    """Parquet's names of the columns that hold values, such as `images.list.element.bytes`."""
+    """Returns the names of the leaf columns in Parquet, such as `images.list.element.bytes`."""
     sink = pa.BufferOutputStream()
     pq.write_table(schema.empty_table(), sink, store_schema=False)
     columns = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
-    return [columns.column(place).path for place in range(len(columns))]
+    return [columns.column(index).path for index in range(len(columns))]
 
 
 __all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "Written", "write_parquet"]

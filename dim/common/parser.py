@@ -14,7 +14,7 @@ from dim.errors import DIMError
 if TYPE_CHECKING:
     from transformers import HfArgumentParser
 else:
-    # `import transformers` takes most of a second, this file of it a few milliseconds: it needs no other module of it.
+    # Loads this file alone, in milliseconds; `import transformers` takes most of a second and is not needed for it.
     _folders = importlib.util.find_spec("transformers").submodule_search_locations
     _spec = importlib.util.spec_from_file_location("_hf_argparser", Path(_folders[0], "hf_argparser.py"))
     _module = importlib.util.module_from_spec(_spec)
@@ -25,14 +25,14 @@ _TRUTH = {"yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"}  # as HfAr
 
 
 def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
-    """A field of a settings dataclass.
+    """Declares a field of a settings dataclass.
 
     Args:
         text: Help text.
         default: Default value; without one, the option is required.
-        metadata: `positional=True` for an argument without a flag, `least` for the smallest valid number, `one_of` for
-            the name of a group of which exactly one option must be given, `aliases` for flags that replace the one made
-            of the field's name, and arguments of `argparse.ArgumentParser.add_argument`.
+        metadata: `positional=True` for an argument without a flag; `least`, the smallest valid number; `one_of`, the
+            name of a group of which exactly one option must be given; `aliases`, flags that replace the one derived
+            from the field's name; and arguments of `argparse.ArgumentParser.add_argument`.
 
     Returns:
         The field.
@@ -54,14 +54,14 @@ def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error about an unknown name: the nearest known one, if any is near.
+    """Suggests the known name that is nearest to an unknown one, as the end of an error message.
 
     Args:
         word: The unknown name.
         known: The known names.
 
     Returns:
-        A clause, or nothing.
+        A clause; empty if no known name is near.
 
     Example:
 
@@ -78,12 +78,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 class Parser(HfArgumentParser):
     """`HfArgumentParser` with positional arguments, lower bounds and errors that name the nearest option.
 
-    Options are spelt `--max_length` or `--max-length`, in full. A list without a default grows by each use of its
-    option. A boolean is given as `--clean`, `--clean true` or `--clean false`, also before a positional argument.
+    Options are spelt `--max_length` or `--max-length`, in full. A list option without a default can be repeated, and
+    appends. A boolean is given as `--clean`, `--clean true` or `--clean false`, also before a positional argument.
 
     Args:
-        dataclass_types: Dataclass of the settings, or several.
-        separator: Which spelling the help shows, `-` or `_`.
+        dataclass_types: One or several dataclasses of settings.
+        separator: Separator that the help shows, `-` or `_`.
         options: Arguments of `argparse.ArgumentParser`.
     """
 
@@ -91,7 +91,7 @@ class Parser(HfArgumentParser):
         self._hidden = "_" if separator == "-" else "-"
         self._one_of: dict[str, Any] = {}
         super().__init__(dataclass_types, allow_abbrev=False, formatter_class=_Help, **options)
-        self._optionals._group_actions.sort(key=lambda one: (one.dest != "help", not one.required))  # in the help
+        self._optionals._group_actions.sort(key=lambda one: (one.dest != "help", not one.required))  # order in the help
 
     def _parse_dataclass_field(self, parser: Any, field: Field) -> None:
         field, metadata = copy.copy(field), dict(field.metadata)
@@ -119,13 +119,13 @@ class Parser(HfArgumentParser):
         action.option_strings = shown  # both spellings parse; help and errors show one
 
     def parse(self, argv: Sequence[str]) -> list[Any]:
-        """Parses arguments. Whatever argparse itself finds wrong ends the process with exit code 2.
+        """Parses arguments. Errors that argparse itself detects end the process with exit code 2.
 
         Args:
             argv: The arguments.
 
         Returns:
-            The settings, one object for each dataclass.
+            One settings object for each dataclass.
 
         Raises:
             DIMError: For an unknown option, or a number below its bound.
@@ -144,7 +144,7 @@ class Parser(HfArgumentParser):
         return found
 
     def _words(self, argv: Sequence[str]) -> list[str]:
-        """The arguments with unknown options refused, and `--clean` as `--clean=true` where no value follows."""
+        """Refuses unknown options, and turns a `--clean` without a value into `--clean=true`."""
         words = list(argv)
         for index, word in enumerate(words):
             name, equals, _ = word.partition("=")
@@ -162,7 +162,7 @@ class Parser(HfArgumentParser):
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the defaults that say something."""
+    """Shows all defaults except None, False and the empty list."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = not (action.default is None or action.default is False or action.default == [])

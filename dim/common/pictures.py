@@ -1,10 +1,9 @@
-"""The one place that opens pictures: whatever a corpus holds comes out as an upright RGB image, or as a clear error."""
+"""Loading of pictures: any supported file becomes an upright RGB image, or raises one clear error."""
 
 import io
 import re
 import struct
 import threading
-import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF
 
 _PLAIN_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV", "LA", "PA", "RGBA", "RGBa"}
 _GREY_16_MODES = {"I;16", "I;16B", "I;16L", "I;16N", "I"}
-_UPRIGHT = {  # EXIF orientation -> what turns it upright; 1 is upright (EXIF 2.32, tag 0x0112)
+_UPRIGHT = {  # EXIF orientation -> transposition to upright; 1 is upright (EXIF 2.32, tag 0x0112)
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,22 +31,21 @@ _UPRIGHT = {  # EXIF orientation -> what turns it upright; 1 is upright (EXIF 2.
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)  # `Path` makes http:/x of http://x
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)  # `Path` turns http://x into http:/x
 _DECODE_ERRORS = (  # what Pillow's decoders raise on bad data
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
 )
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # the latter where warnings are errors
 _TOO_MANY = "too large"
-_NAMED = 3  # pictures that a warning names for each reason
 
 
 class PictureError(DIMError):
-    """A picture that cannot be loaded; the message is one line that names the source and says what to do.
+    """A picture that cannot be loaded.
 
     Args:
-        message: That line.
-        reason: What is wrong in a few words, the same for all pictures with that fault.
+        message: One line that names the source and says what to do.
+        reason: The fault in a few words, equal for all pictures with the same fault.
 
     Example:
         >>> try:
@@ -62,54 +60,6 @@ class PictureError(DIMError):
         self.reason = reason
 
 
-class UnreadablePictures:
-    """The pictures that a long run does without, by reason: it counts and lists them instead of stopping.
-
-    Example:
-        >>> unreadable = UnreadablePictures()
-        >>> unreadable.load("nowhere.jpg", "m1"), unreadable.load(b"", "m2"), unreadable.load(b"hello", "m3")
-        (None, None, None)
-        >>> print(unreadable)
-        3 pictures cannot be read and are left out: 1 missing (m1), 1 empty (m2), 1 no picture (m3)
-    """
-
-    def __init__(self) -> None:
-        self.found: dict[str, list[str]] = {}
-
-    def __len__(self) -> int:
-        return sum(map(len, self.found.values()))
-
-    def load(self, source: PictureSource, owner: str | None) -> Image.Image | None:
-        """What `load_picture` gives, or `None` for a picture that cannot be read, which is then listed; see `add`."""
-        try:
-            return load_picture(source)
-        except PictureError as error:
-            self.add(error, owner)
-            return None
-
-    def add(self, error: PictureError, owner: str | None = None) -> None:
-        """Lists a picture under the id of its mention or entity, or else under the name that the error gives it."""
-        self.found.setdefault(error.reason, []).append(owner or str(error).partition(": ")[0])
-
-    def update(self, other: "UnreadablePictures") -> None:
-        """Adds what another one lists."""
-        for reason, owners in other.found.items():
-            self.found.setdefault(reason, []).extend(owners)
-
-    def warn(self) -> None:
-        """Gives one warning for all, or none if there is nothing to tell."""
-        if self.found:
-            warnings.warn(str(self), stacklevel=2)
-
-    def __str__(self) -> str:
-        parts = [
-            f"{len(owners):,} {reason} ({', '.join(owners[:_NAMED])}{', ...' if len(owners) > _NAMED else ''})"
-            for reason, owners in sorted(self.found.items(), key=lambda item: -len(item[1]))
-        ]
-        what = "picture cannot be read and is" if len(self) == 1 else "pictures cannot be read and are"
-        return f"{len(self):,} {what} left out: {', '.join(parts)}"
-
-
 def load_picture(
     source: PictureSource,
     *,
@@ -119,15 +69,14 @@ def load_picture(
     """Load a picture as a new RGB image: upright, opaque, 8 bits, without metadata.
 
     The EXIF orientation is applied and then dropped, transparency is laid over `background`, 16-bit grey is scaled (not
-    cut) to 8 bits, CMYK is converted without its colour profile, and an animation gives its first frame.
+    clipped) to 8 bits, CMYK is converted without its colour profile, and an animation gives its first frame.
 
     Args:
         source (`str`, `Path`, `bytes`, `PIL.Image.Image` or `Mapping`): a file, its content, an opened image (its
-            current frame; it is not changed), or what `datasets` holds of an undecoded image:
-            `{"bytes": ..., "path": ...}`.
+            current frame; it is not changed), or an undecoded image of `datasets`: `{"bytes": ..., "path": ...}`.
         background (`tuple[int, int, int]`): RGB colour in 0..255 under transparent pixels.
-        max_pixels (`int`): refuse larger pictures before they are decoded. Pillow's own bound, `MAX_IMAGE_PIXELS`,
-            does not count here.
+        max_pixels (`int`): refuse larger pictures before they are decoded. It replaces Pillow's own limit,
+            `MAX_IMAGE_PIXELS`.
 
     Returns:
         `PIL.Image.Image`: mode RGB, in memory; no file stays open.
@@ -159,7 +108,7 @@ def load_picture(
 
 
 class _PillowBound:
-    """Pillow's bound of pixels, one for the whole process: raised only while a picture with a higher limit is read."""
+    """Pillow's process-wide limit of pixels, raised only while a picture with a higher limit is read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -168,7 +117,7 @@ class _PillowBound:
 
     @contextmanager
     def raised_to(self, limit: int) -> Iterator[None]:
-        """Lets Pillow read so many pixels; several threads may ask at once, the highest limit counts."""
+        """Lets Pillow read `limit` pixels; with several threads at once, the highest limit holds."""
         with self._lock:
             bound = self._bound if self._limits else Image.MAX_IMAGE_PIXELS
             needed = bound is not None and bound < limit
@@ -189,12 +138,12 @@ _PILLOW_BOUND = _PillowBound()
 
 
 def _error(name: str, reason: str, what: str) -> PictureError:
-    """Make the error's one line; `repr` keeps a name with line breaks on it."""
+    """Make an error with a one-line message; `repr` escapes line breaks in the name."""
     return PictureError(f"picture {name!r}: {' '.join(what.split())}", reason)
 
 
 def _too_large(name: str, max_pixels: int) -> PictureError:
-    """Make the error for what Pillow found too large before its size was known here."""
+    """Make the error for a picture that Pillow refused as too large before its size was known here."""
     return _error(name, _TOO_MANY, f"has more than {max_pixels} pixels: 1 to {max_pixels} are accepted (max_pixels)")
 
 
@@ -211,8 +160,8 @@ def _open_stream(source: PictureSource) -> tuple[BinaryIO, str]:
     if content is not None or not isinstance(path, str | Path):
         raise _error(
             f"<{type(source).__name__}>",
-            "no picture source",
-            "is no path, bytes, PIL image or {'bytes': ..., 'path': ...}: give one of these",
+            "not a picture source",
+            "is not a path, bytes, PIL image or {'bytes': ..., 'path': ...}: give one of these",
         )
     name = str(path)
     if _URL.match(name):
@@ -224,14 +173,14 @@ def _open_stream(source: PictureSource) -> tuple[BinaryIO, str]:
         if not path.exists():
             raise _error(name, "missing", "there is no such file")
         if not path.is_file():
-            raise _error(name, "no regular file", "is no regular file: give a picture file")
+            raise _error(name, "not a regular file", "is not a regular file: give a picture file")
         return path.open("rb"), name
     except OSError as error:
         raise _error(name, "unreadable file", f"cannot be read: {error.strerror}") from error
 
 
 def _open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
-    """Read the header of a picture: what it is and how large, without decoding it."""
+    """Read the header of a picture (format and size) without decoding it."""
     head = stream.read(1024)
     stream.seek(0)
     if not head:
@@ -244,43 +193,43 @@ def _open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     except UnidentifiedImageError as error:
         if b"<svg" in head.lower():
             raise _error(name, "SVG", "is an SVG drawing: convert it to PNG first") from error
-        what = f"is no picture, or its header is damaged (formats: {', '.join(FORMATS)})"
-        raise _error(name, "no picture", what) from error
+        what = f"is not a picture, or its header is damaged (formats: {', '.join(FORMATS)})"
+        raise _error(name, "not a picture", what) from error
     except _DECODE_ERRORS as error:
         raise _error(name, "damaged", f"is damaged in its header: {error}") from error
 
 
 def _to_rgb(image: Image.Image, name: str, background: tuple[int, int, int], max_pixels: int) -> Image.Image:
-    """Decode `image` and bring it upright, opaque and to 8-bit RGB; the result shares nothing with it."""
+    """Decode `image` to a new image that is upright, opaque and 8-bit RGB."""
     width, height = image.size
     if not 0 < width * height <= max_pixels:
         what = f"has {width} x {height} pixels: 1 to {max_pixels} are accepted (max_pixels)"
         raise _error(name, _TOO_MANY if width * height else "no pixels", what)
     if image.mode not in _PLAIN_MODES | _GREY_16_MODES:
-        what = f"has the colour mode {image.mode}, which no rule turns into RGB: convert it first"
+        what = f"has the colour mode {image.mode}, which has no defined conversion to RGB: convert it first"
         raise _error(name, "unknown colour mode", what)
     try:
         with _PILLOW_BOUND.raised_to(max_pixels):
             image.load()
-        orientation = image.getexif().get(ExifTags.Base.Orientation)  # after load(): a TIFF turns itself
+        orientation = image.getexif().get(ExifTags.Base.Orientation)  # after load(), which applies that of a TIFF
         if image.mode in _GREY_16_MODES:
             image = _grey_16_to_8(image)
         if image.has_transparency_data:
             opaque = Image.new("RGBA", image.size, (*background, 255))
             image = Image.alpha_composite(opaque, image.convert("RGBA"))
         rgb = image.convert("RGB")
-    except _TOO_LARGE as error:  # a part of a file may claim more than the whole
+    except _TOO_LARGE as error:  # a frame may claim to be larger than the image
         raise _too_large(name, max_pixels) from error
     except _DECODE_ERRORS as error:
         raise _error(name, "damaged", f"is truncated or damaged: {error}") from error
     if orientation in _UPRIGHT:
         rgb = rgb.transpose(_UPRIGHT[orientation])
-    rgb.info.clear()  # else whoever reads the orientation there turns the picture a second time
+    rgb.info.clear()  # so that no caller applies the orientation a second time
     return rgb
 
 
 def _grey_16_to_8(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255 (Pillow's own conversion cuts at 255); L, or LA where one value is transparent."""
+    """Scale 0..65535 to 0..255 (Pillow's own conversion clips at 255), as L, or LA if one value is transparent."""
     values = np.asarray(image).astype(np.int64)  # (H, W)
     if values.min() < 0 or values.max() > 65535:
         raise DIMError(f"grey values {values.min()}..{values.max()} do not fit 16 bits")

@@ -1,4 +1,4 @@
-"""Text without letter case and accents, and its words, each with its place in the original."""
+"""Folding of letter case and accents, and words with their offsets in the original text."""
 
 import re
 import unicodedata
@@ -16,21 +16,21 @@ _TITLES = """
     empress general governor king lady lord madame major margrave marquess mayor minister miss mr mrs ms pope president
     prince princess professor queen saint secretary senator sir st sultan
 """
-PARTICLES = frozenset(_PARTICLES.split())  # bind one part of a name to the next
-SMALL_WORDS = PARTICLES | frozenset(_CONJUNCTIONS.split())  # what releases drop from names, or add to them
+PARTICLES = frozenset(_PARTICLES.split())  # connect the parts of a name
+SMALL_WORDS = PARTICLES | frozenset(_CONJUNCTIONS.split())  # words that releases drop from names, or add to them
 TITLES = frozenset(_TITLES.split())
 _ROMAN = re.compile("[IVX]+")
 _WORD = re.compile(r"[^\W_]+")
 
 
 def fold(text: str) -> str:
-    """A text in which letter case and accents do not count (NFKD without U+0300-U+036F, case folded).
+    """Removes letter case and accents from a text (NFKD without U+0300-U+036F, case folded).
 
     Args:
         text: Any text.
 
     Returns:
-        Its folded form.
+        The folded text.
 
     Example:
         >>> fold("Beyoncé GROẞ")
@@ -41,35 +41,35 @@ def fold(text: str) -> str:
 
 @cache
 def fold_character(character: str) -> str:
-    """What [`fold`] makes of one character: any number of characters, none for an accent of its own."""
+    """Folds one character, to any number of characters; to none for a combining accent."""
     parts = unicodedata.normalize("NFKD", character)
     return "".join(part for part in parts if not "\u0300" <= part <= "\u036f").casefold()
 
 
 class Folded:
-    """A folded text that knows where each of its characters comes from.
+    """A folded text with the origin of each of its characters.
 
     Args:
-        text: The original.
-        fold_one: What becomes of one character.
+        text: The original text.
+        fold_one: Folds one character.
     """
 
     def __init__(self, text: str, fold_one: Callable[[str], str] = fold_character) -> None:
         folded = [fold_one(character) for character in text]
         self.text = "".join(folded)
-        self._origin = [place for place, part in enumerate(folded) for _ in part]
+        self._origin = [index for index, part in enumerate(folded) for _ in part]
         self._original = text
 
     def span(self, start: int, end: int) -> tuple[int, int] | None:
-        """Offsets in the original of a part of the folded text.
+        """Maps a span of the folded text to the original text.
 
         Args:
             start: Offset in the folded text.
-            end: Offset behind the part's last character, more than `start`.
+            end: Offset after the span's last character, greater than `start`.
 
         Returns:
-            `(start, end)`, with the accents that follow as characters of their own; `None` where the part begins or
-            ends within what one character became ("½" folds to "1⁄2").
+            `(start, end)` in the original, including the combining accents that follow; `None` if the span begins or
+            ends inside the folded form of one character ("½" folds to "1⁄2").
         """
         before = self._origin[start - 1] if start else -1
         after = self._origin[end] if end < len(self._origin) else len(self._original)
@@ -84,7 +84,7 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word: where it stands, and its letters as they are and folded."""
+    """A word with its offsets, its text and its folded form."""
 
     start: int
     end: int
@@ -93,7 +93,7 @@ class Word:
 
     @property
     def is_name(self) -> bool:
-        """Whether it does not begin with a lower-case letter; so in scripts without case every word may be a name."""
+        """Whether it may be a name: it does not begin with a lower-case letter. True in scripts without case."""
         return not self.text[0].islower()
 
     @property
@@ -103,18 +103,18 @@ class Word:
 
     @property
     def is_number(self) -> bool:
-        """Whether it is an initial or a Roman numeral, which names are given with and without."""
+        """Whether it is an initial or a Roman numeral, which many forms of a name leave out."""
         return self.is_name and (len(self.text) == 1 or bool(_ROMAN.fullmatch(self.text)))
 
 
 def words(text: str) -> list[Word]:
-    """The words of a text: letters and digits without signs between them.
+    """Splits a text into words: runs of letters and digits.
 
     Args:
         text: Any text.
 
     Returns:
-        Its words, in order.
+        The words, in order.
 
     Example:
         >>> [word.form for word in words("Noël O'Hara")]

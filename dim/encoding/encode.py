@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import BatchFeature
 
-from dim.common.pictures import UnreadablePictures
+from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.batching import longest_first
 from dim.encoding.mention import column
 from dim.errors import DIMError

@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import gather
 from tqdm.auto import tqdm
 
-from dim.common.pictures import UnreadablePictures
+from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.encode import BATCH_SIZE, encode_entities
 from dim.encoding.loading import fingerprint
 from dim.errors import DIMError

@@ -86,7 +86,7 @@ class TestWhatIsKept:
         "body, message",
         [
             (b"", "is empty"),
-            (b"hello", "is no picture"),
+            (b"hello", "is not a picture"),
             (picture()[:-30], "is truncated or damaged"),
             (b"\n<html><body>sorry</body></html>", "the SVG drawing cannot be rendered"),
         ],

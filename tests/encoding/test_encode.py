@@ -2,10 +2,7 @@
 
 import io
 import json
-import re
 import shutil
-import warnings
-from contextlib import contextmanager
 
 import datasets
 import pyarrow as pa
@@ -14,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from dim.cli.train import main as train
 from dim.corpora.loading import load_mentions
 from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import fingerprint, load_dim
-from dim.cli.train import main as train
 
 ENTITIES = [
     {"id": "a", "name": "Turkey", "description": "a country", "images": [Image.new("RGB", (20, 20), "red")]},
@@ -127,32 +124,33 @@ def broken(tmp_path) -> dict[str, dict]:
     }
 
 
-@contextmanager
-def told_once(*parts: str):
-    """Exactly one warning about pictures comes, with all these parts."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        yield
-    found = [str(one.message) for one in told if "left out" in str(one.message)]
-    assert len(found) == 1, found
-    assert all(part in found[0] for part in parts), found
+@pytest.fixture
+def logged_once(caplog):
+    """Checks that exactly one warning about pictures was logged since the last check, with all these parts."""
+
+    def check(*parts: str) -> None:
+        found = [one.getMessage() for one in caplog.records if one.name == "dim.common.unreadable_pictures"]
+        caplog.clear()
+        assert len(found) == 1, found
+        assert all(part in found[0] for part in parts), found
+
+    return check
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_mentions_with_broken_pictures_are_those_without(dim, broken, workers):
+def test_mentions_with_broken_pictures_are_those_without(dim, broken, workers, caplog, logged_once):
     texts = ["Turkey " + "x " * number for number in range(len(broken) + 2)]
     pictures = [*broken.values(), {"bytes": png("blue"), "path": None}, None]
     rows = [mention(text, "Turkey", image=pictures[n], id=f"m{n}") for n, text in enumerate(texts)]
-    with told_once("5 pictures", *(f"1 {reason} (m{number})" for number, reason in enumerate(broken))):
-        found = encode_mentions(*dim, rows, batch_size=3, num_workers=workers)
+    found = encode_mentions(*dim, rows, batch_size=3, num_workers=workers)
+    logged_once("5 pictures", *(f"1 {reason} (m{number})" for number, reason in enumerate(broken)))
     without = [{**row, "image": None if n < len(broken) else row["image"]} for n, row in enumerate(rows)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        torch.testing.assert_close(found, encode_mentions(*dim, without))
+    torch.testing.assert_close(found, encode_mentions(*dim, without))
+    assert caplog.records == []
     assert not torch.equal(found[5], encode_mentions(*dim, [{**rows[5], "image": None}])[0])
 
 
-def test_a_dataset_that_would_decode_pictures_itself(dim, broken):
+def test_a_dataset_that_would_decode_pictures_itself(dim, broken, logged_once):
     """`datasets` raises for a picture that it cannot read; it is not asked."""
     rows = {
         "sentence": ["Turkey"] * 2,
@@ -166,35 +164,35 @@ def test_a_dataset_that_would_decode_pictures_itself(dim, broken):
     table = table.cast_column("images", datasets.List(datasets.Image()))
     with pytest.raises((OSError, SyntaxError), match="."):
         table[0]
-    with pytest.warns(UserWarning, match=re.escape("1 damaged (picture 'a.png')")):
-        found = encode_mentions(*dim, table)
+    found = encode_mentions(*dim, table)
+    logged_once("1 damaged (picture 'a.png')")
     assert not torch.equal(found[0], found[1])
-    with pytest.warns(UserWarning, match=re.escape("1 damaged (picture 'a.png')")):
-        entities = encode_entities(*dim, table.rename_columns({"mention": "name", "sentence": "description"}))
+    entities = encode_entities(*dim, table.rename_columns({"mention": "name", "sentence": "description"}))
+    logged_once("1 damaged (picture 'a.png')")
     assert not torch.equal(entities[0], entities[1])
 
 
-def test_entities_lose_only_the_broken_ones_of_their_pictures(dim, broken):
+def test_entities_lose_only_the_broken_ones_of_their_pictures(dim, broken, logged_once):
     good = {"bytes": png("red"), "path": None}
     rows = [
         {"id": "a", "name": "Turkey", "description": "a country", "images": [broken["empty"], good, broken["URL"]]},
         {"id": "b", "name": "turkey", "description": "a bird", "images": [broken["damaged"]]},
     ]
-    with told_once("3 pictures", "1 empty (a)", "1 URL (a)", "1 damaged (b)"):
-        found = encode_entities(*dim, rows)
+    found = encode_entities(*dim, rows)
+    logged_once("3 pictures", "1 empty (a)", "1 URL (a)", "1 damaged (b)")
     expected = encode_entities(*dim, [{**rows[0], "images": [good]}, {**rows[1], "images": []}])
     torch.testing.assert_close(found, expected)
 
 
-def test_a_knowledge_base_with_broken_pictures_is_encoded(dim, tmp_path):
+def test_a_knowledge_base_with_broken_pictures_is_encoded(dim, tmp_path, logged_once):
     pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
     from dim.kb import KnowledgeBase
 
     contents = {"Q1": png("red")[:60], "Q2": b"hello", "Q3": b"<svg/>", "Q4": png("red"), "Q5": png("blue")[:60]}
     rows = [{"id": name, "name": name, "images": [{"bytes": one, "path": None}]} for name, one in contents.items()]
     kb = KnowledgeBase.create(tmp_path / "kb", rows)
-    with told_once("4 pictures", "2 damaged (Q1, Q5)", "1 no picture (Q2)", "1 SVG (Q3)"):
-        assert kb.encode(*dim, part_rows=2) == 5
+    assert kb.encode(*dim, part_rows=2) == 5
+    logged_once("4 pictures", "2 damaged (Q1, Q5)", "1 not a picture (Q2)", "1 SVG (Q3)")
     plain = [{"id": name, "name": name, "images": rows[3]["images"] if name == "Q4" else []} for name in contents]
     other = KnowledgeBase.create(tmp_path / "other", plain)
     other.encode(*dim)
@@ -212,7 +210,7 @@ def spoil(folder, table: str, column: str, cells: dict[int, object]) -> None:
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_training_goes_on_without_broken_pictures(tiny_mel_dir, tiny_dim_dir, tmp_path, broken, frozen):
+def test_training_goes_on_without_broken_pictures(tiny_mel_dir, tiny_dim_dir, tmp_path, broken, frozen, logged_once):
     folder = shutil.copytree(tiny_mel_dir, tmp_path / "spoilt")
     spoil(folder, "mentions/train", "image", dict(enumerate(broken.values())))
     spoil(folder, "mentions/validation", "image", {3: broken["damaged"]})
@@ -220,12 +218,12 @@ def test_training_goes_on_without_broken_pictures(tiny_mel_dir, tiny_dim_dir, tm
     options = ["--dataset", str(folder), "--model_name_or_path", str(tiny_dim_dir), "--max_steps", "1"]
     options += ["--output_dir", str(tmp_path / "run"), "--report_to", "none", "--per_device_train_batch_size", "12"]
     options += ["--freeze_vision", "true"] if frozen else []
-    with told_once("7 pictures", "2 damaged", "2 empty", "1 missing", "1 directory", "1 URL"):
-        assert train(options) == 0
+    assert train(options) == 0
+    logged_once("7 pictures", "2 damaged", "2 empty", "1 missing", "1 directory", "1 URL")
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best"]
 
 
-def test_training_goes_on_without_any_picture(tiny_mel_dir, tiny_dim_dir, tmp_path, broken):
+def test_training_goes_on_without_any_picture(tiny_mel_dir, tiny_dim_dir, tmp_path, broken, logged_once):
     from dim import DIMConfig
     from dim.processing_dim import DIMProcessor
     from dim.training.arguments import DataArguments
@@ -237,15 +235,15 @@ def test_training_goes_on_without_any_picture(tiny_mel_dir, tiny_dim_dir, tmp_pa
         spoil(folder, table, column, dict.fromkeys(range(count), broken["empty"]))
     spoil(folder, "entities/kb", "images", {row: [broken["empty"]] for row in range(6)})
     processor = DIMProcessor.from_pretrained(tiny_dim_dir)
-    with pytest.warns(UserWarning, match="42 pictures cannot be read"):
-        data = MELData(DataArguments(dataset=str(folder)), processor, tmp_path / "p.u8", DIMConfig())
+    data = MELData(DataArguments(dataset=str(folder)), processor, tmp_path / "p.u8", DIMConfig())
+    logged_once("42 pictures cannot be read")
     rows = torch.arange(6)
     assert "pixel_values" not in mention_inputs(data, data.train, rows, data.train.pictures[rows])
     assert data.pictures is None
     assert "entity_pixel_values" not in entity_inputs(data, data.entities, rows)
 
 
-def test_the_other_pictures_keep_their_places(tiny_mel_dir, tiny_dim_dir, tmp_path, broken):
+def test_the_other_pictures_keep_their_places(tiny_mel_dir, tiny_dim_dir, tmp_path, broken, logged_once):
     """A bank gives each row its own picture, whichever ones before it are broken."""
     from dim.processing_dim import DIMProcessor
     from dim.training.banks import PictureBank
@@ -255,8 +253,8 @@ def test_the_other_pictures_keep_their_places(tiny_mel_dir, tiny_dim_dir, tmp_pa
     sources = [{"bytes": png(colour), "path": None} for colour in colours]
     whole = PictureBank.build([lambda one=one: one for one in sources], processor, tmp_path / "a")
     mixed = [broken["empty"], sources[0], broken["URL"], *sources[1:]]
-    with pytest.warns(UserWarning, match="2 pictures"):
-        spoilt = PictureBank.build([lambda one=one: one for one in mixed], processor, tmp_path / "b")
+    spoilt = PictureBank.build([lambda one=one: one for one in mixed], processor, tmp_path / "b")
+    logged_once("2 pictures")
     asked = spoilt.rows_of(torch.tensor([[1, 0], [3, -1], [5, 4], [2, 3]]))
     found = spoilt.fetch(asked, "entity_")
     assert found["entity_pixel_mask"].tolist() == [[True, False], [True, False], [True, True], [False, True]]
@@ -264,6 +262,6 @@ def test_the_other_pictures_keep_their_places(tiny_mel_dir, tiny_dim_dir, tmp_pa
     torch.testing.assert_close(found["entity_pixel_values"][found["entity_pixel_mask"]], expected)
     model = load_dim(tiny_dim_dir)[0]
     for bank in (whole, spoilt):
-        bank.encode(model, 3, torch.device("cpu"), tmp_path / "cache")
+        bank.encode(model, 3, tmp_path / "cache")
     pooled = spoilt.fetch(asked, "entity_")["entity_image_pooled"][found["entity_pixel_mask"]]
     torch.testing.assert_close(pooled, whole.pooled[[0, 1, 3, 2, 1]])

@@ -175,7 +175,7 @@ def test_pictures_from_the_wild_neither_crash_nor_lose_a_row(tmp_path):
         "missing": (cell(None, str(tmp_path / "gone.png")), "no such file"),
         "directory": (cell(None, str(tmp_path)), "is a directory"),
         "url": (cell(None, "https://example.org/a.png"), "is a URL"),
-        "text": (cell(b"hello", "a.png"), "is no picture"),
+        "text": (cell(b"hello", "a.png"), "is not a picture"),
     }
     cells = [*map(cell, good.values()), cell(None, str(file)), *(one for one, _ in bad.values()), None]
     source = save_dataset(tmp_path / "source", cells)
@@ -187,7 +187,7 @@ def test_pictures_from_the_wild_neither_crash_nor_lose_a_row(tmp_path):
     assert [one["mention"] for one in unanswered] == [f"m{n}" for n in range(len(good) + 1, len(good) + 1 + len(bad))]
     for one, (_, reason) in zip(unanswered, bad.values(), strict=True):
         assert reason in one["reason"], one
-    kinds = ["damaged", "SVG", "too large", "empty", "missing", "directory", "URL", "no picture"]
+    kinds = ["damaged", "SVG", "too large", "empty", "missing", "directory", "URL", "not a picture"]
     assert [one["kind"] for one in unanswered] == kinds
     for number, row in enumerate(table):
         sound = number <= len(good)
@@ -278,7 +278,7 @@ class TestCommand:
         pq.write_table(pa.Table.from_pylist(table, schema), source / "mentions" / "train.parquet")
         assert main(command) == 0
         told = capsys.readouterr()
-        assert "3 mentions with an answer, 3 pictures without (unanswered.jsonl): 2 empty, 1 no picture" in told.out
+        assert "3 mentions with an answer, 3 pictures without (unanswered.jsonl): 2 empty, 1 not a picture" in told.out
         assert re.search(r"asked \(0\): 100%.* 5/5 \[.*<.*(image/s|s/image)\]", told.err)
 
     @pytest.mark.parametrize(

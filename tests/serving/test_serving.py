@@ -214,7 +214,7 @@ def test_changes_need_the_token(client, given):
     ({}, "name: Field required"),
     ({"name": "a", "id": "b"}, "id: Extra inputs"),
     ({"name": "  "}, "field 'name': it is empty"),
-    ({"name": "a", "images": ["data:;base64,AAAA"]}, "'images.0': is no picture"),
+    ({"name": "a", "images": ["data:;base64,AAAA"]}, "'images.0': is not a picture"),
     ({"name": "a", "images": ["conftest.py"]}, r"images\.0: a picture must be a data URL"),
     ({"name": "a", "description": "a" * 20_001}, "description: String should have at most 20000"),
 ])  # fmt: skip

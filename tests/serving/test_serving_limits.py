@@ -102,7 +102,7 @@ def test_nested_and_odd_fields_of_an_entity(client):
 
 
 @pytest.mark.parametrize("source, message", [
-    ("data:image/png;base64,AAAA", r"picture 'mentions\.0\.images\.0': is no picture"),
+    ("data:image/png;base64,AAAA", r"picture 'mentions\.0\.images\.0': is not a picture"),
     (data_url(png()[:60]), r"'mentions\.0\.images\.0': is truncated or damaged"),
     (data_url(png(width=101, height=100)), r"'mentions\.0\.images\.0': has 101 x 100 pixels: 1 to 10000 are accepted"),
     ("data:image/png;base64,@", r"mentions\.0\.images\.0: the data URL is not valid base64"),

@@ -139,7 +139,7 @@ def test_bad_texts_get_one_clear_line(client, sentence, mention, wanted):
 
 @pytest.mark.parametrize(
     "name, content, wanted",
-    [("text.png", b"hello", "is no picture"), ("empty.png", b"", "is empty"), ("a.svg", b"<svg></svg>", "SVG"),
+    [("text.png", b"hello", "is not a picture"), ("empty.png", b"", "is empty"), ("a.svg", b"<svg></svg>", "SVG"),
      ("cut.png", None, "truncated"), ("large.png", "large", "pixels")],
 )  # fmt: skip
 def test_bad_pictures_get_one_clear_line(client, tmp_path, name, content, wanted):
