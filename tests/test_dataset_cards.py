@@ -14,8 +14,8 @@ import pytest
 from huggingface_hub import DatasetCard
 from raw_release import PROVENANCE, write_pictures, write_release
 
-from dim.corpora.build.builder import MELBuilder
 from dim.common.cards import read_card
+from dim.corpora.build.builder import MELBuilder
 from dim.corpora.build.card import feature_list
 from dim.corpora.build.dataset import NAMES, build
 from dim.corpora.loading import load_mentions

@@ -28,7 +28,7 @@ ALLOWED = {
     "metrics": {"hub", "common"},
     "encoding": {"hub", "common"},
     "search": {"hub", "common", "encoding"},
-    "corpora": {"hub", "common", "search"},
+    "corpora": {"hub", "common", "metrics", "search"},
     "kb": {"hub", "common", "encoding", "search", "corpora"},
     "linking": {"hub", "common", "metrics", "encoding", "search", "corpora", "kb"},
     "enhancement": {"hub", "common", "corpora", "kb"},

@@ -78,7 +78,7 @@ def test_pictures(built, tmp_path):
     assert pictures["Vance"].convert("RGB").getpixel((0, 0)) == (0, 0, 255)
     missing = [json.loads(line) for line in (built / "missing_pictures.jsonl").read_text().splitlines()]
     assert len(missing) == 3
-    assert [bool(re.search("damaged|no picture", entry["reason"])) for entry in missing].count(True) == 1
+    assert [bool(re.search("damaged|not a picture", entry["reason"])) for entry in missing].count(True) == 1
     assert [entry["reason"] for entry in missing].count("is in none of the folders of pictures") == 2
 
 
@@ -134,7 +134,7 @@ def test_candidates(built, tmp_path):
     assert lists["Mira Holt"][0] == "Q11"
     assert set(lists["Holt"]) >= {"Q11", "Q13"}
     assert "Q14" not in lists["Holt"]
-    assert set(rows["source"]) == {"char-ngram tf-idf, names and aliases"}
+    assert set(rows["source"]) == {"name search (dim.search), names and aliases"}
 
 
 def test_the_package_reads_it(built):
