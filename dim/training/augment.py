@@ -1,4 +1,4 @@
-"""Random changes to a batch of training pictures."""
+"""Random augmentation of training pictures."""
 
 import math
 
@@ -6,22 +6,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-GREY, BLURRED, COVERED = 0.25, 0.3, 0.6  # parts of the pictures
+GREY, BLURRED, COVERED = 0.25, 0.3, 0.6  # fractions of the pictures
 
 
 def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Shifts, scales, turns and recolours each picture by its own random amount, and blurs some, takes the colour of
-    some and covers a part of some.
+    """Shifts, scales, rotates and recolours each picture at random; some are also blurred, made grey or partly covered.
 
-    Pictures are never mirrored, since flags, logos and writing change their meaning with it.
+    Pictures are never mirrored, since that changes the meaning of flags, logos and writing.
 
     Args:
         pictures (`torch.Tensor` of shape `(P, 3, h, w)`): Values in `[0, 1]`.
         generator: Source of randomness; the same generator state gives the same pictures.
 
     Returns:
-        Changed pictures of the same shape, values in `[0, 1]`. The border is repeated where a picture was moved away,
-        and one colour lies over a covered part.
+        Augmented pictures of the same shape, values in `[0, 1]`. The border is repeated where a picture was moved away,
+        and a covered part has one random colour.
 
     Example:
 
@@ -49,7 +48,7 @@ def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
     grid = F.affine_grid(affine.to(pictures), list(pictures.shape), align_corners=False)
     pictures = F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    # Turning the colour circle, in the plane that grey is perpendicular to (Rodrigues' formula around (1, 1, 1)).
+    # Rotation of hue around the grey axis (Rodrigues' formula around (1, 1, 1)).
     hue = draw(-0.35, 0.35)
     a = torch.cos(hue) + (1 - torch.cos(hue)) / 3
     b = (1 - torch.cos(hue)) / 3 - torch.sin(hue) / math.sqrt(3)
@@ -66,11 +65,11 @@ def augment_pictures(pictures: Tensor, generator: torch.Generator) -> Tensor:
     blurred = F.interpolate(coarse, size=(height, width), mode="bilinear")
     pictures = torch.where(some(BLURRED), blurred, pictures)
 
-    def within(size: int) -> Tensor:  # (P, size), True inside a random stretch of a fifth to half of `size`
+    def within(size: int) -> Tensor:  # (P, size), True in a random interval of a fifth to half of `size`
         length = draw(0.2, 0.5)[:, None]
         first = draw(0, 1)[:, None] * (1 - length)
-        place = (torch.arange(size) + 0.5) / size
-        return ((place >= first) & (place < first + length)).to(pictures.device)
+        position = (torch.arange(size) + 0.5) / size
+        return ((position >= first) & (position < first + length)).to(pictures.device)
 
     cover = within(height)[:, None, :, None] & within(width)[:, None, None, :]  # (P, 1, h, w)
     colour = torch.rand(count, 3, 1, 1, generator=generator).to(pictures)

@@ -1,12 +1,10 @@
-"""What a run reads again and again, prepared once: tokenised (or encoded) texts, decoded (or encoded) pictures.
+"""Texts and pictures prepared once for all epochs: tokenised or encoded texts, decoded or encoded pictures.
 
-A bank answers a batch of row numbers with the tensors of those rows by indexing alone: no loop over rows, no decoding
-inside an epoch.
+A bank gives the tensors of a batch by indexing, without a loop over rows and without decoding.
 """
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,18 +15,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.common.pictures import PictureError, PictureSource, UnreadablePictures, load_picture
+from dim.common.files import atomic_file
+from dim.common.pictures import PictureError, PictureSource, load_picture
+from dim.common.unreadable_pictures import UnreadablePictures
+from dim.encoding.batching import longest_first
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
 
 class TextBank:
-    """Tokenised texts, equal ones stored once; with `encode` the text tower's pooled vectors instead.
+    """Tokenised texts, equal ones stored once; after `encode`, the text tower's pooled vectors instead.
 
     Args:
         ids: Token ids of each text, without padding.
-        pad_token_id: What shorter texts of a batch are filled with.
-        pad_to: Length to which every batch is padded; its longest text by default.
+        pad_token_id: Token id that pads the shorter texts of a batch.
+        pad_to: Length to which every batch is padded; that of its longest text by default.
     """
 
     def __init__(self, ids: Sequence[Sequence[int]], pad_token_id: int, pad_to: int | None = None):
@@ -45,7 +46,7 @@ class TextBank:
         return len(self.rows)
 
     def tokens(self, unique_rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Padded ids and mask `(B, T)` of stored texts, by their place among the unique ones."""
+        """Padded ids and mask `(B, T)` of texts, by their indices among the unique ones."""
         lengths = self.lengths[unique_rows]
         columns = torch.arange(self.pad_to or int(lengths.max()))
         mask = columns < lengths[:, None]
@@ -53,44 +54,45 @@ class TextBank:
         return ids.masked_fill(~mask, self.pad_token_id), mask.long()
 
     def fetch(self, rows: Tensor, prefix: str) -> dict[str, Tensor]:
-        """The model's inputs for texts `rows` `(B,)`, their names beginning with `prefix`."""
+        """The model's inputs for the texts at indices `rows` `(B,)`; their names begin with `prefix`."""
         unique_rows = self.rows[rows]
         if self.pooled is not None:
             return {f"{prefix}_pooled": self.pooled[unique_rows]}
         ids, mask = self.tokens(unique_rows)
         return {f"{prefix}_input_ids": ids, f"{prefix}_attention_mask": mask}
 
-    def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
-        """Runs the text tower once over every text, or reads what it gave the same tower and texts before.
+    def encode(self, model: DIMModel, batch_size: int, cache: Path, store: bool = True) -> None:
+        """Encodes every text by the text tower, or reads the cached vectors of the same tower and texts.
 
         Args:
-            model: Its text tower is used.
-            batch_size: Texts at a time, the longest first, so that batches hold texts of one length.
-            device: Where the tower is.
-            cache: Folder of the vectors, by fingerprint of tower and texts.
+            model: A model; its text tower is used.
+            batch_size: Texts encoded at a time.
+            cache: Folder of cached vectors, named by a fingerprint of tower and texts.
+            store: Whether to cache the vectors; one process of a run does.
         """
         content = (self.flat, self.lengths, torch.tensor([self.pad_to or 0, self.pad_token_id]))
         path = cache / f"texts-{_fingerprint(model, 'text', content)}.safetensors"
-        order = self.lengths.argsort(descending=True, stable=True)
+        batches = [torch.tensor(rows) for rows in longest_first(self.lengths.tolist(), batch_size)]
 
         def vectors(rows: Tensor) -> Tensor:
-            ids, mask = self.tokens(order[rows])
-            return model.pool_texts(ids.to(device), mask.to(device))
+            ids, mask = self.tokens(rows)
+            return model.pool_texts(ids.to(model.device), mask.to(model.device))
 
-        self.pooled = _cached(path, "encoding texts", vectors, len(order), batch_size)[order.argsort()]
+        pooled = _cached(path, "encoding texts", vectors, batches, store)  # in the order of the batches
+        self.pooled = pooled[torch.cat(batches).argsort()]
 
 
 class PictureBank:
-    """Decoded pictures as 8-bit pixels at the tower's size; with `encode` the vision tower's pooled vectors instead.
+    """Decoded pictures as 8-bit pixels at the tower's size; after `encode`, the vision tower's pooled vectors instead.
 
     Args:
-        pixels: `(P, 3, h, w)`, 8 bits, after the image processor's resizing and cropping.
-        image_processor: Gives the rescaling and normalisation that turn pixels into the tower's inputs.
-        places: Row in `pixels` of each picture that may be asked for, -1 for one that cannot be read, `(N,)`.
+        pixels: `(P, 3, h, w)`, 8 bits, resized and cropped by the image processor.
+        image_processor: Its rescaling and normalisation turn pixels into the tower's inputs.
+        indices: Index in `pixels` of each of `N` pictures, -1 for one that cannot be read, `(N,)`.
     """
 
-    def __init__(self, pixels: Tensor, image_processor: object, places: Tensor):
-        self.pixels, self.places = pixels, places
+    def __init__(self, pixels: Tensor, image_processor: object, indices: Tensor):
+        self.pixels, self.indices = pixels, indices
         self.factor = image_processor.rescale_factor if image_processor.do_rescale else 1.0  # type: ignore[attr-defined]
         normalise = image_processor.do_normalize  # type: ignore[attr-defined]
         mean = image_processor.image_mean if normalise else [0.0] * 3  # type: ignore[attr-defined]
@@ -103,12 +105,12 @@ class PictureBank:
         """Decodes pictures in threads into a memory-mapped file.
 
         Args:
-            load: Gives each picture's source, in any form that `load_picture` takes, when called.
+            load: Functions that return the source of each picture, in any form that `load_picture` takes.
             processor: Its image processor resizes and crops.
-            path: The file, made anew.
+            path: The file; it is overwritten.
 
         Returns:
-            The bank. Pictures that cannot be read are masked wherever they are asked for, and told in one warning.
+            The bank. Pictures that cannot be read are masked wherever they are asked for, and reported together.
         """
 
         def decode(row: int) -> np.ndarray | PictureError:
@@ -121,7 +123,7 @@ class PictureBank:
 
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels: np.memmap | None = None
-        places, count = torch.full((len(load),), -1), 0
+        indices, count = torch.full((len(load),), -1), 0
         unreadable = UnreadablePictures()
         with ThreadPoolExecutor() as pool:
             decoded = pool.map(decode, range(len(load)))
@@ -132,24 +134,23 @@ class PictureBank:
                 if pixels is None:
                     pixels = np.memmap(path, np.uint8, "w+", shape=(len(load), *picture.shape))
                 pixels[count] = picture
-                places[row], count = count, count + 1
+                indices[row], count = count, count + 1
         unreadable.warn()
-        kept = torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if pixels is None else torch.from_numpy(pixels[:count])
-        return cls(kept, processor.image_processor, places)
+        readable = torch.zeros(0, 3, 1, 1, dtype=torch.uint8) if pixels is None else torch.from_numpy(pixels[:count])
+        return cls(readable, processor.image_processor, indices)
 
     def rows_of(self, sources: Tensor) -> Tensor:
-        """Rows in `pixels` of pictures by their place among the sources; -1 for none, or one that cannot be read."""
-        return torch.cat([self.places, torch.tensor([-1])])[sources]
+        """Indices in `pixels` of pictures by their indices among the sources; -1 for one that cannot be read."""
+        return torch.cat([self.indices, torch.tensor([-1])])[sources]
 
     def fetch(self, rows: Tensor, prefix: str, change: Callable[[Tensor], Tensor] | None = None) -> dict[str, Tensor]:
-        """The model's inputs for pictures `rows` of shape `(B,)` or `(E, N)`; -1 where there is none.
+        """The model's inputs for the pictures at indices `rows`, of shape `(B,)` or `(E, N)`; -1 for no picture.
 
-        `change` sees the pictures that are there, `(P, 3, h, w)` in `[0, 1]`, before normalisation.
+        `change` is applied to the pictures, `(P, 3, h, w)` in `[0, 1]`, before normalisation.
         """
         mask = rows >= 0
         if self.pooled is not None:
-            pooled = self.pooled[rows.clamp(min=0)]
-            return {"image_pooled" if not prefix else f"{prefix}image_pooled": pooled, f"{prefix}pixel_mask": mask}
+            return {f"{prefix}image_pooled": self.pooled[rows.clamp(min=0)], f"{prefix}pixel_mask": mask}
         if not mask.any():
             return {}
         present = self.pixels[rows[mask]].float() * self.factor
@@ -162,20 +163,19 @@ class PictureBank:
     def _normalised(self, pixels: Tensor) -> Tensor:
         return (pixels - self.mean) / self.std
 
-    def encode(self, model: DIMModel, batch_size: int, device: torch.device, cache: Path) -> None:
-        """Runs the vision tower once over every picture, or reads what it gave the same tower and pictures before."""
-        if not len(self.pixels):
-            return
+    def encode(self, model: DIMModel, batch_size: int, cache: Path, store: bool = True) -> None:
+        """Encodes every picture by the vision tower, or reads the cached vectors; arguments as [`TextBank.encode`]."""
         path = cache / f"pictures-{_fingerprint(model, 'vision', (self.pixels, self.mean, self.std))}.safetensors"
 
         def vectors(rows: Tensor) -> Tensor:
-            return model.pool_pictures(self._normalised(self.pixels[rows].float() * self.factor).to(device))
+            return model.pool_pictures(self._normalised(self.pixels[rows].float() * self.factor).to(model.device))
 
-        self.pooled = _cached(path, "encoding pictures", vectors, len(self.pixels), batch_size)
+        batches = torch.arange(len(self.pixels)).split(batch_size)
+        self.pooled = _cached(path, "encoding pictures", vectors, batches, store)
 
 
 def _fingerprint(model: DIMModel, side: str, content: Sequence[Tensor]) -> str:
-    """Tells apart what a tower gives: a hash of its config, its weights and what goes in."""
+    """Hash of a tower's config and weights and of its inputs."""
     digest = hashlib.blake2b(digest_size=12)
     config = getattr(model.config, f"{side}_config").to_dict()
     digest.update(json.dumps([config, getattr(model.config, f"{side}_pooling")], sort_keys=True, default=str).encode())
@@ -185,16 +185,17 @@ def _fingerprint(model: DIMModel, side: str, content: Sequence[Tensor]) -> str:
 
 
 @torch.inference_mode()
-def _cached(path: Path, what: str, vectors: Callable[[Tensor], Tensor], count: int, batch_size: int) -> Tensor:
-    """Vectors of rows 0 to `count - 1`, from the file if it is there, else computed and kept there."""
+def _cached(
+    path: Path, what: str, vectors: Callable[[Tensor], Tensor], batches: Sequence[Tensor], store: bool
+) -> Tensor:
+    """Vectors of the rows of all batches, from the file if it exists, otherwise computed."""
     if path.is_file():
         return load_file(path)["pooled"]
-    batches = tqdm(torch.arange(count).split(batch_size), desc=what, leave=False)
-    pooled = torch.cat([vectors(rows).float().cpu() for rows in batches])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({"pooled": pooled}, temporary)
-    temporary.replace(path)
+    pooled = torch.cat([vectors(rows).float().cpu() for rows in tqdm(batches, desc=what, leave=False)])
+    if store:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as temporary:
+            save_file({"pooled": pooled}, temporary)
     return pooled
 
 

@@ -1,11 +1,12 @@
-"""Training batches: which mentions, which negatives, which pictures, all by seed, epoch and step alone."""
+"""Training batches, drawn at random from seed, epoch and index alone."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from dim.training.augment import augment_pictures
 from dim.training.data import EntitySide, MELData, MentionSide
@@ -16,14 +17,14 @@ class Batch:
     """One process's share of a global batch.
 
     Args:
-        inputs: What the towers read: this process's mentions `(B, ...)` and its part of the pool.
+        inputs: The model's inputs for this process's mentions `(B, ...)` and its part of the pool of entities.
         targets: `labels` `(B,)`, `entity_ids` `(E,)` and, with a lexical prior, `lexical_features` `(B, E, F)`, over
-            the pool of all processes.
-        pool_sizes: How many entities of the pool each process encodes; the pool is theirs, process by process.
-        weight: Processes times this process's share of the mentions, so that a mean over processes is one over
-            mentions.
-        ids: Ids of this process's mentions, to name them when something goes wrong.
-        fixed_length: Whether the texts' padding belongs to them (SigLIP).
+            the pool of all processes, process by process.
+        pool_sizes: How many entities of the pool each process encodes.
+        weight: Number of processes times this process's share of the mentions: weighted by it, a mean over processes is
+            a mean over mentions.
+        ids: Ids of this process's mentions, for messages.
+        fixed_length: Whether the padding of texts must stay (SigLIP).
     """
 
     inputs: dict[str, Tensor]
@@ -34,91 +35,117 @@ class Batch:
     fixed_length: bool
 
 
-class BatchSampler(Dataset):
-    """Draws the batches of a run; the same seed, epoch and step give the same batch, in whatever order they are asked.
+class BatchDataset(Dataset):
+    """The batches of an epoch. The same seed, epoch and index always give the same batch.
 
-    That makes a run resumable at any step: there is no state to save. The draws are made for the global batch, of which
-    a process takes its share, so that they do not depend on the number of processes.
+    A run can therefore be resumed at any step without saved state. Each process takes its share of a global batch, so
+    the draws do not depend on the number of processes.
 
     Args:
         data: The prepared dataset.
-        batch_size: Mentions of a batch, over all processes.
+        batch_size: Mentions in a global batch.
         seed: Seed of the run.
-        rank: Number of this process; it gets every `world`-th mention of a batch.
+        rank: Index of this process; it gets every `world`-th mention of a batch.
         world: Number of processes.
-        lexical: Whether batches hold lexical features, where the data has some.
+        lexical: Whether batches hold lexical features, if the data has them.
     """
 
     def __init__(self, data: MELData, batch_size: int, seed: int, rank: int = 0, world: int = 1, lexical: bool = True):
         self.data, self.batch_size, self.seed, self.rank, self.world = data, batch_size, seed, rank, world
-        self.names = data.names if lexical else None
-        self.rows = (data.train.gold >= 0).nonzero().flatten()  # a NIL mention has no gold to be pulled to
-        self.negatives = data.train.candidates  # (M, C), rows of entities, -1 behind the last
+        self.lexical_features = data.lexical_features if lexical else None
+        self.rows = (data.train.gold >= 0).nonzero().flatten()  # a NIL mention has no positive
+        self.negatives = data.train.candidates  # (M, C), indices of entities, padded with -1
         self.epoch = 0
 
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches in an epoch; a rest that would leave a process without a mention is left out."""
+    def __len__(self) -> int:
+        """Batches in an epoch; a last batch that would leave a process without a mention is dropped."""
         full, rest = divmod(len(self.rows), self.batch_size)
         return max(1, full + (rest >= max(2, self.world)))
 
-    def __len__(self) -> int:
-        return self.steps_per_epoch
+    def __getitem__(self, index: int) -> Batch:
+        """Returns a batch of the current epoch, for a `DataLoader`."""
+        return self.batch(self.epoch, index)
 
-    def __getitem__(self, step: int) -> Batch:
-        """The batch of a step of the current epoch; what a `DataLoader` asks for."""
-        return self.batch(self.epoch, step)
-
-    def batch(self, epoch: int, step: int) -> Batch:
-        """This process's share of one global batch.
+    def steps(self, epoch: int, first: int, accumulation: int, num_workers: int) -> Iterator[list[Batch]]:
+        """Yields the batches of each optimizer step of an epoch.
 
         Args:
-            epoch: Number of the epoch, from 0.
-            step: Number of the batch in it, from 0.
+            epoch: Index of the epoch.
+            first: Index of the first step.
+            accumulation: Batches in a step; a last step with fewer is dropped.
+            num_workers: Worker processes that draw batches in advance.
+        """
+        self.epoch = epoch
+        loader = DataLoader(
+            self,
+            sampler=range(first * accumulation, len(self) // accumulation * accumulation),
+            batch_size=None,
+            num_workers=num_workers,
+            generator=torch.Generator(),  # the default generator drives dropout, and must not be drawn from
+        )
+        batches: list[Batch] = []
+        for batch in loader:
+            batches.append(batch)
+            if len(batches) == accumulation:
+                yield batches
+                batches = []
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        """Draws this process's share of a global batch.
+
+        Args:
+            epoch: Index of the epoch.
+            index: Index of the batch in it.
 
         Returns:
-            Tensors on the CPU. The pool holds each gold once, then the explicit negatives.
+            Tensors on the CPU. The pool holds each gold and each explicit negative once.
         """
         train, arguments, world = self.data.train, self.data.arguments, self.world
         order = torch.randperm(len(self.rows), generator=self._generator(epoch, 0))
-        rows = self.rows[order[step * self.batch_size : (step + 1) * self.batch_size]]
-        generator = self._generator(epoch, 1 + step)
-        places = train.pictures[rows]
-        places = torch.where(torch.rand(len(rows), generator=generator) < arguments.picture_dropout, -1, places)
-        hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (places >= 0)
-        pool = train.gold[rows]
-        if arguments.negatives != "in_batch":
-            pool = torch.cat([pool, self._negatives(rows[~hidden], generator)])
-        pool = torch.unique(pool)
-        if len(pool) < world:  # every process must have one to encode
-            others = torch.randperm(len(self.data.entities.ids), generator=generator)
-            pool = torch.cat([pool, others[~torch.isin(others, pool)][: world - len(pool)]])
-        shares = [pool[rank::world] for rank in range(world)]
-        pool = torch.cat(shares)
+        rows = self.rows[order[index * self.batch_size : (index + 1) * self.batch_size]]
+        generator = self._generator(epoch, 1 + index)
+        pictures = train.pictures[rows]
+        pictures = torch.where(torch.rand(len(rows), generator=generator) < arguments.picture_dropout, -1, pictures)
+        hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
+        shares = self._pool(rows, hidden, generator)
 
         own = slice(self.rank, None, world)
-        count, rows, places, hidden = len(rows), rows[own], places[own], hidden[own]
+        count, rows, pictures, hidden = len(rows), rows[own], pictures[own], hidden[own]
         change = None
         if arguments.augment:
-            change = partial(augment_pictures, generator=self._generator(epoch, -1 - step * world - self.rank))
-        inputs = mention_inputs(self.data, train, rows, places, change, hidden)
+            change = partial(augment_pictures, generator=self._generator(epoch, -1 - index * world - self.rank))
+        inputs = mention_inputs(self.data, train, rows, pictures, change, hidden)
         inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change)
-        gold = train.gold[rows]
-        targets = {"labels": (pool == gold[:, None]).long().argmax(1), "entity_ids": pool}
-        if self.names is not None:
-            texts = [train.names[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
-            targets["lexical_features"] = self.names(texts, pool)
         return Batch(
             inputs=inputs,
-            targets=targets,
+            targets=self._targets(rows, hidden, torch.cat(shares)),
             pool_sizes=[len(share) for share in shares],
             weight=world * len(rows) / count,
             ids=[train.ids[row] for row in rows.tolist()],
             fixed_length=self.data.processor.padding == "max_length",
         )
 
+    def _pool(self, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """The entities that the mentions of a global batch are scored against, a share for each process."""
+        pool = self.data.train.gold[rows]
+        if self.data.arguments.negatives != "in_batch":
+            pool = torch.cat([pool, self._negatives(rows[~hidden], generator)])
+        pool = torch.unique(pool)
+        if len(pool) < self.world:  # every process must have an entity to encode
+            others = torch.randperm(len(self.data.entities.ids), generator=generator)
+            pool = torch.cat([pool, others[~torch.isin(others, pool)][: self.world - len(pool)]])
+        return [pool[rank :: self.world] for rank in range(self.world)]
+
+    def _targets(self, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
+        train = self.data.train
+        targets = {"labels": (pool == train.gold[rows][:, None]).long().argmax(1), "entity_ids": pool}
+        if self.lexical_features is not None:
+            mentions = [train.mentions[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
+            targets["lexical_features"] = self.lexical_features(mentions, pool)
+        return targets
+
     def _negatives(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Up to `num_candidates` explicit negatives of each of these mentions, drawn anew each time."""
+        """Draws up to `num_candidates` explicit negatives for each of these mentions."""
         negatives = self.negatives[rows]  # (B, C)
         if negatives.shape[1] > self.data.arguments.num_candidates:
             keys = torch.rand(negatives.shape, generator=generator).masked_fill(negatives < 0, 2.0)
@@ -143,29 +170,29 @@ def mention_inputs(
     Args:
         data: The prepared dataset.
         side: The split.
-        rows: Which mentions, `(B,)`.
-        pictures: Row of each one's picture in the picture bank, -1 for none, `(B,)`.
+        rows: Indices of the mentions, `(B,)`.
+        pictures: Index of each mention's picture in the picture bank, -1 for none, `(B,)`.
         change: Augmentation of the pictures.
-        hidden: Which mentions have their name hidden, `(B,)`; none by default.
+        hidden: Whether to hide each mention's name, `(B,)`; none by default.
 
     Returns:
         Arguments of [`DIMModel.forward`] for the mention side.
     """
-    texts = rows if hidden is None else rows + hidden.long() * len(side.ids)  # the second half has the names hidden
-    batch = side.mentions.fetch(texts, "mention") | side.sentences.fetch(texts, "sentence")
-    if side.experts is not None:
-        batch |= side.experts.fetch(rows, "expert") | {"expert_mask": side.has_expert[rows]}
+    texts = rows if hidden is None else rows + hidden.long() * len(side.ids)  # the names of the second half are hidden
+    batch = side.mention_texts.fetch(texts, "mention") | side.sentence_texts.fetch(texts, "sentence")
+    if side.caption_texts is not None:
+        batch |= side.caption_texts.fetch(rows, "expert") | {"expert_mask": side.has_caption[rows]}
     if data.pictures is not None:
         batch |= data.pictures.fetch(pictures, "", change)
     return batch
 
 
 def entity_inputs(data: MELData, side: EntitySide, rows: Tensor, change: partial | None = None) -> dict[str, Tensor]:
-    """The model's inputs for entities `rows` `(E,)` of the knowledge base; `change` augments their pictures."""
+    """The model's inputs for the entities at indices `rows` `(E,)`; `change` augments their pictures."""
     batch = side.texts.fetch(rows, "entity")
     if data.pictures is not None:
         batch |= data.pictures.fetch(side.pictures[rows], "entity_", change)
     return batch
 
 
-__all__ = ["Batch", "BatchSampler", "entity_inputs", "mention_inputs"]
+__all__ = ["Batch", "BatchDataset", "entity_inputs", "mention_inputs"]

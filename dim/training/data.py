@@ -1,6 +1,6 @@
-"""A dataset prepared for training: its texts tokenised, its pictures decoded, its golds looked up, once."""
+"""A dataset prepared for training: texts tokenised, pictures decoded, golds looked up."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,14 +11,18 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import BatchFeature
 
+from dim.common.ids import gold_indices, index_of
 from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
 from dim.encoding.prior_features import lexical_features
 from dim.errors import DIMError
+from dim.metrics.protocols import CandidateLists
+from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments
 from dim.training.banks import PictureBank, TextBank
+from dim.training.model import frozen_towers
 
 _CHUNK = 4096  # rows tokenised at a time
 
@@ -29,24 +33,24 @@ class MentionSide:
 
     Args:
         ids: Ids of the `M` mentions, for messages.
-        names: What is mentioned and its sentence, as text, for lexical features.
-        mentions: What is mentioned, on its own. With masking, rows `M` to `2M` of this, of `names` and of `sentences`
-            hold the same with the name hidden.
-        sentences: The marked sentences, cut to a window.
-        experts: The experts' answers; `None` where the split has none.
-        has_expert: Which rows have an answer, `(M,)`.
-        pictures: Row of each mention's picture in the picture bank, -1 where it has none, `(M,)`.
-        gold: Row of each mention's entity, -1 for NIL, `(M,)`.
-        candidates: Rows of each mention's candidates, -1 behind the last, `(M, C)`.
+        mentions: The mentions in their sentences, for lexical features. With masking, indices `M` to `2M` of this, of
+            `mention_texts` and of `sentence_texts` are the same mentions with their name hidden.
+        mention_texts: The mentions, tokenised.
+        sentence_texts: The marked sentences, tokenised, cut to a window.
+        caption_texts: The captions, tokenised; `None` where the split has none.
+        has_caption: Which mentions have a caption, `(M,)`.
+        pictures: Index of each mention's picture in the picture bank, -1 for none, `(M,)`.
+        gold: Index of each mention's entity, -1 for NIL, `(M,)`.
+        candidates: Indices of each mention's candidates, padded with -1, `(M, C)`.
         truncated: How many sentences were cut.
     """
 
     ids: list[str]
-    names: list[Mention]
-    mentions: TextBank
-    sentences: TextBank
-    experts: TextBank | None
-    has_expert: Tensor
+    mentions: list[Mention]
+    mention_texts: TextBank
+    sentence_texts: TextBank
+    caption_texts: TextBank | None
+    has_caption: Tensor
     pictures: Tensor
     gold: Tensor
     candidates: Tensor
@@ -55,7 +59,16 @@ class MentionSide:
 
 @dataclass
 class EntitySide:
-    """The knowledge base: `texts` (name and description) and `pictures`, rows in the picture bank `(E, N)` or -1."""
+    """The knowledge base.
+
+    Args:
+        ids: Ids of the `E` entities.
+        names: Their names.
+        aliases: Their other names.
+        texts: Name and description of each, tokenised.
+        pictures: Indices of each entity's pictures in the picture bank, padded with -1, `(E, N)`.
+        truncated: How many texts were cut.
+    """
 
     ids: list[str]
     names: list[str]
@@ -66,13 +79,13 @@ class EntitySide:
 
 
 class MELData:
-    """Training and validation mentions against one knowledge base.
+    """Training and validation mentions, and their knowledge base.
 
     Args:
-        arguments: Which dataset, and how batches are drawn.
+        arguments: The dataset, and how batches are drawn.
         processor: Tokenises texts and resizes pictures.
-        picture_file: Where the decoded pictures go; made anew.
-        config: The model's configuration: without pictures or a lexical prior, none of theirs is made ready.
+        picture_file: File of the decoded pictures; it is overwritten.
+        config: The model's configuration; pictures and lexical features are prepared only for a model that uses them.
 
     Raises:
         DIMError: If the dataset lacks a column, a split or an entity; the message says which.
@@ -80,47 +93,50 @@ class MELData:
 
     def __init__(self, arguments: DataArguments, processor: DIMProcessor, picture_file: Path, config: DIMConfig):
         self.arguments, self.processor = arguments, processor
-        dataset = str(arguments.dataset)
-        entities = load_entities(dataset)
+        dataset, entities = str(arguments.dataset), load_entities(str(arguments.dataset))
         splits = {split: load_mentions(dataset, split) for split in ("train", "validation")}
-        wanted = {"train": arguments.negatives == "candidates", "validation": arguments.rank_candidates}
-        found = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
-        rows = {name: row for row, name in enumerate(entities["id"][:])}
-        golds = {split: _gold_rows(dataset, split, mentions, rows) for split, mentions in splits.items()}
+        index = index_of(entities["id"][:])
+        golds = {split: _gold(rows, index, f"{dataset}, {split}") for split, rows in splits.items()}
         if (golds["train"] < 0).all():
             raise DIMError(f"{dataset}: none of the training mentions has an entity.")
+        wanted = {"train": arguments.negatives == "candidates", "validation": arguments.rank_candidates}
+        candidates = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
+        lists = {split: CandidateLists.from_ids(candidates[split], splits[split]["id"][:], index) for split in splits}
 
         loaders: list[partial] = []
-        pictures = {split: torch.full((len(mentions),), -1) for split, mentions in splits.items()}
-        entity_pictures = torch.full((len(entities), 1), -1)
-        if config.uses_pictures:
-            pictures = {split: _mention_pictures(mentions, loaders) for split, mentions in splits.items()}
-            entity_pictures = _entity_pictures(entities, loaders)
+        places = {split: _mention_pictures(rows, loaders, config.uses_pictures) for split, rows in splits.items()}
+        entity_places = _entity_pictures(entities, loaders, config.uses_pictures)
         bank = PictureBank.build(loaders, processor, picture_file)
-        pictures = {split: bank.rows_of(places) for split, places in pictures.items()}
-        entity_pictures = bank.rows_of(entity_pictures)
-        self.pictures = bank if len(bank.pixels) else None  # none of them may be there, or be readable
-        self.entities = self._entity_side(entities, entity_pictures)
-        self.names = lexical_features(entities) if config.num_lexical_features else None
-        masking = arguments.mention_masking > 0
-        lists = {split: _candidate_rows(dataset, splits[split], found[split], rows) for split in splits}
+        self.pictures = bank if len(bank.pixels) else None  # there may be no picture, or none that can be read
+        self.entities = self._entity_side(entities, bank.rows_of(entity_places))
+        self.lexical_features = lexical_features(entities) if config.num_lexical_features else None
         self.train, self.validation = (
-            self._mention_side(splits[split], pictures[split], golds[split], lists[split], masking and split == "train")
+            self._mention_side(
+                splits[split],
+                bank.rows_of(places[split]),
+                golds[split],
+                lists[split].rows,
+                masking=arguments.mention_masking > 0 and split == "train",
+            )
             for split in ("train", "validation")
         )
 
     @property
     def truncated(self) -> str:
-        """How many texts of each kind were cut to fit the processor's limit, in words; empty where none was."""
+        """How many texts of each kind were cut to fit the processor's limit, in words; empty if none was."""
         cut = {"training sentences": self.train.truncated, "validation sentences": self.validation.truncated,
                "entities": self.entities.truncated}  # fmt: skip
         return ", ".join(f"{count} {what}" for what, count in cut.items() if count)
 
-    def text_banks(self) -> Iterator[TextBank]:
-        """Every bank of texts, for encoding them with a frozen tower."""
-        yield self.entities.texts
-        for side in (self.train, self.validation):
-            yield from (bank for bank in (side.mentions, side.sentences, side.experts) if bank is not None)
+    def frozen_banks(self, model: DIMModel) -> Iterator[TextBank | PictureBank]:
+        """Yields the banks whose tower is frozen: their vectors can be computed once for all epochs."""
+        frozen = frozen_towers(model)
+        if frozen["text"]:
+            yield self.entities.texts
+            for side in (self.train, self.validation):
+                yield from filter(None, (side.mention_texts, side.sentence_texts, side.caption_texts))
+        if frozen.get("vision") and self.pictures is not None:
+            yield self.pictures
 
     def _bank(self, batches: list[BatchFeature], key: str) -> TextBank:
         tokens = [
@@ -145,94 +161,78 @@ class MELData:
     def _mention_side(
         self, rows: Dataset, pictures: Tensor, gold: Tensor, candidates: Tensor, masking: bool
     ) -> MentionSide:
-        columns = rows.select_columns([name for name in rows.column_names if name != "image"])
-        batches, hidden = [], []
-        names: list[Mention] = []
-        for part in columns.iter(_CHUNK):
-            answers = part.get("expert_answer", [""] * len(part["id"]))
-            spans = list(zip(part["start"], part["end"], strict=True))
-            batches.append(self.processor.process_mentions(part["mention"], part["sentence"], None, answers, spans))
-            if masking:
-                texts, places = self._hide(part["sentence"], spans)
-                name = self.arguments.mask_text
-                hidden.append(self.processor.process_mentions([name] * len(texts), texts, spans=places))
-                names += [Mention(name, text, *place) for text, place in zip(texts, places, strict=True)]
-        has_expert = torch.cat([batch["expert_mask"] for batch in batches])
+        mentions = mentions_of(rows)
+        hidden = [self._hide_name(mention) for mention in mentions] if masking else []
+        captions = rows["expert_answer"][:] if "expert_answer" in rows.column_names else [""] * len(rows)
+        batches, hidden_batches = self._tokenise(mentions, captions), self._tokenise(hidden)
+        has_caption = torch.cat([batch["expert_mask"] for batch in batches])
         return MentionSide(
-            ids=columns["id"][:],
-            names=mentions_of(columns) + names,
-            mentions=self._bank(batches + hidden, "mention"),
-            sentences=self._bank(batches + hidden, "sentence"),
-            experts=self._bank(batches, "expert") if has_expert.any() else None,
-            has_expert=has_expert,
+            ids=rows["id"][:],
+            mentions=mentions + hidden,
+            mention_texts=self._bank(batches + hidden_batches, "mention"),
+            sentence_texts=self._bank(batches + hidden_batches, "sentence"),
+            caption_texts=self._bank(batches, "expert") if has_caption.any() else None,
+            has_caption=has_caption,
             pictures=pictures,
             gold=gold,
             candidates=candidates,
             truncated=sum(int((batch["num_truncated_tokens"] > 0).sum()) for batch in batches),
         )
 
-    def _hide(self, sentences: list[str], spans: list[tuple[int, int]]) -> tuple[list[str], list[tuple[int, int]]]:
-        """Sentences with `mask_text` in the place of their mention; a mention that is not there cannot be seen."""
-        name = self.arguments.mask_text
-        texts, places = [], []
-        for sentence, (start, end) in zip(sentences, spans, strict=True):
-            texts.append(sentence if start < 0 else sentence[:start] + name + sentence[end:])
-            places.append((start, end) if start < 0 else (start, start + len(name)))
-        return texts, places
+    def _tokenise(self, mentions: list[Mention], captions: Sequence[str] | None = None) -> list[BatchFeature]:
+        batches = []
+        for start in range(0, len(mentions), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            texts, sentences, *offsets = map(list, zip(*mentions[part], strict=True))
+            own_captions = None if captions is None else captions[part]
+            spans = list(zip(*offsets, strict=True))
+            batches.append(self.processor.process_mentions(texts, sentences, None, own_captions, spans))
+        return batches
+
+    def _hide_name(self, mention: Mention) -> Mention:
+        """Replaces a mention by `mask_text`, also in its sentence if it is there."""
+        name, (_, sentence, start, end) = self.arguments.mask_text, mention
+        if start < 0:
+            return mention._replace(text=name)
+        return Mention(name, sentence[:start] + name + sentence[end:], start, start + len(name))
 
 
-def _gold_rows(dataset: str, split: str, mentions: Dataset, rows: dict[str, int]) -> Tensor:
-    """Row of each mention's entity in the KB, -1 for NIL (an empty entity id)."""
-    golds = mentions["entity_id"][:]
-    for name, gold in zip(mentions["id"][:], golds, strict=True):
-        if gold and gold not in rows:
-            raise DIMError(f"{dataset}: the entity {gold!r} of {split} mention {name!r} is not in the entities.")
-    return torch.tensor([rows[gold] if gold else -1 for gold in golds])
+def _gold(mentions: Dataset, index: dict[str, int], source: str) -> Tensor:
+    return torch.tensor(gold_indices(mentions["id"][:], mentions["entity_id"][:], index, source))
 
 
-def _candidate_rows(dataset: str, mentions: Dataset, candidates: dict[str, list[str]], rows: dict[str, int]) -> Tensor:
-    """Rows of each mention's candidates in the KB `(M, C)`, -1 behind the last."""
-    lists = []
-    for name in mentions["id"][:]:
-        unknown = [entity for entity in candidates.get(name, ()) if entity not in rows]
-        if unknown:
-            raise DIMError(f"{dataset}: the candidate {unknown[0]!r} of mention {name!r} is not in the entities.")
-        lists.append([rows[entity] for entity in candidates.get(name, ())])
-    width = max(1, max(map(len, lists)))
-    return torch.tensor([row + [-1] * (width - len(row)) for row in lists])
-
-
-def _mention_pictures(mentions: Dataset, loaders: list[partial]) -> Tensor:
-    """Place of each mention's picture among `loaders`; mentions with the same `image_id` share one."""
+def _mention_pictures(mentions: Dataset, loaders: list[partial], used: bool) -> Tensor:
+    """Index of each mention's picture among `loaders`, -1 for none; mentions with the same `image_id` share one."""
     keys = mentions["image_id" if "image_id" in mentions.column_names else "id"][:]
-    present = mentions.data.column("image").is_valid().to_pylist()
+    present = mentions.data.column("image").is_valid().to_pylist() if used else [False] * len(keys)
     known: dict[str, int] = {}
-    places = []
+    indices = []
     for row, (key, there) in enumerate(zip(keys, present, strict=True)):
         if there and key not in known:
             known[key] = len(loaders)
             loaders.append(partial(_mention_picture, mentions, row))
-        places.append(known[key] if there else -1)
-    return torch.tensor(places)
+        indices.append(known[key] if there else -1)
+    return torch.tensor(indices)
 
 
-def _entity_pictures(entities: Dataset, loaders: list[partial]) -> Tensor:
-    """Places of each entity's pictures among `loaders`, `(E, N)`, -1 behind the last."""
-    counts = [count or 0 for count in pc.list_value_length(entities.data.column("images")).to_pylist()]
-    places = torch.full((len(counts), max(1, *counts)), -1)
+def _entity_pictures(entities: Dataset, loaders: list[partial], used: bool) -> Tensor:
+    """Indices of each entity's pictures among `loaders`, padded with -1, `(E, N)`."""
+    lengths = pc.list_value_length(entities.data.column("images")).to_pylist() if used else [0] * len(entities)
+    counts = [count or 0 for count in lengths]
+    indices = torch.full((len(counts), max(1, *counts)), -1)
     for row, count in enumerate(counts):
-        for place in range(count):
-            places[row, place] = len(loaders)
-            loaders.append(partial(_entity_picture, entities, row, place))
-    return places
+        for column in range(count):
+            indices[row, column] = len(loaders)
+            loaders.append(partial(_entity_picture, entities, row, column))
+    return indices
 
 
 def _mention_picture(mentions: Dataset, row: int) -> object:
     return mentions[row]["image"]
 
 
-def _entity_picture(entities: Dataset, row: int, place: int) -> object:
-    return entities[row]["images"][place]
+def _entity_picture(entities: Dataset, row: int, column: int) -> object:
+    return entities[row]["images"][column]
 
 
 __all__ = ["EntitySide", "MELData", "MentionSide"]

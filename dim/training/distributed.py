@@ -4,10 +4,13 @@ import os
 
 import torch
 import torch.distributed as dist
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import GradientAccumulationPlugin
 from torch import Tensor
 
 from dim.errors import DIMError
+from dim.training.arguments import TrainArguments
+from dim.training.sharded import configure_deepspeed
 
 
 class _GatherRows(torch.autograd.Function):
@@ -45,6 +48,31 @@ def gather_rows(rows: Tensor, sizes: list[int]) -> Tensor:
     return rows if len(sizes) == 1 else _GatherRows.apply(rows, sizes, dist.get_rank())
 
 
+def start_accelerator(arguments: TrainArguments) -> Accelerator:
+    """Makes the accelerator of a run, and checks the number of processes.
+
+    Args:
+        arguments: The arguments of the run.
+
+    Returns:
+        The accelerator.
+
+    Raises:
+        DIMError: As [`check_processes`].
+    """
+    accelerator = Accelerator(
+        mixed_precision=arguments.mixed_precision,
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation_steps),
+        log_with=arguments.report_to or None,
+        project_dir=str(arguments.output_dir),
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a batch without pictures
+    )
+    check_processes(accelerator, arguments.expected_processes)
+    configure_deepspeed(accelerator, arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps,
+                        arguments.max_grad_norm)  # fmt: skip
+    return accelerator
+
+
 def check_processes(accelerator: Accelerator, expected: int | None) -> None:
     """Prints the number of processes, and checks that it is the intended one.
 
@@ -74,4 +102,4 @@ def check_processes(accelerator: Accelerator, expected: int | None) -> None:
         )
 
 
-__all__ = ["check_processes", "gather_rows"]
+__all__ = ["check_processes", "gather_rows", "start_accelerator"]

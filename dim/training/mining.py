@@ -1,4 +1,4 @@
-"""Hard negatives: the entities that the model, or the name, takes for the answer."""
+"""Mining of hard negatives: wrong entities that the model ranks high, or whose names resemble the mention."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -12,11 +12,11 @@ from dim.modeling_dim import DIMModel
 from dim.training.data import MELData
 from dim.training.validation import encode_knowledge_base, encode_side
 
-NEAREST, ALIKE = 12, 12  # entities of each kind that a mention's negatives are drawn from
+NEAREST, ALIKE = 12, 12  # hard negatives of each kind for a mention
 
 
-class Miner:
-    """Finds hard negatives for the training mentions: the model's nearest entities, and those of the likest names.
+class HardNegativeMiner:
+    """Finds hard negatives for the training mentions: the nearest entities, and those with the most similar names.
 
     Args:
         data: The prepared dataset.
@@ -28,26 +28,26 @@ class Miner:
 
     @cached_property
     def alike(self) -> Tensor:
-        """The entities of the likest names `(M, ALIKE)`, -1 for none; names do not change in training."""
+        """Indices of the entities with the most similar names `(M, ALIKE)`, padded with -1; the same for all epochs."""
         side, entities = self.data.train, self.data.entities
-        named = [mention.text for mention in side.names[: len(side.ids)]]
-        return name_neighbours(named, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
+        texts = [mention.text for mention in side.mentions[: len(side.ids)]]
+        return name_neighbours(texts, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
 
     def encode(self, model: DIMModel) -> tuple[Tensor, Tensor]:
-        """Vectors of the training mentions `(M, D)` and of the entities `(E, D)`, as the model is now."""
+        """Encodes the training mentions `(M, D)` and the entities `(E, D)` by the current model."""
         side = self.data.train
         mentions = encode_side(model, self.data, side, torch.arange(len(side.ids)), self.batch_size)
         return mentions, encode_knowledge_base(model, self.data, self.batch_size)
 
     def mine(self, mentions: Tensor, entities: Tensor) -> Tensor:
-        """Hard negatives.
+        """Finds the hard negatives of each training mention.
 
         Args:
             mentions: Vectors of the training mentions `(M, D)`.
             entities: Vectors of the entities `(E, D)`.
 
         Returns:
-            `torch.LongTensor` of shape `(M, C)`, rows of entities, -1 for none.
+            `torch.LongTensor` of shape `(M, C)`, indices of entities, padded with -1.
         """
         gold = self.data.train.gold
         nearest = nearest_entities(mentions, entities, gold, min(NEAREST, len(entities) - 1))
@@ -55,13 +55,13 @@ class Miner:
 
 
 def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: int, block: int = 512) -> Tensor:
-    """The entities that a model ranks highest for each mention, its answer left out.
+    """Finds the entities that a model ranks highest for each mention, without its gold.
 
     Args:
         mentions: Mention vectors `(M, D)`.
         entities: Entity vectors `(E, D)`.
-        gold: Row of each mention's answer, -1 for NIL, `(M,)`.
-        count: How many entities each, at most `E - 1`.
+        gold: Index of each mention's gold, -1 for NIL, `(M,)`.
+        count: Entities for each mention, at most `E - 1`.
         block: Mentions scored at a time.
 
     Returns:
@@ -85,18 +85,18 @@ def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: in
 def name_neighbours(
     mentions: Sequence[str], names: Sequence[str], aliases: Sequence[Sequence[str]], gold: Tensor, count: int, seed: int
 ) -> Tensor:
-    """The entities whose names look most like each mention, its answer left out.
+    """Finds the entities whose names are most similar to each mention, without its gold.
 
     Args:
         mentions: `M` mentions.
         names: Names of the `E` entities.
         aliases: Their other names.
-        gold: Row of each mention's answer, -1 for NIL, `(M,)`.
-        count: How many entities each, at most.
-        seed: Decides between names that are equally alike.
+        gold: Index of each mention's gold, -1 for NIL, `(M,)`.
+        count: Entities for each mention, at most.
+        seed: Breaks ties between names.
 
     Returns:
-        `torch.LongTensor` of shape `(M, count)`, best first, -1 behind the last.
+        `torch.LongTensor` of shape `(M, count)`, best first, padded with -1.
 
     Example:
 
@@ -110,10 +110,10 @@ def name_neighbours(
     ]
     lists = name_candidates(mentions, entities, count + 1, seed)
     rows = torch.full((len(mentions), count), -1)
-    for place, (mention, answer) in enumerate(zip(mentions, gold.tolist(), strict=True)):
+    for index, (mention, answer) in enumerate(zip(mentions, gold.tolist(), strict=True)):
         found = [row for row in map(int, lists[mention]) if row != answer][:count]
-        rows[place, : len(found)] = torch.tensor(found, dtype=torch.long)
+        rows[index, : len(found)] = torch.tensor(found, dtype=torch.long)
     return rows
 
 
-__all__ = ["Miner", "name_neighbours", "nearest_entities"]
+__all__ = ["HardNegativeMiner", "name_neighbours", "nearest_entities"]

@@ -1,4 +1,4 @@
-"""Fitting the lexical prior alone, on the entities that are hard to tell apart, once the vectors stand."""
+"""Fits the lexical prior to trained vectors, on hard negatives."""
 
 import copy
 
@@ -12,17 +12,17 @@ from dim.losses_dim import n_pair_loss
 from dim.modeling_dim import DIMModel
 from dim.training.arguments import TrainArguments
 from dim.training.data import MELData
-from dim.training.mining import Miner
+from dim.training.mining import HardNegativeMiner
 
 _BATCH = 512
 
 
-class LexicalPrior:
-    """Fits a model's lexical prior, in place, on each training mention's answer against its hard negatives.
+class LexicalPriorFitter:
+    """Fits a model's lexical prior, in place, on each training mention's gold against its hard negatives.
 
-    In a batch of the towers' training most negatives are easy, which teaches a prior to trust the vectors; and vectors
-    that are trained beside a prior leave names to it. Here the vectors stand still, and the prior meets what it will
-    rank. It starts anew each time, so that a run that goes on from a checkpoint fits the same.
+    Most negatives of a training batch are easy, so a prior trained on them relies on the vectors; and vectors trained
+    together with a prior do not learn names. Here the vectors are fixed, and the prior is fitted to entities such as it
+    will rank. Each fit starts from the initial prior, so that a resumed run gives the same result.
 
     Args:
         model: A model with a lexical prior.
@@ -34,12 +34,13 @@ class LexicalPrior:
         DIMError: If the model has no lexical prior.
     """
 
-    def __init__(self, model: DIMModel, data: MELData, miner: Miner, arguments: TrainArguments):
-        if data.names is None:
-            raise DIMError("--prior_epochs fits a lexical prior, but the model has none: --lexical_prior true.")
-        self.model, self.data, self.miner, self.arguments, self.names = model, data, miner, arguments, data.names
+    def __init__(self, model: DIMModel, data: MELData, miner: HardNegativeMiner, arguments: TrainArguments):
+        if data.lexical_features is None:
+            raise DIMError("--prior_epochs fits a lexical prior, but the model has none; add --lexical_prior true.")
+        self.model, self.data, self.miner, self.arguments = model, data, miner, arguments
+        self.lexical_features = data.lexical_features
         self.start = copy.deepcopy(model.lexical_prior.state_dict())
-        model.lexical_prior.requires_grad_(False)  # the optimizer of the vectors, and DDP, leave it alone
+        model.lexical_prior.requires_grad_(False)  # the optimizer of the vectors, and DDP, skip it
 
     def fit(self, accelerator: Accelerator) -> None:
         """Fits the prior by AdamW with a linearly falling rate on the N-pair loss, the same on every process."""
@@ -68,24 +69,24 @@ class LexicalPrior:
             parameter.data, parameter.grad = broadcast(parameter.data), None
 
     def _examples(self, accelerator: Accelerator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Vectors of the mentions that have an answer `(N, D)` and of the entities `(E, D)`, features of the pairs
-        `(N, 1 + C, F)`, rows of the answer and its hard negatives `(N, 1 + C)`, and which of these cells count."""
+        """Vectors of the mentions that have a gold `(N, D)` and of the entities `(E, D)`, features of the pairs
+        `(N, 1 + C, F)`, indices of the gold and its hard negatives `(N, 1 + C)`, and which of these cells count."""
         with accelerator.autocast():
             mentions, entities = self.miner.encode(self.model)
         train = self.data.train
         rows = (train.gold >= 0).nonzero().flatten()
         pairs = torch.cat([train.gold[:, None], self.miner.mine(mentions, entities)], 1)[rows]
         there, pairs = (pairs >= 0) & ~_repeated(pairs), pairs.clamp(min=0)
-        features = self.names.pairs([train.names[row] for row in rows.tolist()], pairs)
+        features = self.lexical_features.pairs([train.mentions[row] for row in rows.tolist()], pairs)
         return mentions[rows], entities, features, pairs, there
 
 
 def _repeated(rows: Tensor) -> Tensor:
-    """Which cells of `(N, C)` hold what an earlier cell of their row holds."""
+    """Whether each cell of `(N, C)` repeats an earlier cell of its row."""
     found, order = rows.sort(dim=1, stable=True)
     same = torch.zeros_like(rows, dtype=torch.bool)
     same[:, 1:] = found[:, 1:] == found[:, :-1]
     return torch.zeros_like(same).scatter_(1, order, same)
 
 
-__all__ = ["LexicalPrior"]
+__all__ = ["LexicalPriorFitter"]

@@ -1,4 +1,4 @@
-"""Training a reranker: a cross-encoder that learns from the mentions of which a linker is unsure."""
+"""Trains a reranker, a cross-encoder, on the mentions of which a linker is unsure."""
 
 from collections.abc import Sequence
 from copy import deepcopy
@@ -25,12 +25,12 @@ from dim.linking.linker import DIMLinker
 from dim.linking.reranker import entity_text, mention_text, pair_inputs
 from dim.losses_dim import n_pair_loss
 
-_SURE = 0.995  # probability of the gold by the linker, above which there is nothing to correct
+_SURE = 0.995  # a mention is not trained on if the linker gives its gold a higher probability
 
 
 @dataclass
-class _Examples(torch.utils.data.Dataset):
-    """Mentions with the rows of their candidates `(N, C)`, the gold first."""
+class _MentionDataset(torch.utils.data.Dataset):
+    """Mentions with the indices of their candidates `(N, C)`, the gold first."""
 
     mentions: list[str]
     rows: Tensor
@@ -38,12 +38,12 @@ class _Examples(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.mentions)
 
-    def __getitem__(self, place: int) -> tuple[str, Tensor]:
-        return self.mentions[place], self.rows[place]
+    def __getitem__(self, index: int) -> tuple[str, Tensor]:
+        return self.mentions[index], self.rows[index]
 
 
-class _Pairs:
-    """Makes a batch of pairs of examples."""
+class _PairCollator:
+    """Makes a batch of a mention's pairs with its candidates."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, entities: list[str]):
         self.tokenizer, self.entities = tokenizer, entities
@@ -56,7 +56,7 @@ class _Pairs:
 
 
 class _NPairTrainer(Trainer):
-    """The loss is the N-pair loss among each mention's candidates."""
+    """A `Trainer` with the N-pair loss among each mention's candidates."""
 
     def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any) -> Any:
         golds = inputs.pop("golds")
@@ -74,24 +74,24 @@ def train_reranker(
     candidates: int = 6,
     max_length: int = 96,
 ) -> None:
-    """Trains a cross-encoder on the mentions that a linker is unsure of, and saves it.
+    """Trains a cross-encoder on the mentions of which a linker is unsure, and saves it.
 
-    Each of them stands with its gold and the other candidates that the linker ranks highest. The cross-encoder learns
-    to tell them apart by itself: one that was trained on the sum of both scores left the ranking to the linker. A run
-    that is started again goes on from its last checkpoint.
+    A mention is trained on its gold and the other candidates that the linker ranks highest. The loss uses the
+    cross-encoder's score alone: trained on the sum of both scores, it relied on the linker's. A restarted run resumes
+    from its last checkpoint.
 
     Args:
         linker: The linker, without a reranker.
-        mentions: The split that its model was trained on.
-        arguments: As for transformers' `Trainer`; `output_dir` is where the reranker goes.
+        mentions: The split on which the linker's model was trained.
+        arguments: Arguments of transformers' `Trainer`; the reranker is saved in `output_dir`.
         tower: Folder or Hub name of an encoder to start from; the text tower of the linker's model by default.
-        examples: How many mentions, at most.
-        candidates: How many entities each, the gold among them.
-        max_length: Tokens of a pair.
+        examples: Mentions to train on, at most.
+        candidates: Entities for each mention, including the gold.
+        max_length: Tokens of a pair, at most.
 
     Raises:
-        DIMError: If the tower takes no head of sequence classification, or the linker is unsure of no mention whose
-            gold it finds.
+        DIMError: If the tower does not support sequence classification, or there is no mention whose gold the linker
+            finds and of which it is unsure.
     """
     set_seed(arguments.seed)
     model, tokenizer = _start(linker, tower)
@@ -99,14 +99,14 @@ def train_reranker(
     data = _examples(linker, mentions, examples, candidates, arguments.seed)
     known = linker.kb.table(["name", "description"]).to_pylist()
     texts = [entity_text(row["name"], row["description"]) for row in known]
-    trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_Pairs(tokenizer, texts))
+    trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_PairCollator(tokenizer, texts))
     trainer.train(resume_from_checkpoint=any(Path(arguments.output_dir).glob("checkpoint-*")))
     trainer.save_model()
     tokenizer.save_pretrained(arguments.output_dir)
 
 
 def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """An encoder with a new head, and its tokenizer."""
+    """Loads an encoder with a new head, and its tokenizer."""
     try:
         if tower is not None:
             model = AutoModelForSequenceClassification.from_pretrained(tower, num_labels=1)
@@ -116,15 +116,15 @@ def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTr
         model = AutoModelForSequenceClassification.from_config(config)
     except (OSError, ValueError) as error:
         raise DIMError(
-            f"{tower or 'The text tower of the model'} takes no head of sequence classification; --tower names an "
+            f"{tower or 'The text tower of the model'} does not support sequence classification: give --tower an "
             "encoder that does, such as a BERT."
         ) from error
     model.base_model.load_state_dict(linker.model.text_model.state_dict(), strict=False)  # it may lack a pooler
     return model, deepcopy(linker.processor.tokenizer)
 
 
-def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candidates: int, seed: int) -> _Examples:
-    """The mentions that are worth training on, in an order drawn by `seed`."""
+def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candidates: int, seed: int) -> _MentionDataset:
+    """Selects the mentions to train on at random, with their candidates."""
     golds = mentions["entity_id"][:]
     gold = torch.tensor([linker.kb.row_of.get(name, -1) for name in golds])
     parts = list(linker.rank(mentions, progress=True))
@@ -133,12 +133,12 @@ def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candida
     sure = (scores.double().softmax(1) * is_gold).sum(1)
     unsure = (is_gold.any(1) & (sure < _SURE) & (rows >= 0).sum(1).ge(candidates)).nonzero().flatten()
     if len(unsure) == 0:
-        raise DIMError("The linker is unsure of no mention whose gold it finds; there is nothing to learn.")
+        raise DIMError("There is no mention whose gold the linker finds and of which it is unsure to train on.")
     order = torch.randperm(len(unsure), generator=torch.Generator().manual_seed(seed))
     unsure = unsure[order[:count]]
     gold_first = is_gold[unsure].int().argsort(dim=1, descending=True, stable=True)[:, :candidates]
     texts = [mention_text(mention) for mention in mentions_of(mentions.select(unsure.tolist()))]
-    return _Examples(texts, rows[unsure].gather(1, gold_first))
+    return _MentionDataset(texts, rows[unsure].gather(1, gold_first))
 
 
 __all__ = ["train_reranker"]

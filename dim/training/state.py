@@ -22,6 +22,10 @@ class RunState:
     mined_epoch: int = -1
     history: list[dict] = field(default_factory=list)
 
+    def is_stale(self, patience: int | None) -> bool:
+        """Whether none of the last `patience` evaluations was better than all before; never without patience."""
+        return patience is not None and sum(row["step"] > self.best_step for row in self.history) >= patience
+
 
 def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, negatives: Tensor, keep: int) -> None:
     """Writes a checkpoint. Every process saves its own random state and, where weights are sharded, its shard.

@@ -1,4 +1,4 @@
-"""Ranking a split against the whole knowledge base, from prepared data."""
+"""Ranks the validation split of prepared data against the whole knowledge base."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dim.encoding.batching import longest_first
 from dim.encoding.scoring import score_blocks
 from dim.metrics.evaluator import RankingEvaluator
 from dim.metrics.protocols import CandidateLists
@@ -21,15 +22,15 @@ def rank_validation(
     """Ranks the validation mentions that have an entity against every entity.
 
     Args:
-        model: The model; left in the mode it was in.
+        model: The model; its training mode is kept.
         data: The prepared dataset.
         batch_size: Rows encoded at a time.
         weights: Factors on the entities' pictures; the mentions are encoded once for all of them.
 
     Returns:
-        For each weight, `H@k` and `MRR` in percent; with a lexical prior also `vectors H@k` and `vectors MRR`, those
-        of the vectors alone; and where the split has candidates, `candidates H@k` and `candidates MRR`: among these,
-        a gold that is not one of them being a miss.
+        For each weight, `H@k` and `MRR` in percent; with a lexical prior also `vectors H@k` and `vectors MRR`, without
+        the prior; and where the split has candidates, `candidates H@k` and `candidates MRR`, ranked among these, where
+        a gold that is not a candidate is a miss.
 
     Raises:
         DIMError: If a score is not finite.
@@ -38,18 +39,18 @@ def rank_validation(
     rows = (side.gold >= 0).nonzero().flatten()
     gold, candidates = side.gold[rows], side.candidates[rows]
     protocols = ("full_kb", "candidates") if (candidates >= 0).any() else ("full_kb",)
-    mentions = encode_side(model, data, side, rows, batch_size)
-    names = [side.names[row] for row in rows.tolist()]
+    queries = encode_side(model, data, side, rows, batch_size)
+    mentions = [side.mentions[row] for row in rows.tolist()]
     found = []
     for weight in weights:
         with picture_weight(model, weight):
             entities = encode_knowledge_base(model, data, batch_size)
         metrics = {}
-        score = partial(score_blocks, queries=mentions, entities=entities)
-        if data.names is not None:
+        score = partial(score_blocks, queries=queries, entities=entities)
+        if data.lexical_features is not None:
             alone = RankingEvaluator(score, gold).metrics(model)["full_kb"]
             metrics = {f"vectors {name}": value for name, value in alone.items()}
-            score = partial(score, features=data.names, mentions=names)
+            score = partial(score, features=data.lexical_features, mentions=mentions)
         evaluator = RankingEvaluator(score, gold, protocols=protocols, lists=CandidateLists(candidates))
         for protocol, values in evaluator.metrics(model).items():
             prefix = "" if protocol == "full_kb" else f"{protocol} "
@@ -59,18 +60,17 @@ def rank_validation(
 
 
 def encode_side(model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int) -> Tensor:
-    """Vectors of mentions `rows` of a split, `(len(rows), D)`, float32 on the CPU."""
-    lengths = side.sentences.lengths[side.sentences.rows[rows]]
+    """Encodes the mentions at indices `rows` of a split, `(len(rows), D)`, float32 on the CPU."""
+    lengths = side.sentence_texts.lengths[side.sentence_texts.rows[rows]]
 
-    def inputs(places: Tensor) -> dict[str, Tensor]:
-        part = rows[places]
-        return mention_inputs(data, side, part, side.pictures[part])
+    def inputs(indices: Tensor) -> dict[str, Tensor]:
+        return mention_inputs(data, side, rows[indices], side.pictures[rows[indices]])
 
     return _encode(model, model.get_mention_features, inputs, lengths, batch_size)
 
 
 def encode_knowledge_base(model: DIMModel, data: MELData, batch_size: int) -> Tensor:
-    """Vectors of every entity, `(E, D)`, float32 on the CPU."""
+    """Encodes every entity, `(E, D)`, float32 on the CPU."""
     texts = data.entities.texts
     lengths = texts.lengths[texts.rows]
     return _encode(
@@ -86,36 +86,35 @@ def _encode(
     lengths: Tensor,
     batch_size: int,
 ) -> Tensor:
-    """Encodes rows in batches of one length, and puts them back in order."""
+    """Encodes rows in batches of similar length; returns the vectors in the order of the rows."""
     training, device = model.training, model.device
     model.eval()
-    order = lengths.argsort(descending=True, stable=True)
+    batches = [torch.tensor(rows) for rows in longest_first(lengths.tolist(), batch_size)]
     parts = [
-        encode(**{name: tensor.to(device) for name, tensor in inputs(rows).items()}).float().cpu()
-        for rows in order.split(batch_size)
+        encode(**{name: tensor.to(device) for name, tensor in inputs(rows).items()}).float().cpu() for rows in batches
     ]
     model.train(training)
-    return torch.cat(parts)[order.argsort()]
+    return torch.cat(parts)[torch.cat(batches).argsort()]
 
 
 @contextmanager
 def picture_weight(model: DIMModel, weight: float) -> Iterator[None]:
-    """Multiplies what an entity's pictures add to its vector, and takes it back at the end, to the last bit.
+    """Multiplies the contribution of pictures to the entities' vectors, and restores the weights exactly at the end.
 
     Args:
-        model: A model whose entities have pictures; another one is left as it is.
+        model: A model; one without pictures of entities is not changed.
         weight: The factor.
     """
     layer = getattr(model, "entity_picture_projection", None)
     if layer is None:
         yield
         return
-    kept = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
-    layer.load_state_dict({name: tensor * weight for name, tensor in kept.items()})
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    layer.load_state_dict({name: tensor * weight for name, tensor in before.items()})
     try:
         yield
     finally:
-        layer.load_state_dict(kept)
+        layer.load_state_dict(before)
 
 
 __all__ = ["encode_knowledge_base", "encode_side", "picture_weight", "rank_validation"]

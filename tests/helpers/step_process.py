@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from training_step import as_double, data_for, gradients, model_for
 
-from dim.training.batches import BatchSampler
+from dim.training.batches import BatchDataset
 from dim.training.step import backward, reduce_gradients
 
 dataset, dim, out, size, pictures = sys.argv[1:]
@@ -19,7 +19,7 @@ with tempfile.TemporaryDirectory() as folder:
         data.entities.pictures[:] = -1
     model = model_for(data.processor)
     prepared = accelerator.prepare(model)
-    sampler = BatchSampler(data, 13, seed=1, rank=accelerator.process_index, world=accelerator.num_processes)
+    sampler = BatchDataset(data, 13, seed=1, rank=accelerator.process_index, world=accelerator.num_processes)
     for _ in range(2):  # the second step waits for the first: a process left behind would be seen
         model.zero_grad()
         batch = as_double(sampler.batch(0, 0))

@@ -11,7 +11,7 @@ from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.training.arguments import DataArguments, TrainArguments, parse_arguments
 from dim.training.augment import augment_pictures
 from dim.training.banks import TextBank
-from dim.training.batches import BatchSampler, mention_inputs
+from dim.training.batches import BatchDataset, mention_inputs
 from dim.training.checkpoints import checkpoints, find_checkpoint, publish, write_checkpoint
 from dim.training.data import MELData
 from dim.training.model import parameter_groups
@@ -79,7 +79,7 @@ class TestTextBank:
         model, processor = load_dim(tiny_dim_dir)
         texts = ["a", "bird and a flag", "the end"]
         bank = TextBank(processor.tokenizer(texts)["input_ids"], processor.tokenizer.pad_token_id)
-        bank.encode(model, 2, torch.device("cpu"), tmp_path)
+        bank.encode(model, 2, tmp_path)
         expected = processor.tokenizer(texts, padding=True, return_tensors="pt")
         with torch.no_grad():
             expected = model.pool_texts(expected["input_ids"], expected["attention_mask"])
@@ -114,7 +114,7 @@ class TestData:
     @pytest.mark.parametrize(
         ("table", "column", "value", "message"),
         [
-            ("mentions/train", "entity_id", "e99", "the entity 'e99' of train mention 'm24-0' is not in the entities"),
+            ("mentions/train", "entity_id", "e99", "train: the entity 'e99' of mention 'm24-0' is not in the entities"),
             ("candidates/train", "entity_ids", ["e99"], "the candidate 'e99' of mention 'm24-0' is not in the entit"),
         ],
     )
@@ -138,7 +138,7 @@ class TestData:
 
 class TestBatches:
     def test_same_seed_epoch_and_step_give_the_same_batch(self, data):
-        one, other = BatchSampler(data, 8, seed=1), BatchSampler(data, 8, seed=1)
+        one, other = BatchDataset(data, 8, seed=1), BatchDataset(data, 8, seed=1)
         other.batch(0, 2)  # asked in another order
         mine, same = one.batch(1, 1), other.batch(1, 1)
         for name, tensor in (mine.inputs | mine.targets).items():
@@ -146,14 +146,14 @@ class TestBatches:
         assert one.batch(0, 0).ids != one.batch(1, 0).ids
 
     def test_epoch_holds_every_mention_once(self, data):
-        sampler = BatchSampler(data, 8, seed=1)
-        names = [name for step in range(sampler.steps_per_epoch) for name in sampler.batch(0, step).ids]
+        sampler = BatchDataset(data, 8, seed=1)
+        names = [name for step in range(len(sampler)) for name in sampler.batch(0, step).ids]
         assert sorted(names) == sorted(data.train.ids)
 
     @pytest.mark.parametrize("world", [2, 3])
     def test_processes_share_what_one_would_draw(self, data, world):
-        whole = BatchSampler(data, 8, seed=1).batch(0, 0)
-        parts = [BatchSampler(data, 8, seed=1, rank=rank, world=world).batch(0, 0) for rank in range(world)]
+        whole = BatchDataset(data, 8, seed=1).batch(0, 0)
+        parts = [BatchDataset(data, 8, seed=1, rank=rank, world=world).batch(0, 0) for rank in range(world)]
         assert [part.ids for part in parts] == [whole.ids[rank::world] for rank in range(world)]
         for rank, part in enumerate(parts):
             assert sorted(part.targets["entity_ids"].tolist()) == whole.targets["entity_ids"].tolist()
@@ -167,18 +167,18 @@ class TestBatches:
         assert sum(part.weight for part in parts) == pytest.approx(world)
 
     def test_labels_point_at_the_golds(self, data):
-        batch = BatchSampler(data, 12, seed=0).batch(0, 0)
+        batch = BatchDataset(data, 12, seed=0).batch(0, 0)
         gold = dict(zip(data.train.ids, data.train.gold.tolist(), strict=True))
         pool = batch.targets["entity_ids"]
         assert pool[batch.targets["labels"]].tolist() == [gold[name] for name in batch.ids]
         assert pool.unique().numel() == pool.numel()
 
     def test_dropped_pictures_are_masked(self, data):
-        batch = BatchSampler(data, 24, seed=0).batch(0, 0)
+        batch = BatchDataset(data, 24, seed=0).batch(0, 0)
         assert 0 < batch.inputs["pixel_mask"].sum() < 24
 
     def test_a_pool_has_an_entity_for_every_process(self, data):
-        sampler = BatchSampler(data, 2, seed=0, world=5)
+        sampler = BatchDataset(data, 2, seed=0, world=5)
         sampler.negatives = torch.full_like(sampler.negatives, -1)
         assert min(sampler.batch(0, 0).pool_sizes) == 1
 
@@ -268,9 +268,9 @@ class TestRankValidation:
         [found] = rank_validation(model, data, 5)
         rows = (side.gold >= 0).nonzero().flatten()
         mentions, entities = encode_side(model, data, side, rows, 5), encode_knowledge_base(model, data, 5)
-        names = [side.names[row] for row in rows.tolist()]
+        names = [side.mentions[row] for row in rows.tolist()]
         with torch.no_grad():
-            scores = model.score(mentions, entities, data.names(names))
+            scores = model.score(mentions, entities, data.lexical_features(names))
         hits = {"H@1": [], "candidates H@1": []}
         for row, gold, own in zip(scores, side.gold[rows], lists[rows], strict=True):
             hits["H@1"].append(float(row.argmax() == gold))

@@ -11,8 +11,8 @@ from dim.encoding.mention import Mention
 from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.training.arguments import DataArguments, TrainArguments
 from dim.training.data import MELData
-from dim.training.mining import Miner
-from dim.training.prior_fit import LexicalPrior, _repeated
+from dim.training.mining import HardNegativeMiner
+from dim.training.prior_fit import LexicalPriorFitter, _repeated
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,14 @@ def parts(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
     )
     # names that tell: each mention is called by its answer's colour
     for row, gold in enumerate(data.train.gold.tolist()):
-        data.train.names[row] = Mention(data.entities.names[gold].removeprefix("gem "), "")
+        data.train.mentions[row] = Mention(data.entities.names[gold].removeprefix("gem "), "")
     return model, data
 
 
 def test_it_learns_names_and_leaves_the_vectors(parts):
     model, data = parts
     arguments = TrainArguments(prior_epochs=60, prior_learning_rate=1e-2)
-    prior = LexicalPrior(model, data, Miner(data, 8), arguments)
+    prior = LexicalPriorFitter(model, data, HardNegativeMiner(data, 8), arguments)
     before = copy.deepcopy(model.state_dict())
     accelerator = Accelerator(cpu=True)
     prior.fit(accelerator)
@@ -52,7 +52,7 @@ def test_it_learns_names_and_leaves_the_vectors(parts):
 
 def test_each_entity_counts_once(parts):
     model, data = parts
-    prior = LexicalPrior(model, data, Miner(data, 8), TrainArguments())
+    prior = LexicalPriorFitter(model, data, HardNegativeMiner(data, 8), TrainArguments())
     there = prior._examples(Accelerator(cpu=True))[4]
     assert there[:, 0].all()
     assert (there.sum(1) == len(data.entities.ids)).all()  # nearest and alike find the same five
@@ -70,4 +70,4 @@ def test_a_model_without_a_prior_is_refused(parts, tiny_dim_dir, tiny_mel_dir, t
         DIMConfig(),
     )
     with pytest.raises(ValueError, match="--prior_epochs fits a lexical prior, but the model has none"):
-        LexicalPrior(parts[0], data, Miner(data, 8), TrainArguments(prior_epochs=1))
+        LexicalPriorFitter(parts[0], data, HardNegativeMiner(data, 8), TrainArguments(prior_epochs=1))

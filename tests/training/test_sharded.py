@@ -33,7 +33,7 @@ def launch(*command: str) -> str:
     done = subprocess.run([*launcher, *command], cwd=ROOT, capture_output=True, text=True, timeout=600,
                           env=environment)  # fmt: skip
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
