@@ -1,4 +1,4 @@
-"""What the documentation says is so: its examples run, its links lead somewhere, its commands exist."""
+"""The documentation is correct: its examples run, its links lead to files, its commands exist."""
 
 import ast
 import contextlib
@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,8 @@ def module_name(path: str) -> str:
     return path.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
 
 
-MODULES = listed(r"dim/.*\.py")
+MODULES = [name for name in listed(r"dim/.*\.py") if ">>> " in (ROOT / name).read_text(encoding="utf-8")]
+PACKAGES = sorted({name.split("/")[1] if name.count("/") > 1 else "root" for name in MODULES})
 PAGES = listed(r".*\.md")
 PAGES_OF_THE_SITE = [page for page in PAGES if page.startswith("docs/")]
 GUIDES = ["README.md", "CONTRIBUTING.md", "SECURITY.md", *PAGES_OF_THE_SITE]
@@ -51,24 +53,25 @@ def without_fences(text: str) -> str:
     return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if ">>> " in (ROOT / name).read_text(encoding="utf-8")])
-@pytest.mark.usefixtures("folder")
-def test_examples_in_docstrings(name):
-    """The working directory has what `make demo` leaves; what an example writes goes away with it."""
-    module = importlib.import_module(module_name(name))
-    report = io.StringIO()
-    with contextlib.redirect_stdout(report):
-        failed = doctest.testmod(module, optionflags=FLAGS).failed
-    assert failed == 0, report.getvalue()
+@pytest.mark.parametrize("package", PACKAGES)
+def test_examples_in_docstrings(package, world, tmp_path, monkeypatch, subtests):
+    """Each module's examples run in a new copy of what `make demo` creates."""
+    inside = re.compile(r"dim/\w+\.py" if package == "root" else f"dim/{package}/.*")
+    for name in filter(inside.fullmatch, MODULES):
+        monkeypatch.chdir(shutil.copytree(world, tmp_path / module_name(name), symlinks=True))
+        with subtests.test(name), contextlib.redirect_stdout(io.StringIO()) as report:
+            failed = doctest.testmod(importlib.import_module(module_name(name)), optionflags=FLAGS).failed
+            assert failed == 0, report.getvalue()
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_relative_links_lead_to_files(name):
-    text = without_fences((ROOT / name).read_text(encoding="utf-8"))
-    targets = re.findall(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", text)
-    targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
-    relative = [target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#|//", target)]
-    broken = [target for target in relative if not (ROOT / name).parent.joinpath(target.split("#")[0]).exists()]
+def test_relative_links_lead_to_files():
+    broken = []
+    for name in PAGES:
+        text = without_fences((ROOT / name).read_text(encoding="utf-8"))
+        targets = re.findall(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", text)
+        targets += re.findall(r"(?:src|href)=\"([^\"]+)\"", text)
+        relative = [target.split("#")[0] for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:|#|//", target)]
+        broken += [f"{name}: {target}" for target in relative if not (ROOT / name).parent.joinpath(target).exists()]
     assert broken == []
 
 
@@ -80,10 +83,14 @@ def parsed_only() -> list[tuple[Block, Command]]:
     return [(block, command) for block, command in of_shells if block.page in outside or why_not(command.line)]
 
 
-@pytest.mark.parametrize("words", [pytest.param(command.words, id=f"{block.id}-{command.line}")
-                                   for block, command in parsed_only()])  # fmt: skip
-def test_command_parses(words):
-    """A command that does not run is read by the parser that would read it; what is no program of ours is known."""
+def test_commands_parse(subtests):
+    for block, one in parsed_only():
+        with subtests.test(f"{block.id}-{one.line}"):
+            check_command(one.words)
+
+
+def check_command(words: list[str]) -> None:
+    """Reads a command that does not run with the parser of its program; other programs must be listed."""
     program = words[0].removeprefix(".venv/bin/")
     if program == "dim":
         check_dim(words[1:])
@@ -140,30 +147,27 @@ def check_extras(words: list[str]) -> None:
             assert set(named[1].split(",")) <= extras, word
 
 
-@pytest.mark.parametrize(
-    "block", [block for page in GUIDES for block in blocks(page, "json", "yaml")], ids=lambda block: block.id
-)
-def test_data_blocks_parse(block):
-    if block.language == "yaml":
-        yaml.safe_load(block.text)
-        return
-    text, decoder = block.text.strip(), json.JSONDecoder()
-    while text:  # one object after the other
-        _, end = decoder.raw_decode(text)
-        text = text[end:].strip()
+def test_data_blocks_parse(subtests):
+    for block in (block for page in GUIDES for block in blocks(page, "json", "yaml")):
+        with subtests.test(block.id):
+            if block.language == "yaml":
+                yaml.safe_load(block.text)
+                continue
+            text, decoder = block.text.strip(), json.JSONDecoder()
+            while text:  # one object after the other
+                _, end = decoder.raw_decode(text)
+                text = text[end:].strip()
 
 
-@pytest.mark.parametrize(
-    "block",
-    [block for page in GUIDES for block in blocks(page, "python") if why_not(block.text)],
-    ids=lambda one: one.id,
-)
-def test_imports_of_python_blocks_that_do_not_run(block):
-    """Whatever such a block takes from the package is there under that name."""
-    for node in ast.walk(ast.parse(block.text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dim":
-            module = importlib.import_module(node.module)
-            assert [name.name for name in node.names if not hasattr(module, name.name)] == []
+def test_imports_of_python_blocks_that_do_not_run():
+    """What such a block imports from the package exists."""
+    missing = []
+    for block in (block for page in GUIDES for block in blocks(page, "python") if why_not(block.text)):
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dim":
+                module = importlib.import_module(node.module)
+                missing += [f"{block.id}: {name.name}" for name in node.names if not hasattr(module, name.name)]
+    assert missing == []
 
 
 def test_navigation_of_the_site_names_every_page():

@@ -1,8 +1,8 @@
-"""Every public name has a docstring, and an example that runs.
+"""Every public name has a docstring with an example that runs.
 
-Public is what the pages of `docs/reference` show, and what `dim` and its rooms name in the `__all__` of their
-`__init__`. An example stands in the name's own docstring or, for a class, in that of a public method. The examples run
-in test_docs.py; that every other name has a docstring is interrogate's to check.
+Public names are those that the pages of `docs/reference` show, and those in `__all__` of `dim` and its packages. The
+example is in the name's own docstring or, for a class, in that of a public method. test_docs.py runs the examples;
+interrogate checks that all other names have a docstring.
 """
 
 import importlib
@@ -12,17 +12,16 @@ import re
 import types
 from pathlib import Path
 
-import pytest
 import yaml
 
 import dim
 
 REFERENCE = sorted((Path(__file__).resolve().parents[2] / "docs" / "reference").glob("*.md"))
-ROOMS = sorted(module.name for module in pkgutil.walk_packages(dim.__path__, "dim.") if module.ispkg)
+PACKAGES = sorted(module.name for module in pkgutil.walk_packages(dim.__path__, "dim.") if module.ispkg)
 
 
 def shown(page: str) -> set[tuple[str, str]]:
-    """Module and name of all that a page of the reference shows: `:::` and a path, `members` indented below it."""
+    """Modules and names that a page of the reference shows: `:::` and a path, with `members` indented below it."""
     found = set()
     for path, options in re.findall(r"^::: (\S+)\n((?:    .*\n|\n(?=    ))*)", page, flags=re.MULTILINE):
         members = (yaml.safe_load(options) or {}).get("options", {}).get("members")
@@ -53,13 +52,17 @@ def defined_in(module: str) -> list[str]:
     ]
 
 
-EXPORTED = {(room, name) for room in ["dim", *ROOMS] for name in getattr(importlib.import_module(room), "__all__", [])}
+EXPORTED = {
+    (package, name)
+    for package in ["dim", *PACKAGES]
+    for name in getattr(importlib.import_module(package), "__all__", [])
+}
 PUBLIC = sorted(EXPORTED.union(*(shown(page.read_text(encoding="utf-8")) for page in REFERENCE)))
 
 
-def documented(room: str, name: str) -> str:
+def documented(package: str, name: str) -> str:
     """The docstring of a public name, with those of a class's own public methods."""
-    found = getattr(importlib.import_module(room), name)
+    found = getattr(importlib.import_module(package), name)
     kinds = (types.FunctionType, property, classmethod, staticmethod)
     own = [value for key, value in vars(found).items() if not key.startswith("_")] if inspect.isclass(found) else []
     return "\n".join(inspect.getdoc(part) or "" for part in (found, *(part for part in own if isinstance(part, kinds))))
@@ -75,20 +78,19 @@ def test_members_of_a_module_are_those_named():
     assert len(shown("::: dim.corpora.loading\n")) > 1
 
 
-@pytest.mark.parametrize("room, name", PUBLIC)
-def test_public_name_has_a_docstring(room, name):
-    found = getattr(importlib.import_module(room), name)
-    own = vars(found).get("__doc__") if inspect.isclass(found) else found.__doc__
-    assert own, f"{room}.{name} has no docstring"
-    assert not own.startswith(f"{name}("), f"{room}.{name}: the docstring is the one that dataclass makes"
+def test_public_names_have_a_docstring():
+    found = {(package, name): getattr(importlib.import_module(package), name) for package, name in PUBLIC}
+    own = {key: vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__ for key, value in found.items()}
+    assert [key for key, text in own.items() if not text] == []
+    assert [key for key, text in own.items() if text.startswith(f"{key[1]}(")] == [], "written by dataclass"
 
 
-@pytest.mark.parametrize("room, name", PUBLIC)
-def test_public_name_has_an_example_that_runs(room, name):
-    lines = [line.strip() for line in documented(room, name).splitlines()]
-    assert any(line.startswith(">>>") and "doctest: +SKIP" not in line for line in lines)
+def test_public_names_have_an_example_that_runs():
+    def runs(line: str) -> bool:
+        return line.strip().startswith(">>>") and "doctest: +SKIP" not in line
+
+    assert [key for key in PUBLIC if not any(map(runs, documented(*key).splitlines()))] == []
 
 
-@pytest.mark.parametrize("room", ["dim", *ROOMS])
-def test_room_says_what_it_is_for(room):
-    assert importlib.import_module(room).__doc__
+def test_packages_have_a_docstring():
+    assert [package for package in ["dim", *PACKAGES] if not importlib.import_module(package).__doc__] == []
