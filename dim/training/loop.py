@@ -60,7 +60,7 @@ def train(model_arguments: ModelArguments, data_arguments: DataArguments, argume
         >>> train(model, data, arguments)
         Traceback (most recent call last):
             ...
-        DIMError: --metric_for_best_model must be one of ['H@1', ...], got 'accuracy'.
+        dim.errors_dim.DIMError: --metric_for_best_model must be one of ['H@1', ...], got 'accuracy'.
     """
     return Run(model_arguments, data_arguments, arguments).run()
 
