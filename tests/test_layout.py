@@ -98,6 +98,17 @@ print(datasets.load_dataset.__module__, evaluate.load.__module__, datasets.__fil
     assert ROOT / "datasets" not in Path(file).resolve().parents
 
 
+@pytest.mark.slow
+def test_pyright_finds_every_module_in_a_clone_of_any_name(tmp_path):
+    """What an editor sees: pyright, with this environment, in a clone that is not called `dim`."""
+    clone = tmp_path / "some-other-name"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+    command = [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, "--outputjson", "dim", "train.py"]
+    found = json.loads(subprocess.run(command, cwd=clone, capture_output=True, text=True).stdout)
+    assert found["summary"]["filesAnalyzed"] > 150
+    assert [one["message"] for one in found["generalDiagnostics"] if '"dim' in one["message"]] == []
+
+
 # ------------------------------------------------------------------------------------------------------- the Hub files
 
 
