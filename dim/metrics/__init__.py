@@ -1,1 +1,1 @@
-"""Ranks, metrics, confidence intervals, calibration error, NIL, and the field's protocols."""
+"""Ranks, ranking metrics, confidence intervals, calibration error, NIL detection, and evaluation protocols."""

@@ -1,4 +1,4 @@
-"""How many entities score above the gold one, and how many as high: in float32 blocks, decided in float64."""
+"""Counts of entities with a higher score than the gold, or an equal one: float32 blocks, float64 near the gold."""
 
 import math
 
@@ -8,24 +8,24 @@ from torch import Tensor
 
 from dim.errors import DIMError
 
-_QUERIES = 1024  # queries of one block at most
+_QUERIES = 1024  # most queries in one block
 _PAIRS = 2**22  # numbers multiplied in float64 at a time: 32 MiB
 
 
 def count_better_and_tied(
     queries: Tensor, entities: Tensor, gold: Tensor, scale: float, block_bytes: int
 ) -> tuple[Tensor, Tensor]:
-    """Counts entities whose score ``float32(scale * q . e)``, summed in float64, is above the gold's, or equal to it.
+    """Counts the entities whose score ``float32(scale * q . e)``, summed in float64, is above or equal to the gold's.
 
     Args:
         queries: `(M, D)`, floating point.
         entities: `(N, D)`, floating point; read once, block by block.
-        gold: Row of each gold `(M,)`, int64 on the CPU; -1 gives counts without meaning.
+        gold: Index of each gold `(M,)`, int64 on the CPU; the counts of -1 have no meaning.
         scale: Positive factor.
-        block_bytes: Bound of one block of float32 scores.
+        block_bytes: Largest size of one block of float32 scores.
 
     Returns:
-        Both counts `(M,)`, int64 on the CPU; the gold itself is in neither.
+        Both counts `(M,)`, int64 on the CPU, without the gold itself.
 
     Raises:
         DIMError: If a vector is not finite, a score may not be finite in float32, or torch's float32 products are
@@ -38,15 +38,15 @@ def count_better_and_tied(
     """
     if torch.get_float32_matmul_precision() != "highest":
         raise DIMError(
-            "torch multiplies float32 in a lower precision here, which would change ranks: "
+            "torch multiplies float32 in a lower precision, which would change ranks: "
             "call torch.set_float32_matmul_precision('highest')"
         )
     mentions, width = queries.shape
     device = queries.device
     lengths = _lengths(queries, "queries", 0)
-    places = gold.clamp(min=0)
+    index = gold.clamp(min=0)
     target = torch.cat(
-        [_exact(queries[rows], entities[places[rows]], scale) for rows in _parts(mentions, max(1, _PAIRS // width))]
+        [_exact(queries[rows], entities[index[rows]], scale) for rows in _parts(mentions, max(1, _PAIRS // width))]
     ) if mentions else torch.empty(0, device=device)  # (M,) float32  # fmt: skip
     wide = queries.float()
     better = torch.zeros(mentions, dtype=torch.int64, device=device)
@@ -58,33 +58,33 @@ def count_better_and_tied(
         block = entities[start : start + height]
         longest = float(_lengths(block, "entities", start).max())
         _check_range(lengths, longest, scale)
-        # what rounding can add up to: of vectors, scale, products, sums, bounds; and of numbers too small for float32
+        # bound of the rounding error: of vectors, scale, products, sums, bounds; and of numbers too small for float32
         margin = ((width + 8) * 2.0**-23 * scale * longest * lengths + width * 2.0**-125).float()  # (M,)
         high, low = (target + margin)[:, None], (target - margin)[:, None]  # (M, 1)
         keys = (block.float() * scale).T
         for rows in _parts(mentions, rows_at_a_time):
             scores = wide[rows] @ keys  # (m, n)
-            own = column[rows] - start  # the gold's column, where it is in this block
+            own = column[rows] - start  # the gold's column, if it is in this block
             inside = ((own >= 0) & (own < len(block))).nonzero().flatten()
             scores[inside, own[inside]] = -math.inf
             above = scores > high[rows]
             better[rows] += _count(above)
-            row, place = _places((scores >= low[rows]) ^ above)  # too near to the gold's score to tell
+            row, entity = _positions((scores >= low[rows]) ^ above)  # too close to the gold's score for float32
             for pairs in _parts(len(row), max(1, _PAIRS // width)):
                 mention = row[pairs] + rows.start
-                exact = _exact(queries[mention], block[place[pairs]], scale)
+                exact = _exact(queries[mention], block[entity[pairs]], scale)
                 better.index_add_(0, mention, (exact > target[mention]).long())
                 tied.index_add_(0, mention, (exact == target[mention]).long())
     return better.cpu(), tied.cpu()
 
 
 def _count(mask: Tensor) -> Tensor:
-    """How many are true in each row; on CPUs by NumPy, which is seven times as fast as torch."""
+    """Number of true values in each row; on CPUs by NumPy, which is seven times as fast as torch."""
     return mask.sum(dim=1) if mask.is_cuda else torch.from_numpy(np.count_nonzero(mask.numpy(), axis=1))
 
 
-def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of what is true; on CPUs by NumPy, which is ten times as fast as torch where that is little."""
+def _positions(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of the true values; on CPUs by NumPy, which is ten times as fast as torch if they are few."""
     flat = mask.flatten().nonzero().flatten() if mask.is_cuda else torch.from_numpy(np.flatnonzero(mask.numpy()))
     return flat // mask.shape[1], flat % mask.shape[1]
 
@@ -95,7 +95,7 @@ def _exact(queries: Tensor, entities: Tensor, scale: float) -> Tensor:
 
 
 def _lengths(vectors: Tensor, what: str, first: int) -> Tensor:
-    """Lengths of vectors `(P,)` in float64, after refusing those that are not finite."""
+    """Lengths of vectors `(P,)` in float64; raises if one is not finite."""
     lengths = torch.linalg.vector_norm(vectors, dim=1, dtype=torch.float64)
     if not bool(torch.isfinite(lengths).all()):
         row = int((~torch.isfinite(lengths)).nonzero()[0])

@@ -1,4 +1,4 @@
-"""An evaluator as trainers want one: called with a model, it gives numbers, and names the one that counts."""
+"""Evaluator for trainers: a callable from a model to ranking metrics, with a primary metric."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -11,23 +11,23 @@ from dim.metrics.protocols import LIMIT, CandidateLists, find_protocol, ranks_un
 from dim.metrics.ranks import DEFAULT_KS, ranking_metrics
 
 Block = tuple[slice, Tensor]
-"""Which mentions, and their scores with every entity `(m, E)`."""
+"""A slice of the mentions, and their scores with every entity `(m, E)`."""
 
 
 class RankingEvaluator:
-    """Ranks a split under one protocol or several; in the manner of Sentence Transformers' evaluators.
+    """Ranks a split under one or more protocols, like the evaluators of Sentence Transformers.
 
-    It knows nothing of models or datasets: `score` does the encoding, so a trainer can hand in data that it has
-    prepared once.
+    It does not depend on models or datasets: `score` does the encoding, so a trainer can pass data that it prepared
+    once.
 
     Args:
-        score: Given the model, yields which mentions, in order, and their scores with every entity `(m, E)`.
-        gold: Row of each gold, -1 for NIL `(M,)`; NIL mentions are not ranked.
-        name: Begins the name of every number.
+        score: Takes the model and yields slices of the mentions, in order, with their scores for every entity `(m, E)`.
+        gold: Index of each gold, -1 for NIL `(M,)`; NIL mentions are not ranked.
+        name: Prefix of the name of every metric.
         protocols: Names of [`dim.metrics.protocols.PROTOCOLS`].
         lists: The mentions' candidates, for protocols that need them.
-        limit: Candidates of `candidates_dim`.
-        metric: Which number of the first protocol counts: `H@1`, `H@3`, `H@5`, `H@10`, `H@20` or `MRR`.
+        limit: Number of candidates of `candidates_dim`.
+        metric: Primary metric, of the first protocol: `H@1`, `H@3`, `H@5`, `H@10`, `H@20` or `MRR`.
 
     Raises:
         DIMError: If no mention has an entity, a protocol is unknown or needs candidates, or the metric is unknown.
@@ -69,7 +69,7 @@ class RankingEvaluator:
         """Ranks the split.
 
         Args:
-            model: What `score` takes.
+            model: The argument of `score`.
 
         Returns:
             `{"NAME_PROTOCOL_H@1": ..., ..., "NAME_PROTOCOL_MRR": ...}` in percent.
@@ -84,28 +84,28 @@ class RankingEvaluator:
         }
 
     def metrics(self, model: Any) -> dict[str, dict[str, float]]:
-        """The same, protocol by protocol.
+        """Ranks the split, with one table for each protocol.
 
         Args:
-            model: What `score` takes.
+            model: The argument of `score`.
 
         Returns:
-            What [`dim.metrics.ranks.ranking_metrics`] gives, by protocol.
+            The metrics of [`dim.metrics.ranks.ranking_metrics`], by protocol.
 
         Raises:
-            DIMError: If a score is not finite, blocks do not cover the mentions, or a protocol leaves out them all.
+            DIMError: If a score is not finite, blocks do not cover the mentions, or a protocol excludes them all.
         """
         found: dict[str, list[Tensor]] = {protocol: [] for protocol in self.protocols}
         done = 0
         for part, block in self._score(model):
             if part.start != done:
-                raise DIMError(f"scores of mentions {done} and on were expected, got those of {part.start} and on")
+                raise DIMError(f"expected scores of the mentions from {done} on, got those from {part.start} on")
             done = part.stop
             lists = None if self._lists is None else self._lists[part]
             for protocol, ranks in found.items():
                 ranks.append(ranks_under(protocol, block, self._gold[part], lists, self._limit))
         if done != len(self._gold):
-            raise DIMError(f"{done} mentions were scored of {len(self._gold)}")
+            raise DIMError(f"only {done} of {len(self._gold)} mentions were scored")
         whole = {protocol: torch.cat(parts) for protocol, parts in found.items()}
         return {protocol: ranking_metrics(ranks[~ranks.isnan()]) for protocol, ranks in whole.items()}
 

@@ -1,4 +1,4 @@
-"""The field's protocols, each with its own name in every output, so that no two of them meet in one table."""
+"""Evaluation protocols; each has its own name in every output, so that their numbers are never mixed."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,18 @@ from dim.errors import DIMError
 from dim.metrics.ranks import gold_ranks, recall_at, top_k
 
 LIMIT = 100
-"""Most candidates of a mention, in the field's tables and here."""
+"""Largest number of candidates of a mention, as in published tables."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a gold is ranked.
+    """A protocol: the candidates among which a gold is ranked, and how ties count.
 
     Args:
         name: `full_kb`, `candidates`, `candidates_normalised` or `candidates_dim`.
-        meaning: What it is, for the head of a table.
-        ties: What a tie costs, see [`dim.metrics.ranks.gold_ranks`].
-        comparable: Whether its numbers say how good a linker is; `False` for what is only there to compare with
-            published tables.
+        meaning: Description for the head of a table.
+        ties: How ties count, see [`dim.metrics.ranks.gold_ranks`].
+        comparable: `False` if its numbers serve only for comparison with published tables.
 
     Example:
         >>> protocol = PROTOCOLS["candidates_dim"]
@@ -43,7 +42,7 @@ PROTOCOLS = {
         Protocol("full_kb", "the gold is ranked among all entities of the knowledge base"),
         Protocol(
             "candidates",
-            f"ranked among the mention's published candidates (at most {LIMIT}); a gold that is not there is a miss",
+            f"ranked among the mention's published candidates (at most {LIMIT}); any other gold is a miss",
         ),
         Protocol(
             "candidates_normalised",
@@ -52,8 +51,8 @@ PROTOCOLS = {
         ),
         Protocol(
             "candidates_dim",
-            f"as the reference code of DIM does it: at most {LIMIT} candidates (80 for WikiDiverse), the gold forced "
-            "in, ties for the gold; flatters, and is here to compare with published tables only",
+            f"as in the reference code of DIM: at most {LIMIT} candidates (80 for WikiDiverse), the gold always added, "
+            "ties count as hits; flatters, only for comparison with published tables",
             ties="optimistic",
             comparable=False,
         ),
@@ -63,10 +62,10 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class CandidateLists:
-    """Candidates of `M` mentions as rows of the knowledge base.
+    """Candidates of `M` mentions as row indices of the knowledge base.
 
     Args:
-        rows: Rows of entities `(M, C)`, best first, -1 behind the last.
+        rows: Indices of entities `(M, C)`, best first, -1 behind the last.
 
     Example:
         >>> lists = CandidateLists.from_ids({"m1": ["e2", "e1"]}, ["m1", "m2"], {"e1": 0, "e2": 1})
@@ -81,18 +80,18 @@ class CandidateLists:
     def from_ids(
         cls, candidates: Mapping[str, Sequence[str]], mentions: Sequence[str], entities: Mapping[str, int]
     ) -> "CandidateLists":
-        """Makes them of ids.
+        """Converts lists of ids.
 
         Args:
             candidates: Ids of entities by mention, best first; a mention may be missing.
             mentions: Ids of the mentions.
-            entities: Row of each entity id.
+            entities: Index of each entity id.
 
         Returns:
             The lists.
 
         Raises:
-            DIMError: If a list is longer than 100, names an entity twice, or one that is not in the knowledge base.
+            DIMError: If a list has more than 100 entities, a repeated one, or one that is not in the knowledge base.
         """
         lists = [candidates.get(name, ()) for name in mentions]
         for name, ids in zip(mentions, lists, strict=True):
@@ -108,52 +107,52 @@ class CandidateLists:
     def __getitem__(self, mentions: slice) -> "CandidateLists":
         return CandidateLists(self.rows[mentions])
 
-    def place_of(self, gold: Tensor) -> Tensor:
-        """Place of each gold `(M,)` in its list, -1 where it is not there."""
+    def gold_index(self, gold: Tensor) -> Tensor:
+        """Index of each gold `(M,)` in its list, -1 if it is not in it."""
         found = (self.rows == gold[:, None]) & (gold >= 0)[:, None]
         return torch.where(found.any(1), found.long().argmax(1), -1)
 
     def recall(self, gold: Tensor, k: int) -> float:
-        """Share of mentions with a gold whose gold is among the first `k` candidates, 0..1 (recall@k)."""
-        index = self.place_of(gold)[gold >= 0]
+        """Computes recall@k over the mentions with a gold, 0..1."""
+        index = self.gold_index(gold)[gold >= 0]
         return recall_at(torch.where(index < 0, math.inf, index + 1.0), k)
 
     def forced(self, gold: Tensor, limit: int) -> "CandidateLists":
-        """The first `limit` candidates, with the gold in place of the last where it is not among them."""
+        """The first `limit` candidates; the gold replaces the last one if it is not among them."""
         rows = self.rows[:, :limit].clone()
         if rows.shape[1] < limit:
             rows = torch.cat([rows, rows.new_full((len(rows), 1), -1)], 1)
-        missing = (CandidateLists(rows).place_of(gold) < 0) & (gold >= 0)
-        last = (rows >= 0).sum(1).clamp(max=rows.shape[1] - 1)  # the first free place, or the last one
+        missing = (CandidateLists(rows).gold_index(gold) < 0) & (gold >= 0)
+        last = (rows >= 0).sum(1).clamp(max=rows.shape[1] - 1)  # the first free column, or the last one
         rows[missing, last[missing]] = gold[missing]
         return CandidateLists(rows)
 
     def ranks(self, scores: Tensor, gold: Tensor, ties: str) -> Tensor:
-        """Rank each gold among its candidates.
+        """Ranks each gold among its candidates.
 
         Args:
             scores: Scores of every entity `(M, E)`, finite.
-            gold: Row of each gold, -1 for NIL `(M,)`.
+            gold: Index of each gold, -1 for NIL `(M,)`.
             ties: As for [`dim.metrics.ranks.gold_ranks`].
 
         Returns:
-            `(M,)` float64; `inf` where the gold is no candidate.
+            `(M,)` float64; `inf` if the gold is not a candidate.
 
         Raises:
             DIMError: As [`dim.metrics.ranks.gold_ranks`].
         """
-        return gold_ranks(self._own(scores), self.place_of(gold), ties)
+        return gold_ranks(self._own(scores), self.gold_index(gold), ties)
 
     def best(self, scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Each mention's `k` best candidates, fewer where no list is as long.
+        """Finds the `k` best candidates of each mention, or fewer if no list is that long.
 
         Args:
             scores: Scores of every entity `(M, E)`, finite.
-            k: How many.
+            k: Number of candidates.
 
         Returns:
-            Their scores and their rows `(M, min(k, C))`, best first, equal scores in the order of the list; `-inf` and
-                -1 behind the last.
+            Their scores and their indices `(M, min(k, C))`, best first, equal scores in the order of the list; `-inf`
+                and -1 behind the last.
 
         Example:
             >>> CandidateLists(torch.tensor([[1, 0], [2, -1]])).best(torch.tensor([[0.9, 0.1, 0.5]] * 2), 2)
@@ -161,27 +160,27 @@ class CandidateLists:
                     [0.5000,   -inf]]), tensor([[ 0,  1],
                     [ 2, -1]]))
         """
-        values, places = top_k(self._own(scores), min(k, self.rows.shape[1]))
-        rows = self.rows.gather(1, places)
+        values, columns = top_k(self._own(scores), min(k, self.rows.shape[1]))
+        rows = self.rows.gather(1, columns)
         return values.masked_fill(rows < 0, -math.inf), rows
 
     def _own(self, scores: Tensor) -> Tensor:
-        """Scores of the candidates `(M, C)`; empty places of a short list score lower than anything."""
+        """Scores of the candidates `(M, C)`; the lowest float32 behind the last."""
         lowest = torch.finfo(torch.float32).min
         found = scores.float().gather(1, self.rows.clamp(min=0))
         if bool((found == lowest).any()):
-            raise DIMError("a score is the lowest number of float32: it cannot be told from an empty place.")
+            raise DIMError("a score is the lowest number of float32, which marks the end of a list.")
         return found.masked_fill(self.rows < 0, lowest)
 
 
 def dim_limit(dataset: str) -> int:
-    """How many candidates the reference code of DIM gives: 80 for WikiDiverse, else 100.
+    """Returns the number of candidates in the reference code of DIM: 80 for WikiDiverse, else 100.
 
     Args:
         dataset: Folder or Hub name.
 
     Returns:
-        The number.
+        The number of candidates.
 
     Example:
         >>> dim_limit("data/wikidiverse_plus"), dim_limit("data/wikimel")
@@ -193,18 +192,18 @@ def dim_limit(dataset: str) -> int:
 def ranks_under(
     protocol: str, scores: Tensor, gold: Tensor, lists: CandidateLists | None, limit: int = LIMIT
 ) -> Tensor:
-    """Ranks of golds under a protocol.
+    """Ranks golds under a protocol.
 
     Args:
         protocol: A name of [`PROTOCOLS`].
         scores: Scores of every entity `(M, E)`.
-        gold: Row of each gold, -1 for NIL `(M,)`.
+        gold: Index of each gold, -1 for NIL `(M,)`.
         lists: The mentions' candidates; not needed for `full_kb`.
         limit: Candidates of `candidates_dim`, see [`dim_limit`].
 
     Returns:
-        `(M,)` float64: `inf` for a miss, and NaN for a mention that the protocol leaves out: NIL, and under
-            `candidates_normalised` a gold that is no candidate.
+        `(M,)` float64: `inf` for a miss, and NaN for a mention that the protocol excludes: NIL, and under
+            `candidates_normalised` a gold that is not a candidate.
 
     Raises:
         DIMError: If the protocol is unknown or needs candidates, or as [`dim.metrics.ranks.gold_ranks`].
@@ -221,20 +220,20 @@ def ranks_under(
     """
     ties, own = find_protocol(protocol).ties, lists_under(protocol, gold, lists, limit)
     ranks = gold_ranks(scores, gold, ties) if own is None else own.ranks(scores, gold, ties)
-    left_out = gold < 0
+    excluded = gold < 0
     if protocol == "candidates_normalised":
-        left_out = left_out | ranks.isinf()
-    return ranks.masked_fill(left_out, math.nan)
+        excluded = excluded | ranks.isinf()
+    return ranks.masked_fill(excluded, math.nan)
 
 
 def lists_under(protocol: str, gold: Tensor, lists: CandidateLists | None, limit: int = LIMIT) -> CandidateLists | None:
-    """What a protocol ranks among.
+    """Returns the candidate lists of a protocol.
 
     Args:
         protocol, gold, lists, limit: As for [`ranks_under`].
 
     Returns:
-        The lists; `None` for every entity.
+        The lists; `None` if every entity is a candidate.
 
     Raises:
         DIMError: If the protocol needs candidates and there are none.
@@ -252,7 +251,7 @@ def lists_under(protocol: str, gold: Tensor, lists: CandidateLists | None, limit
 
 
 def find_protocol(name: str) -> Protocol:
-    """The protocol of a name.
+    """Returns the protocol with a name.
 
     Args:
         name: One of `full_kb`, `candidates`, `candidates_normalised`, `candidates_dim`.
@@ -261,7 +260,7 @@ def find_protocol(name: str) -> Protocol:
         The protocol.
 
     Raises:
-        DIMError: If there is none.
+        DIMError: If the name is unknown.
 
     Example:
         >>> find_protocol("full_kb").meaning

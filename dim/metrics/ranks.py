@@ -1,7 +1,7 @@
-"""Ranks of the gold entities and the metrics made from them.
+"""Ranks of gold entities, and metrics of ranks.
 
-A rank counts what stands above the gold entity, with ties shared fairly: ``1 + #better + #ties / 2``, the mean place
-over all orders of the tied candidates. No sorting is involved, so the knowledge base's order cannot help or harm.
+A rank counts the candidates above the gold entity; ties count half: ``1 + #better + #ties / 2``, the mean rank over all
+orders of the tied candidates. Nothing is sorted, so the order of the knowledge base has no influence.
 """
 
 import math
@@ -14,11 +14,11 @@ from dim.metrics.counting import count_better_and_tied
 
 DEFAULT_KS = (1, 3, 5, 10, 20)
 TIES = {"mean": 0.5, "optimistic": 0.0, "pessimistic": 1.0}
-"""What each other candidate with the gold's score adds to its rank, by the name of the policy."""
+"""Value that each other candidate with the gold's score adds to its rank, by policy."""
 
 
 def _checked_scores(scores: torch.Tensor, first_row: int = 0) -> torch.Tensor:
-    """Return `scores (M, N)` in float32 after refusing wrong shapes, wrong types and values that cannot be ranked."""
+    """Returns `scores (M, N)` in float32; raises for wrong shapes, wrong types and values that cannot be ranked."""
     if scores.ndim != 2 or scores.shape[1] == 0:
         raise DIMError(f"scores must have the shape (mentions, candidates >= 1), got {tuple(scores.shape)}")
     if not scores.is_floating_point():
@@ -29,24 +29,24 @@ def _checked_scores(scores: torch.Tensor, first_row: int = 0) -> torch.Tensor:
         row, column = (int(i) for i in (~finite).nonzero()[0])
         raise DIMError(
             f"scores[{first_row + row}, {column}] is {float(scores[row, column])} in float32: "
-            "a score that is not finite has no rank, correct what computed it"
+            "a score that is not finite has no rank, check the code that computed it"
         )
     return scores
 
 
 def _checked_gold(gold: torch.Tensor, mentions: int, candidates: int) -> torch.Tensor:
-    """Return `gold (M,)` as int64 on the CPU after refusing wrong shapes, wrong types and indices outside -1..N-1."""
+    """Returns `gold (M,)` as int64 on the CPU; raises for wrong shapes, wrong types and indices outside -1..N-1."""
     if gold.dtype == torch.bool or gold.is_floating_point() or gold.is_complex():
         raise DIMError(f"gold must hold integer indices of candidates, got {gold.dtype}")
     if gold.shape != (mentions,):
-        raise DIMError(f"gold must have the shape ({mentions},), one index a mention, got {tuple(gold.shape)}")
+        raise DIMError(f"gold must have the shape ({mentions},), one index for each mention, got {tuple(gold.shape)}")
     gold = gold.to("cpu", torch.int64)
     outside = (gold < -1) | (gold >= candidates)
     if bool(outside.any()):
         row = int(outside.nonzero()[0])
         raise DIMError(
             f"gold[{row}] is {int(gold[row])}: it must be an index of the {candidates} candidates, "
-            "or -1 where the gold entity is not among them"
+            "or -1 if the gold entity is not among them"
         )
     return gold
 
@@ -58,33 +58,34 @@ def _checked_ties(ties: str) -> str:
 
 
 def _ranks_of(better: torch.Tensor, tied: torch.Tensor, ties: str) -> torch.Tensor:
-    """Ranks, float64 (M,), from how many stand above the gold and how many others have its score."""
+    """Ranks, float64 (M,), from the numbers of candidates above the gold and of others with its score."""
     return 1.0 + better.to(torch.float64) + TIES[ties] * tied.to(torch.float64)
 
 
 def gold_ranks(scores: torch.Tensor, gold: torch.Tensor, ties: str = "mean") -> torch.Tensor:
-    """Rank every mention's gold entity among its candidates.
+    """Ranks the gold entity of each mention among its candidates.
 
     ``rank = 1 + #(strictly better) + #(other candidates with exactly the gold's score) / 2``, compared in float32.
 
     Args:
         scores (`torch.Tensor` of shape `(M, N)`): floating point, higher is better.
-        gold (`torch.Tensor` of shape `(M,)`): index of the gold entity in `0..N-1`, or -1 where it is not among the
+        gold (`torch.Tensor` of shape `(M,)`): index of the gold entity in `0..N-1`, or -1 if it is not among the
             candidates.
-        ties (`str`): what a tie costs. `mean`: half, the mean place over all orders of the tied; what every table here
-            uses. `optimistic`: nothing, as in published code that counts what is strictly better. `pessimistic`: all.
+        ties (`str`): how tied candidates count. `mean`: half, the mean rank over all orders of the tied candidates, as
+            in all tables of this project. `optimistic`: not at all, as in published code that counts only strictly
+            better candidates. `pessimistic`: fully.
 
     Returns:
-        `torch.Tensor` of shape `(M,)`: float64 on the CPU; 1 is the best, `inf` is a gold that is not among the
-            candidates.
+        `torch.Tensor` of shape `(M,)`: float64 on the CPU; 1 is the best rank, `inf` means that the gold is not among
+            the candidates.
 
     Raises:
-        DIMError: for a score that is not finite in float32 (row and column are named), a gold index out of range, a
-            wrong shape or dtype, or an unknown `ties`.
+        DIMError: for a score that is not finite in float32 (the message gives its row and column), a gold index out of
+            range, a wrong shape or dtype, or an unknown `ties`.
 
     Example:
         >>> scores = torch.tensor([[0.9, 0.5, 0.1], [0.5, 0.5, 0.1], [0.9, 0.5, 0.1]])
-        >>> gold_ranks(scores, torch.tensor([1, 0, -1]))  # one is better; two share places 1 and 2; not retrieved
+        >>> gold_ranks(scores, torch.tensor([1, 0, -1]))  # one is better; tied for ranks 1 and 2; not retrieved
         tensor([2.0000, 1.5000,    inf], dtype=torch.float64)
         >>> gold_ranks(scores, torch.tensor([1, 0, -1]), ties="pessimistic")
         tensor([2., 2., inf], dtype=torch.float64)
@@ -94,7 +95,7 @@ def gold_ranks(scores: torch.Tensor, gold: torch.Tensor, ties: str = "mean") -> 
     gold = _checked_gold(gold, *scores.shape)
     gold_scores = scores.gather(1, gold.clamp(min=0).to(scores.device).unsqueeze(1))  # (M, 1); for -1 overwritten below
     better = (scores > gold_scores).sum(dim=1).cpu()  # (M,)
-    tied = (scores == gold_scores).sum(dim=1).cpu() - 1  # (M,), less the gold itself
+    tied = (scores == gold_scores).sum(dim=1).cpu() - 1  # (M,), without the gold itself
     return _ranks_of(better, tied, ties).masked_fill(gold == -1, math.inf)
 
 
@@ -107,29 +108,29 @@ def gold_ranks_from_embeddings(
     ties: str = "mean",
     block_bytes: int = 4 * 2**20,
 ) -> torch.Tensor:
-    """Rank the gold entities by dot product, in blocks, without ever holding all `M * N` scores.
+    """Ranks the gold entities by dot product, in blocks, without holding all `M * N` scores in memory.
 
-    A score is ``float32(scale * q . e)``, summed in float64. The order in which a matrix product adds depends on the
-    block's size, and in float32 that is enough to give two equal entities different scores. So the float32 product only
-    sorts out the pairs that are further from the gold's score than its rounding error can be; the others, a few in ten
+    A score is ``float32(scale * q . e)``, summed in float64. The order of additions in a matrix product depends on the
+    size of the block, so in float32 two equal entities can get different scores. The float32 product therefore decides
+    only pairs whose distance from the gold's score is larger than the rounding error; the others, a few in ten
     thousand, are summed in float64. The ranks do not depend on `block_bytes`, and equal entities tie.
 
     Args:
         queries (`torch.Tensor` of shape `(M, D)`): mention vectors, floating point.
         entities (`torch.Tensor` of shape `(N, D)`): entity vectors, floating point, on the queries' device. They are
-            read once, a block at a time, so they may be memory-mapped.
+            read once, block by block, so they may be memory-mapped.
         gold (`torch.Tensor` of shape `(M,)`): as for [`gold_ranks`].
         scale (`float`): positive factor, such as CLIP's logit scale.
         ties (`str`): as for [`gold_ranks`].
-        block_bytes (`int`): bound of one block of float32 scores. A few arrays of that size are held; what fits the
-            processor's cache is fastest.
+        block_bytes (`int`): largest size of one block of float32 scores. A few arrays of that size are in memory at a
+            time; a size that fits the processor's cache is fastest.
 
     Returns:
         `torch.Tensor` of shape `(M,)`: equal to `gold_ranks(scale * (queries.double() @ entities.double().T), gold)`.
 
     Raises:
-        DIMError: as [`gold_ranks`], and for shapes that do not fit, a vector that is not finite, a scale that is not
-            positive, too small a `block_bytes`, or where torch may multiply in less than float32.
+        DIMError: as [`gold_ranks`], and for shapes that do not match, a vector that is not finite, a scale that is not
+            positive, a `block_bytes` below 4, or if torch may multiply in less than float32.
 
     Example:
         >>> queries = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -155,11 +156,11 @@ def gold_ranks_from_embeddings(
 
 
 def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find every mention's `k` best candidates: best first, equal scores in the order of their indices.
+    """Finds the `k` best candidates of each mention: best first, equal scores in the order of their indices.
 
     Args:
         scores (`torch.Tensor` of shape `(M, N)`): floating point, higher is better.
-        k (`int`): how many, `1..N`.
+        k (`int`): number of candidates, `1..N`.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor]`: scores in float32 and candidate indices in int64, both of shape `(M, k)`.
@@ -174,26 +175,26 @@ def top_k(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
     scores = _checked_scores(scores)
     if not 1 <= k <= scores.shape[1]:
         raise DIMError(f"k is {k}, but there are {scores.shape[1]} candidates: ask for 1 to {scores.shape[1]}")
-    last = torch.topk(scores, k, dim=1).values[:, -1:]  # (M, 1); which of equal scores `topk` gives is left open
+    last = torch.topk(scores, k, dim=1).values[:, -1:]  # (M, 1); `topk` itself orders equal scores arbitrarily
     above, equal = scores > last, scores == last
-    room = k - above.sum(dim=1, keepdim=True)
-    indices = (above | (equal & (equal.cumsum(dim=1) <= room))).nonzero()[:, 1].view(len(scores), k)
+    left = k - above.sum(dim=1, keepdim=True)
+    indices = (above | (equal & (equal.cumsum(dim=1) <= left))).nonzero()[:, 1].view(len(scores), k)
     values, order = torch.sort(scores.gather(1, indices), dim=1, descending=True, stable=True)
     return values, indices.gather(1, order)
 
 
 def mention_metrics(ranks: torch.Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, torch.Tensor]:
-    """Give what each mention adds to each metric: 1 or 0 for a hit, and its reciprocal rank (0 for `inf`).
+    """Computes each mention's contribution to each metric: 1 or 0 for a hit, and its reciprocal rank (0 for `inf`).
 
     Args:
-        ranks (`torch.Tensor` of shape `(M,)`): ranks from [`gold_ranks`]; 1.5 is no hit at 1, `inf` is never one.
+        ranks (`torch.Tensor` of shape `(M,)`): ranks from [`gold_ranks`]; 1.5 is not a hit at 1, `inf` is never a hit.
         ks (`Sequence[int]`): cut-offs, each at least 1.
 
     Returns:
         `dict[str, torch.Tensor]`: `{"H@1": ..., ..., "MRR": ...}`, each float64 of shape `(M,)` in 0..1.
 
     Raises:
-        DIMError: for no ranks, ranks below 1 or NaN, or a `k` below 1.
+        DIMError: if there are no ranks, a rank is below 1 or NaN, or a `k` is below 1.
 
     Example:
         >>> mention_metrics(torch.tensor([1.0, 4.0]), ks=(3,))
@@ -212,7 +213,7 @@ def mention_metrics(ranks: torch.Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict
 
 
 def recall_at(ranks: torch.Tensor, k: int) -> float:
-    """Compute recall@k, the share of mentions whose gold entity has rank `k` or better, 0..1 (H@k for one gold each).
+    """Computes recall@k, the share of mentions whose gold entity has rank `k` or better, 0..1 (H@k for one gold each).
 
     Arguments and errors are those of [`mention_metrics`].
 
@@ -224,7 +225,7 @@ def recall_at(ranks: torch.Tensor, k: int) -> float:
 
 
 def ranking_metrics(ranks: torch.Tensor, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float]:
-    """Compute hits at every `k` and the mean reciprocal rank, in percent as the field's tables print them.
+    """Computes hits at every `k` and the mean reciprocal rank, in percent.
 
     Arguments and errors are those of [`mention_metrics`].
 

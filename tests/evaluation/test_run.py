@@ -331,7 +331,7 @@ def test_evaluator_gives_what_each_protocol_gives():
     assert found["dev_candidates_MRR"] == pytest.approx(100 * (1 + 1 / 2) / 2)
     for wrong, message in (
         ([blocks[1]], "mentions 0 and on were expected"),
-        ([blocks[0]], "2 mentions were scored of 3"),
+        ([blocks[0]], "only 2 of 3 mentions were scored"),
     ):
         with pytest.raises(ValueError, match=message):
             RankingEvaluator(lambda model, wrong=wrong: wrong, gold)(None)

@@ -167,8 +167,8 @@ class TestGoldRanksFromEmbeddings:
 
     @pytest.mark.parametrize("block_bytes", [4, 100, 4 * 70, 4 * 21])
     def test_no_block_is_larger_than_the_bound(self, block_bytes, monkeypatch):
-        sizes, places = [], counting._places
-        monkeypatch.setattr(counting, "_places", lambda mask: sizes.append(mask.numel()) or places(mask))
+        sizes, positions = [], counting._positions
+        monkeypatch.setattr(counting, "_positions", lambda mask: sizes.append(mask.numel()) or positions(mask))
         gold_ranks_from_embeddings(torch.randn(7, 3), torch.randn(10, 3), torch.arange(7), block_bytes=block_bytes)
         assert sum(sizes) == 70
         assert 1 <= max(sizes) <= block_bytes // 4
