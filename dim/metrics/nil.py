@@ -21,8 +21,8 @@ def nil_metrics(predicted: Numbers, nil: Numbers) -> dict[str, float]:
         DIMError: If the input is empty, shapes differ, or a value is not 0 or 1.
 
     Example:
-        >>> nil_metrics(predicted=[1, 1, 0, 0], nil=[1, 0, 0, 0])
-        {'NIL precision': 50.0, 'NIL recall': 100.0, 'NIL F1': 66.66666666666667}
+        >>> nil_metrics(predicted=[1, 1, 0, 0], nil=[1, 0, 1, 0])
+        {'NIL precision': 50.0, 'NIL recall': 50.0, 'NIL F1': 50.0}
     """
     said, is_nil = checked_answers(predicted, nil)
     checked_answers(is_nil, said)  # both must be 0 or 1
