@@ -1,28 +1,28 @@
-"""The page's HTML. Whatever comes from a user or a knowledge base is escaped: it is data."""
+"""HTML of the results; all texts of users and of the knowledge base are escaped."""
 
 from html import escape
 
 from playground import Answer, data_url
 
-from dim.linking.links import LinkedEntity, Links
+from dim import LinkedEntity, Links
 
-_NAMES = {"sentence": "sentence", "picture": "picture", "expert_answer": "expert's answer"}
-_PARTS = {"score_by_vectors": "vectors", "score_by_prior": "name prior", "score_by_reranker": "reranker"}
+_NAMES = {"sentence": "sentence", "picture": "picture", "expert_answer": "caption"}
+_PARTS = {"score_by_vectors": "vectors", "score_by_prior": "lexical prior", "score_by_reranker": "reranker"}
 _MEANING = {
-    "vectors": "how near the vectors of mention and entity are",
-    "name prior": "what names and words add",
-    "reranker": "what the second reading adds",
-    "picture": "this score less the one without the picture",
+    "vectors": "similarity of the vectors of mention and entity",
+    "lexical prior": "contribution of the lexical prior",
+    "reranker": "contribution of the reranker",
+    "picture": "difference from the score without the picture",
 }
 
 
 def results(answer: Answer, before: list[str], changed: str | None) -> str:
-    """The ranking, with the picture beside without.
+    """Renders the rankings with and without the picture.
 
     Args:
-        answer: What was linked.
-        before: Ids in the order of the ranking before an edit; empty if there was none.
-        changed: Id of the entity that was edited.
+        answer: The linked mention.
+        before: Ids of the ranking before an edit, in order; empty without an edit.
+        changed: Id of the edited entity.
 
     Returns:
         HTML.
@@ -44,7 +44,7 @@ def results(answer: Answer, before: list[str], changed: str | None) -> str:
 
 
 def message(text: str, bad: bool = True) -> str:
-    """A line that a screen reader reads at once."""
+    """Renders a message that a screen reader announces."""
     role, kind = ("alert", "bad") if bad else ("status", "good")
     return f'<p class="dim-message dim-{kind}" role="{role}">{escape(text)}</p>'
 
@@ -53,27 +53,27 @@ def _question(answer: Answer) -> str:
     row = answer.row
     start, end, text = row["start"], row["end"], row["sentence"]
     if start < 0:
-        shown, note = escape(text), f"“{escape(row['mention'])}” does not stand in the sentence: it is read beside it. "
+        shown, note = escape(text), f"“{escape(row['mention'])}” is not in the sentence. "
     else:
         shown, note = f"{escape(text[:start])}<mark>{escape(text[start:end])}</mark>{escape(text[end:])}", ""
-    picture = "" if row["image"] is None else f'<img alt="the mention’s picture" src="{data_url(row["image"])}">'
+    picture = "" if row["image"] is None else f'<img alt="picture of the mention" src="{data_url(row["image"])}">'
     attention = answer.links[0].why["attention"] if answer.links else {}
     total = sum(attention.values()) or 1.0
     shares = {_NAMES.get(name, name): weight / total for name, weight in attention.items()}
     stack = "".join(f'<i class="dim-{name.split()[0]}" style="width:{100 * s:.1f}%"></i>' for name, s in shares.items())
     legend = "".join(f'<span class="dim-{n.split()[0]}">{escape(n)} {100 * s:.0f} %</span>' for n, s in shares.items())
-    legend = f'<p class="dim-legend">The mention looks at {legend}</p>'
+    legend = f'<p class="dim-legend">Attention of the mention: {legend}</p>'
     looked = f'<div class="dim-stack">{stack}</div>{legend}' if stack else ""
-    hint = "" if row["image"] is not None else "Add a picture to see what it changes."
+    hint = "" if row["image"] is not None else "Add a picture to see its effect."
     note = f'<p class="dim-note">{note}{hint}</p>' if note or hint else ""
     return f'<div class="dim-question">{picture}<div><p class="dim-text">{shown}</p>{looked}{note}</div></div>'
 
 
 def _verdict(links: Links) -> str:
     if not links:
-        return '<p class="dim-note">The knowledge base has nothing like it.</p>'
+        return '<p class="dim-note">The knowledge base has no candidates.</p>'
     if links.is_nil:
-        return '<p class="dim-note">None of these is sure enough: no link (NIL).</p>'
+        return '<p class="dim-note">No entity is likely enough: no link (NIL).</p>'
     return ""
 
 

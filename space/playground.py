@@ -1,4 +1,4 @@
-"""What the app does: link with and without the picture, change an entity, take the changes back."""
+"""A linker with an editable copy of its knowledge base."""
 
 import base64
 import io
@@ -9,13 +9,10 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from dim.common.pictures import load_picture
+from dim import DIMError, DIMLinker, KnowledgeBase, Links, load_picture
 from dim.common.unreadable_pictures import UnreadablePictures
 from dim.corpora.schema import PROVENANCE
 from dim.kb.rows import FIELDS
-from dim.kb.store import KnowledgeBase
-from dim.linking.linker import DIMLinker
-from dim.linking.links import Links
 from dim.linking.mention import mention_row, parse_brackets
 from dim.serving.entities import Entities
 
@@ -27,13 +24,13 @@ _LIMITS = {"sentence": 2000, "mention": 200, "name": 200, "description": 2000}  
 
 @dataclass(frozen=True)
 class Answer:
-    """A mention that was linked.
+    """A linked mention.
 
     Args:
         row: The mention: `sentence`, `mention`, `start`, `end`, `image`.
-        links: What it was linked to, each with its `why`.
-        blind: The same without the picture; `None` for a mention that has none.
-        pictures: Data URLs by entity id, of those that have a picture.
+        links: Its links, each with `why`.
+        blind: Its links without the picture; `None` for a mention without one.
+        pictures: Data URLs of the entities' pictures, by entity id.
     """
 
     row: dict
@@ -43,15 +40,15 @@ class Answer:
 
 
 class Playground:
-    """A linker on a copy of its knowledge base, which is removed when the process ends. Safe to use from threads.
+    """Linker on a copy of a knowledge base, which is deleted at the end of the process; thread-safe.
 
     Args:
         model: Folder or Hub name of a DIM.
-        kb: Its knowledge base, which is only read; `None` for the one that the model's repository brings.
-        revision: Branch, tag or commit of such a repository.
+        kb: Its knowledge base, which is not changed; `None` for the one in the model's repository.
+        revision: Branch, tag or commit of the repository.
 
     Raises:
-        ValueError: If there is no such model or knowledge base, or they do not belong together.
+        DIMError: If the model or the knowledge base is missing, or they do not belong together.
     """
 
     def __init__(self, model: str, kb: str | None, revision: str | None = None):
@@ -68,15 +65,15 @@ class Playground:
         """Links a mention.
 
         Args:
-            sentence: With the mention in double brackets, unless `mention` says it.
-            mention: What is mentioned, or empty.
-            picture: A file, or None.
+            sentence: The sentence, with the mention in double brackets unless `mention` is given.
+            mention: Text of the mention, or empty.
+            picture: Path of a picture, or `None`.
 
         Returns:
-            The answer.
+            The rankings with and without the picture.
 
         Raises:
-            ValueError: If the mention cannot be told, a text is too long, or the picture cannot be read.
+            DIMError: If no mention is marked, a text is too long, or the picture cannot be read.
         """
         row = _mention(_text("sentence", sentence), _text("mention", mention)) | {"image": _picture(picture)}
         with self._lock:
@@ -85,7 +82,7 @@ class Playground:
             return Answer(row, links, blind, self._pictures({one.id for one in [*links, *(blind or [])]}))
 
     def entity(self, name: str) -> tuple[str, str]:
-        """Name and description of an entity, by its id; a ValueError if there is none."""
+        """Returns name and description of an entity by its id; a DIMError if there is none."""
         with self._lock:
             row = self._row(name)
         return row["name"], row["description"]
@@ -97,17 +94,17 @@ class Playground:
             entity: Its id; empty for a new one.
             name: Its name.
             description: Its description.
-            picture: A file that replaces its pictures; `None` leaves them.
+            picture: Path of a picture that replaces its pictures; `None` keeps them.
 
         Returns:
             Its id.
 
         Raises:
-            ValueError: If the name is empty, a text is too long, or the picture cannot be read.
+            DIMError: If the name is empty, a text is too long, or the picture cannot be read.
         """
         name, description = _text("name", name), _text("description", description)
         if not name:
-            raise ValueError("The name is empty: every entity needs one.")
+            raise DIMError("The name is empty: every entity needs one.")
         image = _picture(picture)
         with self._lock:
             kb = self.linker.kb
@@ -118,7 +115,7 @@ class Playground:
                 old = {}
             new = {**old, "id": entity, "name": name, "description": description}
             if description != old.get("description"):
-                new |= dict.fromkeys(PROVENANCE)  # a person's words now
+                new |= dict.fromkeys(PROVENANCE)  # no longer a generated text
             if image is not None:
                 new["images"] = [{"bytes": _png(image), "path": None}]
             del new["id"]
@@ -126,13 +123,13 @@ class Playground:
         return entity
 
     def reset(self) -> None:
-        """Takes every change back."""
+        """Reverts all edits."""
         with self._lock:
             self.linker.kb.restore(self._start)
 
     def _row(self, entity: str) -> dict:
         if entity not in self.linker.kb.row_of:
-            raise ValueError(f"There is no entity {entity!r} any more: link again, and choose another.")
+            raise DIMError(f"The entity {entity!r} no longer exists: link again, and choose another.")
         return self.linker.kb.rows([entity]).select(FIELDS).to_pylist()[0]
 
     def _ask(self, row: dict) -> Links:
@@ -151,7 +148,7 @@ class Playground:
 
 
 def data_url(image: Image) -> str:
-    """A picture as a small PNG that stands in the page itself."""
+    """Encodes a picture as a data URL of a small PNG."""
     small = image.copy()
     small.thumbnail((_SIDE, _SIDE))
     return "data:image/png;base64," + base64.b64encode(_png(small)).decode()
@@ -165,39 +162,39 @@ def _png(image: Image) -> bytes:
 
 def _text(what: str, value: str | None) -> str:
     if not isinstance(value, str | None):
-        raise ValueError(f"The {what} is no text.")
+        raise DIMError(f"The {what} is not a text.")
     value = (value or "").strip()
     if len(value) > _LIMITS[what]:
-        raise ValueError(f"The {what} has {len(value):,} characters; at most {_LIMITS[what]:,} are read here.")
+        raise DIMError(f"The {what} has {len(value):,} characters; at most {_LIMITS[what]:,} are allowed.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"The {what} holds half of a character (a lone surrogate): type it again.") from error
+        raise DIMError(f"The {what} contains half of a character (a lone surrogate): type it again.") from error
     return value
 
 
 def _mention(sentence: str, mention: str) -> dict:
     if not sentence and not mention:
-        raise ValueError("Type a sentence, with the mention in [[double brackets]].")
+        raise DIMError("Type a sentence, with the mention in [[double brackets]].")
     if mention and "[[" not in sentence:
         return mention_row(sentence, mention, None, None, None)
     if mention:
-        raise ValueError("The mention is marked twice: use the [[brackets]] or the second box, and leave the other.")
+        raise DIMError("The mention is marked twice: use either the [[brackets]] or the second box.")
     if "[[" not in sentence or "]]" not in sentence:
-        raise ValueError("No mention is marked: put it in [[double brackets]], or write it in the second box.")
+        raise DIMError("No mention is marked: put it in [[double brackets]], or write it in the second box.")
     text, spans = parse_brackets(sentence)
     if len(spans) > 1:
-        raise ValueError(f"{len(spans)} mentions are marked: mark one at a time.")
+        raise DIMError(f"{len(spans)} mentions are marked: mark one at a time.")
     [(start, end)] = spans
     if not text[start:end].strip():
-        raise ValueError("There is nothing between the brackets: put the mention there.")
+        raise DIMError("There is nothing between the brackets: put the mention there.")
     return mention_row(text, None, (start, end), None, None)
 
 
 def _picture(path: str | None) -> Image | None:
     if path is None:
         return None
-    source = {"bytes": Path(path).read_bytes(), "path": Path(path).name}  # messages tell the name alone
+    source = {"bytes": Path(path).read_bytes(), "path": Path(path).name}  # messages show the name only
     return load_picture(source, max_pixels=MAX_PIXELS)
 
 

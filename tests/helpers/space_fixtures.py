@@ -1,4 +1,4 @@
-"""The demo page as it is started: a process of its own, on a tiny untrained model."""
+"""Fixtures that start the demo page in its own process, with a tiny untrained model."""
 
 import os
 import socket
@@ -24,8 +24,7 @@ SENTENCE = "[[Turkey]] was everywhere that autumn."
 @pytest.fixture(scope="module")
 def kb_folder(tiny_dim_dir, tmp_path_factory):
     pytest.importorskip("lancedb")
-    from dim.encoding.loading import load_dim
-    from dim.kb.store import KnowledgeBase
+    from dim import KnowledgeBase, load_dim
 
     kb = KnowledgeBase.create(tmp_path_factory.mktemp("space") / "kb", ENTITIES)
     kb.encode(*load_dim(tiny_dim_dir))
@@ -54,8 +53,8 @@ def url(tiny_dim_dir, kb_folder, tmp_path_factory):
                     assert process.poll() is None, log.read_text()
                     time.sleep(0.2)
             yield f"http://127.0.0.1:{port}"
-            told = log.read_text().split("Traceback")[1:]
-            assert all("InvalidPathError" in part for part in told), told  # Gradio's answer to a file of this machine
+            errors = log.read_text().split("Traceback")[1:]
+            assert all("InvalidPathError" in error for error in errors), errors  # Gradio's for a file of this machine
         finally:
             process.terminate()
             process.wait(30)

@@ -1,4 +1,4 @@
-"""The demo page in a real browser: by mouse, by keyboard, on a phone, in the dark."""
+"""The demo page in a browser: by mouse, by keyboard, on a phone, in dark mode."""
 
 import os
 
@@ -40,14 +40,14 @@ def test_click_through(page):
     assert page.locator(".dim-column").first.locator(".dim-card").count() == 3
     assert page.locator(".dim-legend").inner_text().count("%") >= 1
     page.fill("#name textarea, #name input", "Turkey of the year")
-    page.fill("#description textarea", f"chosen by lot {HOSTILE}")
+    page.fill("#description textarea", f"picked at random {HOSTILE}")
     page.click("#save")
     page.wait_for_selector(".dim-good")
     assert page.locator(".dim-edited").count() == 2  # beside each other: with the picture, and without
-    assert "chosen by lot </script>" in page.locator(".dim-column").first.inner_text()
+    assert "picked at random </script>" in page.locator(".dim-column").first.inner_text()
     page.click("#reset")
-    page.wait_for_selector("text=Every change is taken back.")
-    assert page.locator("text=chosen by lot").count() == 0
+    page.wait_for_selector("text=All edits are reverted.")
+    assert page.locator("text=picked at random").count() == 0
     shots(page, "click")
 
 
