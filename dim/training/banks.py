@@ -42,9 +42,6 @@ class TextBank:
         self.pad_to = pad_to
         self.pooled: Tensor | None = None
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
     def tokens(self, unique_rows: Tensor) -> tuple[Tensor, Tensor]:
         """Padded ids and mask `(B, T)` of texts, by their indices among the unique ones."""
         lengths = self.lengths[unique_rows]

@@ -1,6 +1,5 @@
 """Checkpoints, which are complete or absent, and the published model folder."""
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,18 +86,6 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
     return Path(name)
 
 
-def read_state(checkpoint: Path) -> dict:
-    """Reads the `state` that [`write_checkpoint`] wrote.
-
-    Example:
-
-        >>> path = write_checkpoint(Path("run_d"), 10, lambda folder: None, {"step": 10}, keep=2)
-        >>> read_state(path)
-        {'step': 10}
-    """
-    return json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-
-
 def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
     """Replaces the model in `output_dir`, each file at once.
 
@@ -116,4 +103,4 @@ def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
     temporary.rmdir()
 
 
-__all__ = ["checkpoints", "find_checkpoint", "publish", "read_state", "write_checkpoint"]
+__all__ = ["checkpoints", "find_checkpoint", "publish", "write_checkpoint"]

@@ -1,8 +1,7 @@
 """A dataset prepared for training: texts tokenised, pictures decoded, golds looked up."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -12,6 +11,7 @@ from torch import Tensor
 from transformers import BatchFeature
 
 from dim.common.ids import gold_indices, index_of
+from dim.common.pictures import PictureSource
 from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
@@ -103,7 +103,7 @@ class MELData:
         candidates = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
         lists = {split: CandidateLists.from_ids(candidates[split], splits[split]["id"][:], index) for split in splits}
 
-        loaders: list[partial] = []
+        loaders: list[Callable[[], PictureSource]] = []
         places = {split: _mention_pictures(rows, loaders, config.uses_pictures) for split, rows in splits.items()}
         entity_places = _entity_pictures(entities, loaders, config.uses_pictures)
         bank = PictureBank.build(loaders, processor, picture_file)
@@ -201,7 +201,7 @@ def _gold(mentions: Dataset, index: dict[str, int], source: str) -> Tensor:
     return torch.tensor(gold_indices(mentions["id"][:], mentions["entity_id"][:], index, source))
 
 
-def _mention_pictures(mentions: Dataset, loaders: list[partial], used: bool) -> Tensor:
+def _mention_pictures(mentions: Dataset, loaders: list, used: bool) -> Tensor:
     """Index of each mention's picture among `loaders`, -1 for none; mentions with the same `image_id` share one."""
     keys = mentions["image_id" if "image_id" in mentions.column_names else "id"][:]
     present = mentions.data.column("image").is_valid().to_pylist() if used else [False] * len(keys)
@@ -210,12 +210,12 @@ def _mention_pictures(mentions: Dataset, loaders: list[partial], used: bool) -> 
     for row, (key, there) in enumerate(zip(keys, present, strict=True)):
         if there and key not in known:
             known[key] = len(loaders)
-            loaders.append(partial(_mention_picture, mentions, row))
+            loaders.append(lambda row=row: mentions[row]["image"])
         indices.append(known[key] if there else -1)
     return torch.tensor(indices)
 
 
-def _entity_pictures(entities: Dataset, loaders: list[partial], used: bool) -> Tensor:
+def _entity_pictures(entities: Dataset, loaders: list, used: bool) -> Tensor:
     """Indices of each entity's pictures among `loaders`, padded with -1, `(E, N)`."""
     lengths = pc.list_value_length(entities.data.column("images")).to_pylist() if used else [0] * len(entities)
     counts = [count or 0 for count in lengths]
@@ -223,16 +223,8 @@ def _entity_pictures(entities: Dataset, loaders: list[partial], used: bool) -> T
     for row, count in enumerate(counts):
         for column in range(count):
             indices[row, column] = len(loaders)
-            loaders.append(partial(_entity_picture, entities, row, column))
+            loaders.append(lambda row=row, column=column: entities[row]["images"][column])
     return indices
-
-
-def _mention_picture(mentions: Dataset, row: int) -> object:
-    return mentions[row]["image"]
-
-
-def _entity_picture(entities: Dataset, row: int, column: int) -> object:
-    return entities[row]["images"][column]
 
 
 __all__ = ["EntitySide", "MELData", "MentionSide"]

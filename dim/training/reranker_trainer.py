@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +25,6 @@ from dim.linking.reranker import entity_text, mention_text, pair_inputs
 from dim.losses_dim import n_pair_loss
 
 _SURE = 0.995  # a mention is not trained on if the linker gives its gold a higher probability
-
-
-@dataclass
-class _MentionDataset(torch.utils.data.Dataset):
-    """Mentions with the indices of their candidates `(N, C)`, the gold first."""
-
-    mentions: list[str]
-    rows: Tensor
-
-    def __len__(self) -> int:
-        return len(self.mentions)
-
-    def __getitem__(self, index: int) -> tuple[str, Tensor]:
-        return self.mentions[index], self.rows[index]
 
 
 class _PairCollator:
@@ -96,7 +81,7 @@ def train_reranker(
     set_seed(arguments.seed)
     model, tokenizer = _start(linker, tower)
     tokenizer.model_max_length = max_length
-    data = _examples(linker, mentions, examples, candidates, arguments.seed)
+    data: Any = _examples(linker, mentions, examples, candidates, arguments.seed)
     known = linker.kb.table(["name", "description"]).to_pylist()
     texts = [entity_text(row["name"], row["description"]) for row in known]
     trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_PairCollator(tokenizer, texts))
@@ -123,8 +108,10 @@ def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTr
     return model, deepcopy(linker.processor.tokenizer)
 
 
-def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candidates: int, seed: int) -> _MentionDataset:
-    """Selects the mentions to train on at random, with their candidates."""
+def _examples(
+    linker: DIMLinker, mentions: datasets.Dataset, count: int, candidates: int, seed: int
+) -> list[tuple[str, Tensor]]:
+    """Selects mentions at random, each with the indices of its candidates `(C,)`, the gold first."""
     golds = mentions["entity_id"][:]
     gold = torch.tensor([linker.kb.row_of.get(name, -1) for name in golds])
     parts = list(linker.rank(mentions, progress=True))
@@ -138,7 +125,7 @@ def _examples(linker: DIMLinker, mentions: datasets.Dataset, count: int, candida
     unsure = unsure[order[:count]]
     gold_first = is_gold[unsure].int().argsort(dim=1, descending=True, stable=True)[:, :candidates]
     texts = [mention_text(mention) for mention in mentions_of(mentions.select(unsure.tolist()))]
-    return _MentionDataset(texts, rows[unsure].gather(1, gold_first))
+    return list(zip(texts, rows[unsure].gather(1, gold_first), strict=True))
 
 
 __all__ = ["train_reranker"]

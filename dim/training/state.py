@@ -1,5 +1,6 @@
 """The state of a run, saved in a checkpoint and loaded to resume it."""
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dim.training.checkpoints import read_state, write_checkpoint
+from dim.training.checkpoints import MANIFEST, write_checkpoint
 
 _NEGATIVES = "negatives.safetensors"
 
@@ -50,7 +51,8 @@ def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, nega
 def load_state(accelerator: Accelerator, checkpoint: Path) -> tuple[RunState, Tensor]:
     """Loads what [`save_state`] wrote into the accelerator's objects; returns the run's state and its negatives."""
     accelerator.load_state(str(checkpoint))
-    return RunState(**read_state(checkpoint)), load_file(checkpoint / _NEGATIVES)["negatives"]
+    state = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    return RunState(**state), load_file(checkpoint / _NEGATIVES)["negatives"]
 
 
 def _move(source: Path, target: Path) -> None:
