@@ -54,9 +54,10 @@ def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool =
         0
     """
     try:
-        code = run() or 0
-        sys.stdout.flush()
-        return code
+        try:
+            return run() or 0
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
         with suppress(OSError):  # what is left in the buffer would fail once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -60,7 +60,7 @@ def test_a_whole_life(folder, tiny_dim_dir, capsys, monkeypatch):
         (["create", "{}/kb", "--from", "{}/rows.jsonl"], "is a knowledge base already"),
         (["create", "{}/new", "--from", "{}/no.jsonl"], "There is no file"),
         (["create", "{}/new", "--from", "{}/rows.jsonl", "--model", "./nothing"], "There is no model"),
-        (["add", "{}/no", "--from", "{}/rows.jsonl"], "no is no knowledge base"),
+        (["add", "{}/no", "--from", "{}/rows.jsonl"], "no is not a knowledge base"),
         (["remove", "{}/kb"], "Name the entities to remove"),
         (["remove", "{}/kb", "--ids", "{}/no"], "No such file or directory: {}/no"),
         (["remove", "{}/kb", "Q7"], "no entity 'Q7'"),

@@ -104,7 +104,7 @@ def test_calibrate_writes_beside_the_model(kb, tiny_mel_dir, tiny_dim_dir, tmp_p
     ("change", "message"),
     [
         (["--sentence", "no brackets"], "Mark the mention by double brackets"),
-        (["--sentence", "[[x]]", "--kb", "./nothing"], "nothing is no knowledge base"),
+        (["--sentence", "[[x]]", "--kb", "./nothing"], "nothing is not a knowledge base"),
         (["--sentence", "[[x]]", "--model", "./nothing"], "There is no model './nothing'"),
         (["--sentence", "[[x]]", "--image", "./nothing.png"], "nothing.png"),
         (["--sentence", "[[x]]", "-k", "99"], "-k must lie between 1 and 64, got 99"),

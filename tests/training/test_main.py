@@ -280,7 +280,7 @@ def test_two_processes_share_a_run(options, tmp_path):
     ("change", "message"),
     [
         (["--dataset", "./no-such-folder"], "There is no dataset folder ./no-such-folder."),
-        (["--model_name_or_path", "./no-such-model"], "Cannot load './no-such-model'"),
+        (["--model_name_or_path", "./no-such-model"], "There is no model './no-such-model'"),
         (["--metric_for_best_model", "F1"], "--metric_for_best_model must be one of"),
         (["--learning_rte", "1"], "Unknown option --learning_rte; did you mean --learning_rate?"),
         (["--picture_dropout", "1.5"], "--picture_dropout must lie between 0 and 1, got 1.5"),

@@ -1,0 +1,104 @@
+"""What a command's end looks like: one line for what is not a bug, a traceback for what is."""
+
+import errno
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dim.cli.command import CommandError
+from dim.cli.main import main
+from dim.cli.process import log_to_stderr, run_reporting_errors
+from dim.errors import DIMError
+
+
+def raising(error):
+    def run():
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (DIMError("the file is empty."), 2, "the file is empty."),
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "Permission denied: /x"),
+        (OSError(errno.EROFS, "Read-only file system", "/x/y"), 2, "Read-only file system: /x/y"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "a", None, "b"), 2, "Not a directory: a -> b"),
+        (OSError("cannot load\n  the weights"), 2, "cannot load the weights"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "No space left on device"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "/x"), 1, "Disk quota exceeded: /x"),
+        (CommandError("stopped by SIGTERM", 143), 143, "stopped by SIGTERM"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_one_line_and_an_exit_code(error, code, line, capsys):
+    assert run_reporting_errors("dim link", raising(error)) == code
+    assert capsys.readouterr().err == f"dim link: {line}\n"
+
+
+@pytest.mark.parametrize("error", [ValueError("operands could not be broadcast"), TypeError("x"), RuntimeError("y")])
+def test_a_bug_shows_its_traceback(error):
+    with pytest.raises(type(error)):
+        run_reporting_errors("dim link", raising(error))
+
+
+def test_the_exit_code_of_a_command_is_kept():
+    assert [run_reporting_errors("dim link", lambda code=code: code) for code in (None, 0, 3)] == [0, 0, 3]
+
+
+@pytest.mark.parametrize("words", [["--debug", "build"], ["build", "--debug"]])
+def test_debug_shows_the_traceback(words, tmp_path, capsys):
+    assert main([*words, "wikimel", "--raw", str(tmp_path / "no"), "--out", str(tmp_path / "out")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("dim build: There is no file or folder")
+
+
+def test_a_file_where_a_folder_should_be(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "rows.jsonl").write_text('{"id": "Q1", "name": "Ada"}\n')
+    kb, file = str(tmp_path / "kb"), tmp_path / "file" / "all.parquet"
+    assert main(["kb", "create", kb, "--from", str(tmp_path / "rows.jsonl")]) == 0
+    capsys.readouterr()
+    assert main(["kb", "export", kb, str(file)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("dim kb export: ")
+    assert error.count("\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    """`dim ... | head -1`: the output is longer than the pipe's buffer."""
+    code = "import sys; from dim.cli.process import run_reporting_errors as run\n"
+    code += "sys.exit(run('dim link', lambda: [print('x' * 100) for _ in range(10_000)] and None))"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "x" * 100 + "\n"
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 141
+
+
+def test_notices_go_to_stderr_and_only_while_a_command_runs(capsys, monkeypatch):
+    logger = logging.getLogger("dim.somewhere")
+    with log_to_stderr():
+        logger.info("read %d rows", 3)
+        logger.warning("a row is empty")
+        logger.debug("not shown")
+    logger.info("after the command")
+    assert capsys.readouterr().err == "read 3 rows\nwarning: a row is empty\n"
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+    with log_to_stderr():
+        logger.warning("not shown")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_disk_that_is_full(monkeypatch, tmp_path, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "x"))
+
+    monkeypatch.setattr(Path, "read_bytes", full)
+    assert main(["kb", "remove", "kb", "--ids", "ids.txt"]) == 1
+    assert capsys.readouterr().err == f"dim kb remove: No space left on device: {tmp_path / 'x'}\n"

@@ -1,0 +1,94 @@
+"""Settings from the command line: what parses, what is refused, and what the help shows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from dim.common.parser import Parser, option
+from dim.errors import DIMError
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """Settings of every kind."""
+
+    name: str = option("the dataset", positional=True)
+    raw: list[Path] = option("files", [])
+    weights: list[float] = option("weights", [1.0])
+    source: str | None = option("the source", None, aliases=["--from"])
+    sentence: str | None = option("a sentence", None, one_of="what")
+    input_file: Path | None = option("a file", None, one_of="what")
+    span: list[int] = option("offsets", [], nargs=2)
+    max_length: int | None = option("tokens", None, least=1)
+    clean: bool = option("drop leaks", False)
+    dtype: Literal["float32", "bfloat16"] = option("the type", "float32")
+
+
+def parse(words, separator="-"):
+    return Parser(Settings, separator, prog="dim x").parse(["x", "--sentence", "s", *words.split()])[0]
+
+
+def test_both_spellings_of_an_option_parse():
+    assert parse("--max_length 3").max_length == parse("--max-length 3").max_length == 3
+    assert parse("--max-length=3").max_length == 3
+
+
+def test_a_list_grows_by_each_use_unless_it_has_a_default():
+    assert parse("--raw a b --raw c").raw == [Path("a"), Path("b"), Path("c")]
+    assert parse("--weights 1 2 --weights 3").weights == [3.0]
+    assert (parse("").raw, parse("").weights) == ([], [1.0])
+    assert parse("--span 3 5").span == [3, 5]
+
+
+@pytest.mark.parametrize("words, clean", [("", False), ("--clean", True), ("--clean true", True), ("--clean=no", False),
+                                          ("--clean False", False), ("--clean --dtype bfloat16", True)])  # fmt: skip
+def test_a_boolean_needs_no_value(words, clean):
+    assert parse(words).clean is clean
+
+
+def test_a_boolean_before_a_positional_argument():
+    [settings] = Parser(Settings).parse(["--clean", "wikimel", "--sentence", "--a dash, and a space"])
+    assert (settings.name, settings.clean, settings.sentence) == ("wikimel", True, "--a dash, and a space")
+
+
+def test_an_alias_replaces_the_name_of_the_field():
+    assert parse("--from here").source == "here"
+    with pytest.raises(DIMError, match="Unknown option --source"):
+        parse("--source here")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--max_lenght 3", r"Unknown option --max_lenght; did you mean --max_length\?"),
+        ("--max-lenght=3", r"Unknown option --max-lenght; did you mean --max-length\?"),
+        ("--max 3", r"Unknown option --max; did you mean --max_length\?"),
+        ("--zzz 3", "Unknown option --zzz; --help lists the options"),
+        ("--max-length 0", "--max-length must be at least 1, got 0"),
+    ],
+)
+def test_what_is_refused_in_one_line(words, message):
+    with pytest.raises(DIMError, match=message):
+        parse(words)
+
+
+@pytest.mark.parametrize("words", ["--dtype int8", "--max-length x", "--clean maybe", "--input-file f", "another"])
+def test_what_argparse_refuses_ends_with_exit_code_2(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(words)
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: dim x ")
+
+
+@pytest.mark.parametrize("separator, shown, hidden", [("-", "--max-length", "--max_"), ("_", "--max_length", "--max-")])
+def test_the_help_shows_each_option_once_and_the_defaults_that_say_something(separator, shown, hidden):
+    text = Parser(Settings, separator).format_help().lower()
+    assert shown in text
+    assert hidden not in text
+    assert "--from" in text
+    assert "--source" not in text
+    assert "(default: float32)" in text
+    assert "none" not in text
+    assert "(--sentence sentence | --input" in text.replace("\n", " ")
