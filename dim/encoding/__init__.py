@@ -1,1 +1,1 @@
-"""Mentions and entities as vectors, and the features of the lexical prior."""
+"""Encoding of mentions and entities, and the features of the lexical prior."""

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 
 
 def longest_first(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Divides rows into batches of similar length, so that little is padded; the longest come first, so that memory
-    runs out at once or never.
+    """Divides rows into batches of similar length, to reduce padding. The longest come first, so that a lack of memory
+    shows in the first batch.
 
     Args:
         lengths: Length of each row, in tokens or any other measure.
-        batch_size: Rows of a batch at most.
+        batch_size: Maximum number of rows in a batch.
 
     Returns:
-        The row indices of each batch. Rows of equal length stay in order. Results are put back in order by
-        `results[batch] = part`.
+        The row indices of each batch; rows of equal length stay in order. `results[batch] = part` restores the order
+        of the rows.
 
     Example:
 

@@ -1,6 +1,6 @@
-"""What a sentence tells about whom it can mean: years against life spans, pronouns against gender.
+"""Features of a sentence and an entity: years against life spans, pronouns against gender.
 
-English words and Arabic numerals; where a text has none of them, every feature is 0.
+They read English words and Arabic numerals; for a text without any, every feature is 0.
 """
 
 import re
@@ -43,13 +43,13 @@ _CHILD, _OLD = 16, 80
 
 
 def life_span(description: str) -> tuple[int | None, int | None]:
-    """Years of birth and death, from an English description or a list of attributes.
+    """Reads the years of birth and death from an English description or a list of attributes.
 
     Args:
-        description: What a knowledge base says of an entity.
+        description: Description of an entity.
 
     Returns:
-        Each year, or None where it is not told.
+        Each year, or None if it is not given.
 
     Example:
 
@@ -68,37 +68,37 @@ def life_span(description: str) -> tuple[int | None, int | None]:
 
 
 def gender(text: str) -> int:
-    """Whether a text speaks of a man or of a woman: by an attribute, or by English pronouns and titles.
+    """Detects whether a text is about a man or a woman, by an attribute or by English pronouns and titles.
 
     Args:
         text: A description or a sentence.
 
     Returns:
-        1 for a man, -1 for a woman, 0 where it tells neither, or both.
+        1 for a man, -1 for a woman, 0 for neither or both.
 
     Example:
 
         >>> gender("Sex: female. Birth: 1921."), gender("She sang with her band."), gender("Swift and his wife")
         (-1, -1, 0)
     """
-    told = _SEX.search(text)
-    if told is not None:
-        return 1 if told[1].lower() == "male" else -1
+    attribute = _SEX.search(text)
+    if attribute is not None:
+        return 1 if attribute[1].lower() == "male" else -1
     words = set(_WORD.findall(fold(text)))
     return int(not words.isdisjoint(_MALE)) - int(not words.isdisjoint(_FEMALE))
 
 
 class ContextFeatures:
-    """Features of pairs of a sentence and an entity, from the years and pronouns of both.
+    """Features of sentence-entity pairs, from the years and pronouns of both.
 
-    All in `[0, 1]` or, for distances, `log(1 + years) / 5`. `alive`: a year of the sentence lies in the entity's life;
-    `unborn`, `dead`: all of them lie before its birth, after its death (a hundred years after its birth, where its
-    death is not told); `years_before_birth`, `years_after_death`: how far the nearest one lies outside; `child`,
-    `adult`: its age in the first of those years is below 16, or from 16 to 79; `gender_agrees`, `gender_differs`: of
-    the pronouns and titles in both. A sentence may well speak of a statue put up in 2010, so the model weighs them.
+    All are in `[0, 1]` or, for distances, `log(1 + years) / 5`. `alive`: a year of the sentence is in the entity's
+    life; `unborn`, `dead`: all its years are before the birth or after the death (a hundred years after the birth if
+    the death is not given); `years_before_birth`, `years_after_death`: distance of the nearest year; `child`, `adult`:
+    the age in the first year is below 16, or from 16 to 79; `gender_agrees`, `gender_differs`: [`gender`] of both
+    texts. The model weighs them, since a sentence may be about a statue put up in 2010.
 
     Args:
-        descriptions: What the knowledge base says of each of the `E` entities.
+        descriptions: Descriptions of the `E` entities.
 
     Example:
 
@@ -119,27 +119,27 @@ class ContextFeatures:
 
         Args:
             sentences: `M` sentences.
-            rows: Which entities, `(E,)` for all sentences or `(M, C)` for each; all of them by default.
+            rows: Indices of entities, `(E,)` for all sentences or `(M, C)` for each; all entities by default.
 
         Returns:
             `torch.Tensor` of shape `(M, E, F)` or `(M, C, F)`, float32, in the order of `CONTEXT_FEATURES`.
         """
         entities = np.arange(len(self._birth)) if rows is None else rows.numpy()
         features = np.zeros((len(sentences), entities.shape[-1], len(CONTEXT_FEATURES)), np.float32)
-        for place, sentence in enumerate(sentences):
-            own = entities if entities.ndim == 1 else entities[place]
+        for index, sentence in enumerate(sentences):
+            own = entities if entities.ndim == 1 else entities[index]
             years = np.array(sorted(map(int, _YEAR.findall(sentence))), np.float32)
             if len(years):
-                features[place, :, :7] = _against_life(years, self._birth[own], self._death[own])
-            told = gender(sentence)
-            if told:
-                features[place, :, 7] = self._gender[own] == told
-                features[place, :, 8] = self._gender[own] == -told
+                features[index, :, :7] = _against_life(years, self._birth[own], self._death[own])
+            sex = gender(sentence)
+            if sex:
+                features[index, :, 7] = self._gender[own] == sex
+                features[index, :, 8] = self._gender[own] == -sex
         return torch.from_numpy(features)
 
 
 def _against_life(years: np.ndarray, birth: np.ndarray, death: np.ndarray) -> np.ndarray:
-    """The features `(E, 7)` of years `(Y,)`, in order, against lives `(E,)`; an unknown bound (NaN) tells nothing."""
+    """Computes the features `(E, 7)` of sorted years `(Y,)` against lives `(E,)`; 0 for an unknown bound (NaN)."""
     first, last = years[0], years[-1]
     with np.errstate(invalid="ignore"):
         alive = ((years[:, None] >= birth) & (years[:, None] <= death)).any(0)

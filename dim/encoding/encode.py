@@ -1,4 +1,4 @@
-"""Mentions and entities as vectors: batches of one length, pictures decoded by workers."""
+"""Encoding of mentions and entities, in batches of similar length, with pictures decoded by worker processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 
@@ -20,29 +20,29 @@ BATCH_SIZE = 64
 
 
 class _Collate:
-    """Rows (dicts) to tensors, in a worker; a class, so that a spawned worker can receive it."""
+    """Turns rows (dicts) into tensors, in a worker; a class, so that it can be sent to a spawned worker."""
 
     def __init__(self, processor: DIMProcessor, pictures: bool, make: Callable):
         self.processor, self.pictures, self.make = processor, pictures, make
 
     def __call__(self, rows: list[dict]) -> tuple[BatchFeature, UnreadablePictures]:
-        unreadable = UnreadablePictures()  # a worker's own: it travels with the batch
+        unreadable = UnreadablePictures()  # of this batch, since a worker shares no memory
         return self.make(self.processor, rows, self.pictures, unreadable), unreadable
 
 
 def mention_batch(
     processor: DIMProcessor, rows: list[dict], pictures: bool, unreadable: UnreadablePictures | None = None
 ) -> BatchFeature:
-    """The model's inputs for a few mentions. A picture that cannot be read is masked, as one that is not there.
+    """Makes the model's inputs for a batch of mentions. A picture that cannot be read is masked, like a missing one.
 
     Args:
         processor: A processor.
         rows: Mentions, as for [`encode_mentions`].
-        pictures: Whether the model looks at their pictures.
-        unreadable: Where pictures that cannot be read are listed.
+        pictures: Whether the model uses their pictures.
+        unreadable: Report to which pictures that cannot be read are added.
 
     Returns:
-        Tensors, on the CPU.
+        Tensors on the CPU.
     """
     spans = [(row["start"], row["end"]) for row in rows]
     load = (UnreadablePictures() if unreadable is None else unreadable).load
@@ -79,24 +79,24 @@ def encode_mentions(
     progress: bool = False,
     unreadable: UnreadablePictures | None = None,
 ) -> Tensor:
-    """Vectors of mentions, as they are ranked. A picture that cannot be read is masked, as one that is not there.
+    """Encodes mentions as vectors, as they are ranked. A picture that cannot be read is masked, like a missing one.
 
     Args:
         model: A DIM.
         processor: Its processor.
-        mentions: Rows with `mention`, `sentence`, `start`, `end`, and where there are any `image` (anything that
-            `load_picture` takes) and `expert_answer`; a list or a `datasets.Dataset`.
-        batch_size: Rows encoded at a time.
-        num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
-        progress: Whether to show a bar.
-        unreadable: Where pictures that cannot be read are listed, by the rows' `id`; without it, one warning tells
-            their number, reasons and first ids.
+        mentions: Rows with `mention`, `sentence`, `start`, `end` and optionally `image` (any input of `load_picture`)
+            and `expert_answer`; a list or a `datasets.Dataset`.
+        batch_size: Rows per batch.
+        num_workers: Processes that decode pictures and tokenise; 0 for this process alone.
+        progress: Whether to show a progress bar.
+        unreadable: Report to which pictures that cannot be read are added, by the rows' `id`; without it, one warning
+            is logged with their number, reasons and first ids.
 
     Returns:
         `torch.Tensor` of shape `(M, D)`, float32, on the CPU, in the order of `mentions`.
 
     Raises:
-        DIMError: If there is no mention, or a row is not as it should be.
+        DIMError: If there is no mention, or a row is invalid.
 
     Example:
 
@@ -121,22 +121,22 @@ def encode_entities(
     progress: bool = False,
     unreadable: UnreadablePictures | None = None,
 ) -> Tensor:
-    """Vectors of entities, as they are ranked. A picture that cannot be read is left out.
+    """Encodes entities as vectors, as they are ranked. A picture that cannot be read is left out.
 
     Args:
         model: A DIM.
         processor: Its processor.
-        entities: Rows with `name`, `description`, and where there are any `images`; a list or a `datasets.Dataset`.
-        batch_size: Rows encoded at a time.
-        num_workers: Processes that decode pictures and tokenise; 0 does it in this one.
-        progress: Whether to show a bar.
+        entities: Rows with `name`, `description` and optionally `images`; a list or a `datasets.Dataset`.
+        batch_size: Rows per batch.
+        num_workers: Processes that decode pictures and tokenise; 0 for this process alone.
+        progress: Whether to show a progress bar.
         unreadable: As for `encode_mentions`.
 
     Returns:
         `torch.Tensor` of shape `(E, D)`, float32, on the CPU, in the order of `entities`.
 
     Raises:
-        DIMError: If there is no entity, or a row is not as it should be.
+        DIMError: If there is no entity, or a row is invalid.
 
     Example:
 
@@ -153,7 +153,7 @@ def encode_entities(
 
 
 def _token_counts(processor: DIMProcessor, texts: Sequence[str], block: int = 1_000) -> list[int]:
-    """How many tokens are read of each text. Characters tell it badly: batches sorted by them have more padding."""
+    """Counts the tokens of each text, up to the limit. Batches sorted by characters would have more padding."""
     counts: list[int] = []
     for start in range(0, len(texts), block):
         ids = processor.tokenizer(list(texts[start : start + block]), verbose=False).input_ids
@@ -179,16 +179,12 @@ def _encode(
     loader: DataLoader = DataLoader(rows, batch_sampler=batches, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
     training = model.training
     model.eval()
-    vectors: Tensor | None = None
+    vectors = torch.empty(len(lengths), model.config.projection_dim)
     found = UnreadablePictures()
-    for places, (batch, missing) in zip(batches, _bar(loader, len(batches), progress), strict=True):
+    for indices, (batch, missing) in zip(batches, _bar(loader, len(batches), progress), strict=True):
         found.update(missing)
-        part = encode(**batch.to(model.device)).float().cpu()
-        vectors = part.new_empty(len(lengths), part.shape[1]) if vectors is None else vectors
-        vectors[places] = part
+        vectors[indices] = encode(**batch.to(model.device)).float().cpu()
     model.train(training)
-    if vectors is None:
-        raise DIMError("There is nothing to encode.")
     if unreadable is None:
         found.warn()
     else:
@@ -201,12 +197,12 @@ def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[tuple[Batc
 
 
 def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
-    """Rows whose pictures `datasets` leaves as they are: it stops at one that cannot be read."""
+    """Turns off the decoding of pictures by `datasets`, which would stop at one that cannot be read."""
     if not isinstance(rows, datasets.Dataset):
         return rows
     table: datasets.Dataset = rows
     for name, feature in table.features.items():
-        one = getattr(feature, "feature", feature)  # of a list of pictures, what it holds
+        one = getattr(feature, "feature", feature)  # the type of the items of a list
         if isinstance(one, datasets.Image) and one.decode:
             undecoded = datasets.Image(decode=False)
             table = table.cast_column(name, undecoded if one is feature else datasets.List(undecoded))

@@ -1,4 +1,4 @@
-"""Loading a model with its processor, and telling encoders apart."""
+"""Loading of a model with its processor, and fingerprints of encoders."""
 
 import hashlib
 import json
@@ -40,14 +40,14 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
 
 
 def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
-    """Tells two encoders apart: a hash of config, processor and weights.
+    """Returns a hash of config, processor and weights, which identifies an encoder.
 
     Args:
         model: A DIM.
         processor: Its processor.
 
     Returns:
-        32 hexadecimal digits, the same wherever the same model lies.
+        32 hexadecimal digits, which do not depend on where the model is stored.
     """
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
     digest = hashlib.blake2b(digest_size=16)

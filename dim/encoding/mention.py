@@ -11,13 +11,13 @@ NOWHERE = (-1, -1)
 
 
 class Mention(NamedTuple):
-    """A mention and its span in a sentence: what search, lexical features and the reranker read.
+    """A mention and its span in a sentence: the input of search, lexical features and the reranker.
 
     Args:
         text: The mention.
         sentence: Its sentence.
         start: Offset of its first character, -1 for a mention that is not in its sentence.
-        end: Offset behind its last character.
+        end: Offset after its last character.
 
     Example:
 
@@ -32,18 +32,18 @@ class Mention(NamedTuple):
 
     @classmethod
     def find(cls, text: str, sentence: str) -> "Mention":
-        """The mention where [`find_mention`] finds it in the sentence, if it is there."""
+        """Finds a mention in its sentence with [`find_mention`]; its span is `NOWHERE` if it is not there."""
         return cls(text, sentence, *(find_mention(sentence, text) if text in sentence else NOWHERE))
 
 
 def mentions_of(rows: Sequence[dict]) -> list[Mention]:
-    """The mentions of rows with the columns `mention`, `sentence`, `start` and `end`.
+    """Reads mentions from rows with the columns `mention`, `sentence`, `start` and `end`.
 
     Args:
         rows: A list of rows, or a `datasets.Dataset`.
 
     Returns:
-        A mention for each row.
+        One mention per row.
 
     Raises:
         DIMError: If a row lacks one of the fields.
@@ -53,17 +53,17 @@ def mentions_of(rows: Sequence[dict]) -> list[Mention]:
 
 
 def column(rows: Sequence[dict], name: str) -> Sequence[Any]:
-    """A field of every row, read without decoding a picture.
+    """Reads a field of every row without decoding pictures.
 
     Args:
         rows: A list of rows, or a `datasets.Dataset`.
-        name: The field.
+        name: Name of the field.
 
     Returns:
-        Its values, in the order of the rows.
+        The values, in the order of the rows.
 
     Raises:
-        DIMError: If a row of a list lacks it.
+        DIMError: If a row of a list lacks the field.
     """
     if not isinstance(rows, list):
         return rows[name][:]  # type: ignore[call-overload]  # a datasets.Dataset: no picture is decoded

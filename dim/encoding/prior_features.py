@@ -1,4 +1,4 @@
-"""The features of the model's lexical prior: how alike names are, and whether a sentence fits who bears them."""
+"""The features of the lexical prior: similarity of names, and fit of a sentence to an entity."""
 
 from collections.abc import Sequence
 
@@ -17,15 +17,15 @@ _COLUMNS = ("name", "aliases", "description")
 
 
 class LexicalFeatures:
-    """Lexical features of pairs of a mention and an entity: [`NameFeatures`] and [`ContextFeatures`].
+    """Lexical features of mention-entity pairs: [`NameFeatures`] and [`ContextFeatures`].
 
-    Each depends on its pair alone: on the mention, its sentence, and the entity's name, aliases and description. None
-    knows which entity it is, how often one was an answer, or what else the knowledge base holds.
+    Each depends on its pair alone: the mention, its sentence, and the entity's name, aliases and description. None
+    depends on the identity of the entity, on how often it was an answer, or on other entities.
 
     Args:
-        names: The name of each of the `E` entities.
-        aliases: Their other names; none by default.
-        descriptions: What the knowledge base says of them; nothing by default.
+        names: Names of the `E` entities.
+        aliases: Aliases of each entity; none by default.
+        descriptions: Descriptions of the entities; empty by default.
 
     Raises:
         DIMError: If there is no entity, or names, aliases and descriptions differ in number.
@@ -57,21 +57,21 @@ class LexicalFeatures:
 
         Args:
             mentions: `M` mentions.
-            rows: Which entities `(E,)`; all by default.
+            rows: Indices of entities `(E,)`; all entities by default.
 
         Returns:
-            `torch.Tensor` of shape `(M, E, F)`, float32, in the order of `LEXICAL_FEATURES`. It is held as a whole, so
+            `torch.Tensor` of shape `(M, E, F)`, float32, in the order of `LEXICAL_FEATURES`. It must fit in memory, so
             pass a large set in parts.
         """
         texts, sentences = _split(mentions)
         return torch.cat([self.names(texts, sentences, rows), self.context(sentences, rows)], -1)
 
     def pairs(self, mentions: Sequence[Mention], rows: Tensor) -> Tensor:
-        """Features of each mention with entities of its own.
+        """Features of each mention with its own candidates.
 
         Args:
             mentions: `M` mentions.
-            rows: Which entities, `(M, C)`.
+            rows: Indices of each mention's candidates, `(M, C)`.
 
         Returns:
             `torch.Tensor` of shape `(M, C, F)`, float32.
@@ -81,18 +81,18 @@ class LexicalFeatures:
 
 
 def _split(mentions: Sequence[Mention]) -> tuple[list[str], list[str]]:
-    """The texts of mentions, and their sentences."""
+    """Returns the texts and the sentences of mentions."""
     return [mention.text for mention in mentions], [mention.sentence for mention in mentions]
 
 
 def lexical_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
-    """Lexical features over a knowledge base.
+    """Makes the lexical features of a knowledge base.
 
     Args:
-        entities: Columns `name` and, where there are any, `aliases` and `description`.
+        entities: Columns `name` and optionally `aliases` and `description`.
 
     Returns:
-        The features of its entities, in order.
+        The features, in the order of the entities.
 
     Example:
 

@@ -15,7 +15,7 @@ _PAIRS = 2**21  # pairs scored at a time: 64 MiB of features, 256 MiB inside the
 
 
 def check_lexical(model: DIMModel) -> None:
-    """Raises a `DIMError` if the model's lexical prior was trained on other features than there are."""
+    """Raises a `DIMError` if the model's lexical prior was trained on features other than `LEXICAL_FEATURES`."""
     count = model.config.num_lexical_features
     if count not in (0, len(LEXICAL_FEATURES)):
         raise DIMError(
@@ -25,8 +25,8 @@ def check_lexical(model: DIMModel) -> None:
 
 
 def exact(vectors: Tensor, model: DIMModel) -> Tensor:
-    """Vectors as rankings need them: on the model's device and in float64, so that a dot product, rounded once to
-    float32, does not depend on what else is computed with it, and equal entities tie. MPS has float32 alone."""
+    """Moves vectors to the model's device in float64 (float32 on MPS): a dot product that is rounded once to float32
+    does not depend on its batch, and equal entities tie."""
     return vectors.to(model.device, torch.float32 if model.device.type == "mps" else torch.float64)
 
 
@@ -47,13 +47,13 @@ def score_blocks(
         entities: Entity vectors `(E, D)`.
         features: Lexical features of the entities, for a model with a lexical prior; `None` scores by vectors alone.
         mentions: The `M` mentions; needed with `features`.
-        progress: Whether to show a bar.
+        progress: Whether to show a progress bar.
 
     Yields:
-        Which mentions, and their scores `(B, E)`, float32, on the CPU.
+        A slice of the mentions, and their scores `(B, E)`, float32, on the CPU.
 
     Raises:
-        DIMError: If mentions and vectors differ in number, or the prior knows other features.
+        DIMError: If mentions and vectors differ in number, or the prior was trained on other features.
     """
     check_lexical(model)
     if features is not None and len(mentions) != len(queries):

@@ -1,4 +1,4 @@
-"""LanceDB: opening its tables with errors that say what to do, and arrays kept beside the entities."""
+"""Access to LanceDB: the table of entities, and arrays stored next to it."""
 
 import os
 import re
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 ENTITIES = "entities"
 _ARRAYS = "arrays"
-_KEEP = timedelta(hours=1)  # how long replaced arrays stay for those who are reading them
+_KEEP = timedelta(hours=1)  # how long replaced arrays stay, for processes that still read them
 _ARRAY_SCHEMA = pa.schema([("name", pa.string()), ("dtype", pa.string()), ("data", pa.large_binary())])
 
 
 def connect(uri: str) -> "lancedb.DBConnection":
-    """Connects to a database: a folder, or what else LanceDB takes (`s3://...`, `db://...`).
+    """Connects to a database.
 
     Args:
-        uri: Where it is.
+        uri: A folder, or another URI that LanceDB supports (`s3://...`, `db://...`).
 
     Returns:
         The connection.
@@ -34,7 +34,7 @@ def connect(uri: str) -> "lancedb.DBConnection":
     Raises:
         DIMError: If LanceDB is not installed.
     """
-    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of what is meant so, such as a table that is made
+    os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of intended actions, such as a new table
     try:
         import lancedb
     except ImportError as error:
@@ -48,10 +48,10 @@ def is_local(uri: str) -> bool:
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a knowledge base."""
+    """Whether there is a knowledge base at a URI."""
     try:
         open_table(uri)
-    except ValueError:
+    except DIMError:
         return False
     return True
 
@@ -60,14 +60,14 @@ def open_table(uri: str, name: str = ENTITIES) -> Any:
     """Opens a table.
 
     Args:
-        uri: The database.
-        name: The table.
+        uri: URI of the database.
+        name: Name of the table.
 
     Returns:
         A `lancedb.table.Table`.
 
     Raises:
-        DIMError: If there is none.
+        DIMError: If there is no such table.
     """
     if not is_local(uri) or Path(uri, f"{name}.lance").is_dir():
         try:
@@ -75,29 +75,29 @@ def open_table(uri: str, name: str = ENTITIES) -> Any:
         except (ValueError, FileNotFoundError) as error:
             if "not found" not in str(error).lower():
                 raise
-    raise DIMError(f"{uri} is no knowledge base. Make one: dim kb create {uri} --from FILE_OR_DATASET")
+    raise DIMError(f"{uri} is not a knowledge base. Create one: dim kb create {uri} --from FILE_OR_DATASET")
 
 
 def create_table(uri: str, reader: Reader, overwrite: bool) -> Any:
-    """Writes a source's rows as the table of entities, all in one commit.
+    """Writes the rows of a source as the table of entities, in one commit.
 
     Args:
-        uri: The database.
-        reader: The rows.
-        overwrite: Whether a table that is there becomes an older version of this one.
+        uri: URI of the database.
+        reader: Reader of the rows.
+        overwrite: Whether an existing table is replaced; it becomes an older version.
 
     Returns:
-        The table.
+        The table, a `lancedb.table.Table`.
 
     Raises:
-        DIMError: If a row is not as it should be; nothing is written then.
+        DIMError: If a row is invalid; nothing is written then.
     """
     failed: list[DIMError] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
             yield from reader.batches()
-        except DIMError as error:  # LanceDB would show it as the text of an error of its own
+        except DIMError as error:  # LanceDB would hide it in an error of its own
             failed.append(error)
             raise
 
@@ -112,7 +112,7 @@ def create_table(uri: str, reader: Reader, overwrite: bool) -> Any:
 
 
 def in_list(ids: list[str]) -> str:
-    """A condition that one of the ids is the row's.
+    """Returns the SQL condition that selects rows by their ids.
 
     Example:
 
@@ -124,10 +124,10 @@ def in_list(ids: list[str]) -> str:
 
 
 def write_arrays(uri: str, arrays: dict[str, np.ndarray]) -> None:
-    """Keeps one-dimensional arrays in a table of their own, in place of those that were there, in one commit.
+    """Writes one-dimensional arrays to a table of their own, replacing all earlier ones, in one commit.
 
     Args:
-        uri: The database.
+        uri: URI of the database.
         arrays: The arrays by name.
     """
     rows = pa.RecordBatchReader.from_batches(
@@ -147,10 +147,10 @@ def write_arrays(uri: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def read_arrays(uri: str, only: str | None = None) -> dict[str, np.ndarray] | None:
-    """What `write_arrays` kept, or one array of it; `None` if there is nothing."""
+    """Reads the arrays of `write_arrays`, or only one of them; returns `None` if there are none."""
     try:
         query = open_table(uri, _ARRAYS).search()
-    except ValueError:
+    except DIMError:
         return None
     table = (query if only is None else query.where(f"name = '{only}'")).to_arrow()
     names, kinds = table["name"].to_pylist(), table["dtype"].to_pylist()

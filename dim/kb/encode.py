@@ -1,4 +1,4 @@
-"""Encoding a knowledge base: only what changed, by several processes, and on from where it was stopped."""
+"""Encoding of a knowledge base: only changed rows, by several processes, and resumable."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from dim.processing_dim import DIMProcessor
 if TYPE_CHECKING:
     from dim.kb.store import KnowledgeBase
 
-PART_ROWS = 4096  # encoded between two commits: what a kill costs at most
+PART_ROWS = 4096  # rows per commit: the work that a kill can lose
 _READ = ("id", "name", "description", "images")
 
 
@@ -36,24 +36,24 @@ def encode_entities_of(
     dtype: torch.dtype = torch.float32,
     progress: bool = False,
 ) -> int:
-    """Encodes the rows that have no vector of this model, or another name, description or picture than when encoded.
+    """Encodes the rows that have no vector of this model, or whose name, description or pictures changed since.
 
-    Every `part_rows` rows are one commit, so after a kill the next call goes on. Rows that others add or change
-    meanwhile are left for the next call. Started by `accelerate launch`, the processes share each part, and the first
-    one writes. A picture that cannot be read is left out, and told in one warning of each process.
+    Every `part_rows` rows are one commit, so the next call resumes after a kill. Rows that other processes add or
+    change meanwhile are left for the next call. Under `accelerate launch`, the processes share each part, and the main
+    process writes. A picture that cannot be read is left out; each process logs one warning about all of them.
 
     Args:
         kb: The knowledge base.
         model: A DIM, on its device.
         processor: Its processor.
-        batch_size: Rows encoded at a time by each process.
-        num_workers: Processes that decode pictures and tokenise, for each process.
-        part_rows: Rows of a commit.
-        dtype: Of the model's arithmetic (autocast); the vectors are float32 all the same.
-        progress: Whether to show a bar.
+        batch_size: Rows per batch, in each process.
+        num_workers: Worker processes that decode pictures and tokenise, for each process.
+        part_rows: Rows per commit.
+        dtype: Type of the model's arithmetic (autocast); the vectors are float32 in any case.
+        progress: Whether to show a progress bar.
 
     Returns:
-        How many rows were encoded.
+        The number of rows that were encoded.
 
     Raises:
         DIMError: If the model gives NaN or infinity, or a size is less than 1.
@@ -68,7 +68,7 @@ def encode_entities_of(
     kb.refresh()
     before = kb.checkout(kb.version)
     pending = before.pending(encoder)
-    state.wait_for_everyone()  # nobody writes before everybody knows what there is to do
+    state.wait_for_everyone()  # no process writes before all have read the pending rows
     unreadable = UnreadablePictures()
     encode = partial(encode_entities, batch_size=batch_size, num_workers=num_workers, unreadable=unreadable)
     hidden = not (progress and state.is_main_process)
@@ -97,7 +97,7 @@ def encode_entities_of(
 
 
 def _gathered(state: PartialState, vectors: torch.Tensor, count: int) -> torch.Tensor:
-    """The vectors of all processes, in the order of the rows."""
+    """Gathers the vectors of all processes, in the order of the rows."""
     if state.num_processes == 1:
         return vectors
     size = -(-count // state.num_processes)
@@ -109,15 +109,15 @@ def _gathered(state: PartialState, vectors: torch.Tensor, count: int) -> torch.T
 
 
 def encoded(rows: pa.Table, vectors: np.ndarray, encoder: str) -> pa.Table:
-    """Rows with their vectors, and with the hash of what was encoded, so that these can be told stale.
+    """Adds vectors to rows, and the hash of the encoded content, which shows whether a vector is up to date.
 
     Args:
-        rows: Whole rows, without vectors.
-        vectors: `(N, D)`, float32.
+        rows: Complete rows, without vectors.
+        vectors: Their vectors `(N, D)`, float32.
         encoder: Fingerprint of the model.
 
     Returns:
-        The rows as `KnowledgeBase.write_vectors` takes them.
+        The rows, for `KnowledgeBase.write_vectors`.
     """
     arrays = vector_arrays(vectors)
     columns = {"encoder": pa.array([encoder] * len(rows)), "encoded_hash": rows["content_hash"], **arrays}

@@ -1,4 +1,4 @@
-"""A knowledge base as one Parquet file, vectors included."""
+"""Export of a knowledge base to one Parquet file, with vectors."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 
 from dim.common.files import atomic_file
 from dim.kb.rows import EXPORTED
-from dim.kb.view import EntityView, fresh
+from dim.kb.view import EntityView, up_to_date
 
 _ROWS = 1000  # of a row group: 1,000 rows with pictures fit into memory
 
 
 def write_export(kb: EntityView, path: Path) -> None:
-    """Writes every row of a version, by [`dim.common.files.atomic_file`]. A row whose vector is out of date has none.
+    """Writes every row of a version as Parquet, with [`dim.common.files.atomic_file`]. Outdated vectors are left out.
 
     Args:
         kb: The knowledge base.
@@ -26,11 +26,11 @@ def write_export(kb: EntityView, path: Path) -> None:
         for batch in kb.batches(columns, _ROWS):
             part = pa.Table.from_batches([batch])
             if kb.width:
-                valid = fresh(part)
+                valid = up_to_date(part)
                 for name in ("encoder", "vector"):
-                    place = part.schema.get_field_index(name)
+                    index = part.schema.get_field_index(name)
                     nothing = pa.scalar(None, part.schema.field(name).type)
-                    part = part.set_column(place, name, pc.if_else(valid, part[name], nothing))
+                    part = part.set_column(index, name, pc.if_else(valid, part[name], nothing))
             writer.write_table(part.select(schema.names).cast(schema))
 
 

@@ -1,4 +1,4 @@
-"""One entity of a knowledge base: its columns, what a row must look like, and the hashes that tell what changed."""
+"""The rows of a knowledge base: columns, validation, and the hashes that detect changes."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from dim.errors import DIMError
 
 _TEXTS = ("description", "type", "description_original", *PROVENANCE)
 FIELDS = ("id", "name", "aliases", "description", "images", "type", "extra", "description_original", *PROVENANCE)
-"""What a user gives; all but `id` and `name` may be left out."""
+"""The fields of a row that a user gives; only `id` and `name` are required."""
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TYPES = {"aliases": pa.list_(pa.string()), "images": pa.list_(_PICTURE)}
@@ -29,28 +29,28 @@ CONTENT = pa.schema(
         pa.field("key", pa.int64()),
     ]
 )
-"""The columns that are there before anything is encoded. `content_hash` covers what an encoder reads (name,
-description, pictures), `key` the whole row."""
+"""The columns before encoding. `content_hash` is a hash of the encoder's input (name, description, pictures), `key` a
+hash of the complete row."""
 
 VECTOR_COLUMNS = ("encoder", "encoded_hash", "vector", "code", "scale")
 EXPORTED = (*CONTENT.names[:-1], "encoder", "vector")
 
 
 class FieldError(DIMError):
-    """A field that is not as it should be."""
+    """An invalid field of a row."""
 
     def __init__(self, field: str, what: str):
         super().__init__(f"field {field!r}: {what}")
 
 
 def vector_schema(width: int) -> pa.Schema:
-    """The columns that encoding adds: whose vector it is and of what content, the vector, and its 8-bit form.
+    """Returns the columns that encoding adds: fingerprint of the model, hash of the content, vector, code and scale.
 
     Args:
-        width: Dimensions of a vector.
+        width: Number of dimensions of a vector.
 
     Returns:
-        Their schema.
+        The schema of these columns.
     """
     types = (
         pa.string(),
@@ -63,17 +63,17 @@ def vector_schema(width: int) -> pa.Schema:
 
 
 def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
-    """A row with every field of `FIELDS` and its hashes.
+    """Validates a row, and completes it with all `FIELDS` and its hashes.
 
     Args:
-        row: What the user gave.
-        folder: Where pictures that are named by a path lie; `None` takes a path as it is.
+        row: A row from a user.
+        folder: Folder of the pictures that are given by path; `None` takes a path as it is.
 
     Returns:
-        The row for the table, `updated_at` apart.
+        The row for the table, without `updated_at`.
 
     Raises:
-        FieldError: If a field is unknown, missing, of another type, or a picture is not there.
+        FieldError: If a field is unknown, missing or of another type, or a picture does not exist.
 
     Example:
 
@@ -88,9 +88,8 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
         raise FieldError("id", f"the row is {type_name(row)}, not an object with fields")
     for name in row:
         if name not in FIELDS:
-            raise FieldError(
-                str(name), f"it is unknown; there are {', '.join(FIELDS)}. Put what is your own in 'extra'"
-            )
+            known = ", ".join(FIELDS)
+            raise FieldError(str(name), f"it is unknown; the fields are {known}. Put your own fields in 'extra'")
     made: dict[str, Any] = {name: _required(row, name) for name in ("id", "name")}
     made["aliases"] = [_text(alias, "aliases") for alias in _list(row, "aliases")]
     made["images"] = [_picture(image, folder) for image in _list(row, "images")]
@@ -106,7 +105,7 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
 
 
 def quantised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors in 8 bits, each with a scale of its own: `vector ~ code * scale`.
+    """Quantises vectors to 8 bits, each with its own scale: `vector ~ code * scale`.
 
     Args:
         vectors: `(N, D)`, float32.
@@ -120,7 +119,7 @@ def quantised(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def vector_arrays(vectors: np.ndarray) -> dict[str, pa.Array]:
-    """The columns `vector`, `code` and `scale`.
+    """Makes the columns `vector`, `code` and `scale`.
 
     Args:
         vectors: `(N, D)`, float32.
@@ -147,7 +146,7 @@ def _text(value: Any, field: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise FieldError(field, f"it holds half of a character (a lone surrogate): {error.reason}") from error
+        raise FieldError(field, f"it contains half of a character (a lone surrogate): {error.reason}") from error
     return value
 
 
@@ -174,7 +173,7 @@ def _list(row: Mapping[str, Any], field: str) -> list[Any]:
 
 
 def _extra(value: Any) -> str | None:
-    """The user's own fields as JSON text."""
+    """Returns the user's own fields as JSON text."""
     if value is None:
         return None
     if isinstance(value, str):
@@ -187,7 +186,7 @@ def _extra(value: Any) -> str | None:
     try:
         return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise FieldError("extra", f"it does not fit into JSON: {error}") from error
+        raise FieldError("extra", f"it cannot be written as JSON: {error}") from error
 
 
 def _picture(value: Any, folder: Path | None) -> dict[str, Any]:
@@ -203,7 +202,7 @@ def _picture(value: Any, folder: Path | None) -> dict[str, Any]:
     if folder is not None:
         path = (folder / name).resolve()
         if not path.is_relative_to(folder.resolve()):
-            raise FieldError("images", f"{name!r} lies outside of the folder of the file that names it")
+            raise FieldError("images", f"{name!r} is outside of the folder of the file that names it")
     if not path.is_file():
         raise FieldError("images", f"there is no file {name!r}" + (f" in {folder}" if folder else ""))
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Entities from files: JSONL, CSV, Parquet, a dataset with the config `entities`, MIMIC's `kb_entity.json`, or rows."""
+"""Sources of entities: JSONL, CSV, Parquet, datasets with the config `entities`, MIMIC's `kb_entity.json`, and rows."""
 
 import csv
 import json
@@ -23,12 +23,12 @@ Source = str | Path | Iterable[Mapping[str, Any]]
 BATCH_ROWS = 10_000
 _BATCH_BYTES = 32 << 20  # of pictures
 _VECTORS = ("encoder", "vector")
-_STATE = ("updated_at", "content_hash", *_VECTORS)  # what an export has besides the fields
+_STATE = ("updated_at", "content_hash", *_VECTORS)  # columns of an export besides the fields
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
-    """A row of a source: its place, for messages, its fields, and the vector's columns of an export."""
+    """A row of a source: its file and line for errors, its fields, and the vector columns of an export."""
 
     place: str
     row: Any
@@ -37,13 +37,13 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Rows of a source.
+    """A reader of the rows of a source.
 
     Args:
-        name: The source, for messages.
-        rows: Its rows, one after the other.
-        folder: Where its pictures lie.
-        width: Dimensions of the vectors that it holds, 0 for none.
+        name: Name of the source, for errors.
+        rows: The rows, in order.
+        folder: Folder of the pictures.
+        width: Number of dimensions of the vectors, 0 if there are none.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Reader:
         return pa.schema([*CONTENT, *vector_schema(self.width)]) if self.width else CONTENT
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Checked rows, in order.
+        """Yields validated rows, in order.
 
         Raises:
-            DIMError: For the first row that is not as it should be, or whose id occurred before.
+            DIMError: For the first row that is invalid, or whose id occurred before.
         """
         seen: dict[str, str] = {}
         now = datetime.now(timezone.utc)
@@ -94,7 +94,7 @@ class Reader:
         if there.any():
             vectors[there] = np.stack([state["vector"] for state in states if state["vector"] is not None])
         if not np.isfinite(vectors).all():
-            raise DIMError(f"{self.name} holds a vector with NaN or infinity.")
+            raise DIMError(f"{self.name} contains a vector with NaN or infinity.")
         columns = vector_arrays(vectors)
         mask = pa.array(~there)
         columns |= {name: pa.compute.if_else(mask, pa.scalar(None, array.type), array)
@@ -107,17 +107,17 @@ class Reader:
 
 
 def read_entities(source: Source) -> Reader:
-    """Recognises a source by its name.
+    """Opens a source of entities, recognised by its name.
 
     Args:
-        source: A file that ends in `.jsonl`, `.csv` or `.parquet`, MIMIC's `kb_entity.json` (its texts; its pictures
-            come by `dim build`), the folder or Hub name of a dataset with the config `entities`, or rows.
+        source: A file that ends in `.jsonl`, `.csv` or `.parquet`, MIMIC's `kb_entity.json` (texts only; `dim build`
+            reads its pictures), the folder or Hub name of a dataset with the config `entities`, or rows.
 
     Returns:
-        Its rows. In a CSV, aliases and pictures are separated by `|`.
+        A reader of the rows. In a CSV, aliases and pictures are separated by `|`.
 
     Raises:
-        DIMError: If there is no such file or dataset, or it is of no known kind.
+        DIMError: If there is no such file or dataset, or its format is unknown.
     """
     if not isinstance(source, str | Path):
         return Reader("the rows", (Raw(f"the rows, row {index}", row) for index, row in enumerate(source)))
@@ -179,11 +179,11 @@ def _parquet(path: Path) -> Reader:
     if vector is not None:
         needed = ("content_hash", "encoder")
         if not pa.types.is_fixed_size_list(vector) or not all(name in schema.names for name in needed):
-            raise DIMError(f"{path} holds vectors, but not as `dim kb export` writes them: leave them out.")
+            raise DIMError(f"{path} contains vectors, but not in the format of `dim kb export`: remove them.")
     content = [name for name in schema.names if name not in _STATE]
 
     def rows() -> Iterator[Raw]:
-        number = 0
+        index = 0
         for batch in file.iter_batches(batch_size=BATCH_ROWS):
             others = [name for name in _STATE if name in schema.names and name != "vector"]
             states = batch.select(others).to_pylist()
@@ -191,12 +191,12 @@ def _parquet(path: Path) -> Reader:
             if vector is not None:
                 column = batch["vector"]
                 values = column.flatten().to_numpy().reshape(-1, vector.list_size)
-                places = np.cumsum(column.is_valid().to_numpy(False)) - 1
-                vectors = [values[place] if valid.as_py() else None
-                           for place, valid in zip(places, column.is_valid(), strict=True)]  # fmt: skip
+                positions = np.cumsum(column.is_valid().to_numpy(False)) - 1
+                vectors = [values[position] if valid.as_py() else None
+                           for position, valid in zip(positions, column.is_valid(), strict=True)]  # fmt: skip
             for row, state, values in zip(batch.select(content).to_pylist(), states, vectors, strict=True):
-                yield Raw(f"{path}, row {number}", row, {**state, "vector": values})
-                number += 1
+                yield Raw(f"{path}, row {index}", row, {**state, "vector": values})
+                index += 1
 
     return Reader(str(path), rows(), path.parent, vector.list_size if vector is not None else 0)
 
@@ -207,17 +207,17 @@ def _mimic(path: Path) -> Reader:
     except (ValueError, RecursionError) as error:
         raise DIMError(f"{path} is not valid JSON: {error}.") from error
     if not isinstance(entities, list):
-        raise DIMError(f"{path} is not a list of entities, as MIMIC has it.")
+        raise DIMError(f"{path} is not a list of entities, as in MIMIC.")
 
     def rows() -> Iterator[Raw]:
-        for number, entity in enumerate(entities):
+        for index, entity in enumerate(entities):
             if not isinstance(entity, dict):
-                raise DIMError(f"{path}, row {number}: it is not an object.")
+                raise DIMError(f"{path}, row {index}: it is not an object.")
             missing = next((name for name in ("qid", "entity_name") if not isinstance(entity.get(name), str)), None)
             if missing:
-                raise DIMError(f"{path}, row {number}, field {missing!r}: it is missing or not a string.")
+                raise DIMError(f"{path}, row {index}, field {missing!r}: it is missing or not a string.")
             yield Raw(
-                f"{path}, row {number}",
+                f"{path}, row {index}",
                 {"id": entity["qid"], "name": unquote(entity["entity_name"]), "description": entity.get("attr") or ""},
             )
 

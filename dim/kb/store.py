@@ -1,4 +1,4 @@
-"""The knowledge base: entities in LanceDB that can be added, changed, taken away, encoded, and brought back."""
+"""The knowledge base: entities in LanceDB that can be added, changed, deleted, encoded and restored."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -20,21 +20,21 @@ from dim.processing_dim import DIMProcessor
 from dim.search.texts import COLUMNS, LexicalIndex
 from dim.search.vectors import method_for
 
-_FOREVER = timedelta(days=36_500)  # every version is kept: LanceDB would drop those older than a week
-_INDEX_SHARE = 0.1  # of rows that the lexical index does not know, beyond which encoding builds it anew
+_FOREVER = timedelta(days=36_500)  # every version is kept; LanceDB would delete those older than a week
+_INDEX_SHARE = 0.1  # of rows that are not in the lexical index, above which encoding builds it again
 
 
 class KnowledgeBase(EntityView):
-    """Entities in a LanceDB database. Made by `create` or `open`.
+    """Entities in a LanceDB database, from `create` or `open`.
 
-    Every change is one commit, and so a version of its own: a process that is killed in the middle leaves the last one.
-    Several may write at once; LanceDB does the later change again upon the earlier. Rows are numbered from 0 in an
-    order that is fixed for a version.
+    Every change is one commit and makes a new version, so a process that is killed leaves the last version intact.
+    Several processes may write at once; LanceDB repeats the later change on top of the earlier one. Row indices are
+    fixed within a version.
 
     Args:
-        uri: The database.
-        table: Its table of entities.
-        version: The version that is looked at; `None` for the newest.
+        uri: URI of the database.
+        table: Its table of entities, a `lancedb.table.Table`.
+        version: The version to read; `None` for the newest.
 
     Example:
 
@@ -55,23 +55,22 @@ class KnowledgeBase(EntityView):
     def create(
         cls, uri: str | Path, source: Source, *, overwrite: bool = False, progress: bool = False
     ) -> "KnowledgeBase":
-        """Makes a knowledge base. An export brings its vectors along.
+        """Creates a knowledge base. The vectors of an export are kept.
 
         Args:
             uri: A folder, or another URI of LanceDB.
-            source: What `read_entities` takes.
-            overwrite: Whether a knowledge base that is there may be replaced; it becomes an older version.
-            progress: Whether to show a bar.
+            source: Any source that `read_entities` takes.
+            overwrite: Whether an existing knowledge base may be replaced; it becomes an older version.
+            progress: Whether to show a progress bar.
 
         Returns:
-            It.
+            The knowledge base.
 
         Raises:
-            DIMError: If there is one and `overwrite` is not set, a row is not as it should be, or LanceDB is missing.
+            DIMError: If it exists and `overwrite` is not set, a row is invalid, or LanceDB is not installed.
         """
         uri = str(uri)
-        there = database.exists(uri)
-        if there and not overwrite:
+        if database.exists(uri) and not overwrite:
             raise DIMError(f"{uri} is a knowledge base already; add to it (dim kb add) or replace it (--overwrite).")
         made = cls(uri, database.create_table(uri, read_entities(source), overwrite))
         made.index(progress)
@@ -82,19 +81,19 @@ class KnowledgeBase(EntityView):
         """Opens a knowledge base.
 
         Args:
-            uri: Where it is.
+            uri: A folder, or another URI of LanceDB.
             version: An older version, which cannot be changed; the newest by default.
 
         Returns:
-            It.
+            The knowledge base.
 
         Raises:
-            DIMError: If there is none, or no such version, or LanceDB is missing.
+            DIMError: If there is no such knowledge base or version, or LanceDB is not installed.
         """
         return cls(str(uri), database.open_table(str(uri)), version)
 
     def refresh(self) -> bool:
-        """Looks at the newest version, unless an older one was asked for; true if that is another one."""
+        """Moves to the newest version, unless a version was given, and returns whether the version changed."""
         if self._pinned:
             return False
         before = self.version
@@ -105,53 +104,53 @@ class KnowledgeBase(EntityView):
         return True
 
     def upsert(self, rows: Source) -> int:
-        """Adds rows, and replaces those whose id is there, in one commit. Rows that are there as they are stay.
+        """Adds rows, and replaces those with the same id, in one commit. Equal rows are not written.
 
         Args:
-            rows: What `read_entities` takes; an export only without its vectors.
+            rows: Any source that `read_entities` takes, but without vectors.
 
         Returns:
-            How many rows were added or changed.
+            The number of rows that were added or changed.
 
         Raises:
-            DIMError: If a row is not as it should be, or an old version is looked at.
+            DIMError: If a row is invalid, or an older version is open.
         """
         self._writable()
         reader = read_entities(rows)
         if reader.width:
-            raise DIMError(f"{reader.name} holds vectors; make a knowledge base of it: dim kb import KB {reader.name}")
+            raise DIMError(f"{reader.name} contains vectors; create a knowledge base: dim kb import KB {reader.name}")
         batches = list(reader.batches())
         given = pa.Table.from_batches(batches, CONTENT)
         known = self._scan(["id", "key"])
-        place = pc.index_in(given["id"], value_set=known["id"])
-        differs = pc.fill_null(pc.not_equal(known["key"].take(place), given["key"]), True)
-        changed = self._with_vectors(given.filter(differs), place.filter(differs))
+        index = pc.index_in(given["id"], value_set=known["id"])
+        differs = pc.fill_null(pc.not_equal(known["key"].take(index), given["key"]), True)
+        changed = self._with_vectors(given.filter(differs), index.filter(differs))
         if len(changed):
             merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(changed, on_bad_vectors="null")  # null for what is not encoded
+            merge.execute(changed, on_bad_vectors="null")  # null for rows without a vector
             self._forget()
         return len(changed)
 
-    def _with_vectors(self, rows: pa.Table, numbers: pa.ChunkedArray) -> pa.Table:
-        """Rows with the vectors that are stored for them, which `encoded_hash` tells stale if so. Whole rows are merged
-        a hundred times faster than some of their columns, for which LanceDB reads every vector there is."""
+    def _with_vectors(self, rows: pa.Table, indices: pa.ChunkedArray) -> pa.Table:
+        """Adds the stored vectors to rows; `encoded_hash` shows which are outdated. Complete rows are merged a hundred
+        times faster than some of their columns, for which LanceDB reads all vectors of the table."""
         if not self.width:
             return rows
-        known = pc.unique(numbers.drop_null())
+        known = pc.unique(indices.drop_null())
         stored = self.take(known.to_numpy(), VECTOR_COLUMNS)
-        stored = stored.take(pc.index_in(numbers, value_set=known))
+        stored = stored.take(pc.index_in(indices, value_set=known))
         for name in VECTOR_COLUMNS:
             rows = rows.append_column(stored.schema.field(name), stored[name])
         return rows.select(self._table.schema.names)
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Takes rows away, in one commit.
+        """Deletes rows, in one commit.
 
         Args:
-            ids: Their ids.
+            ids: Ids of the rows.
 
         Raises:
-            DIMError: If an id is unknown, or an old version is looked at.
+            DIMError: If an id is unknown, or an older version is open.
         """
         self._writable()
         if isinstance(ids, str):
@@ -159,23 +158,23 @@ class KnowledgeBase(EntityView):
         known = set(self._scan(["id"], database.in_list(list(ids)))["id"].to_pylist()) if ids else set()
         unknown = next((name for name in ids if name not in known), None)
         if unknown is not None:
-            raise DIMError(f"{self.uri} has no entity {unknown!r}; nothing was removed.")
+            raise DIMError(f"{self.uri} has no entity {unknown!r}; nothing was deleted.")
         if ids:
             self._table.delete(database.in_list(list(ids)))
             self._forget()
 
     def encode(self, model: DIMModel, processor: DIMProcessor, **options: Any) -> int:
-        """Encodes what has no vector of this model: see [`encode_entities_of`], whose options these are."""
+        """Encodes the rows without an up-to-date vector of this model; see [`encode_entities_of`] for the options."""
         from dim.kb.encode import encode_entities_of
 
         self._writable()
         return encode_entities_of(self, model, processor, **options)
 
     def set_width(self, width: int) -> None:
-        """Makes room for vectors; those of another width go.
+        """Adds the columns of vectors, and drops those of another width.
 
         Args:
-            width: Dimensions of a vector.
+            width: Number of dimensions of a vector.
         """
         self._writable()
         if self.width:
@@ -183,10 +182,10 @@ class KnowledgeBase(EntityView):
         self._table.add_columns(vector_schema(width))
 
     def write_vectors(self, vectors: pa.Table) -> None:
-        """Sets the vectors of rows, in one commit; a row that changed since it was read, or is gone, is left alone.
+        """Writes the vectors of rows, in one commit. Rows that changed or were deleted meanwhile are skipped.
 
         Args:
-            vectors: Whole rows, with the columns of `vector_schema`.
+            vectors: Complete rows, with the columns of `vector_schema`.
         """
         self._writable()
         same = self._table.merge_insert("id").when_matched_update_all(where="target.key = source.key")
@@ -194,16 +193,16 @@ class KnowledgeBase(EntityView):
         self._forget()
 
     def index(self, progress: bool = False) -> None:
-        """Indexes names and descriptions anew; searches do without, but take longer to begin.
+        """Builds the lexical index and stores it. Search works without it, but takes longer to start.
 
         Args:
-            progress: Whether to show a bar.
+            progress: Whether to show a progress bar.
         """
         table = self._scan(list(COLUMNS))
         database.write_arrays(self.uri, LexicalIndex.build(table, progress).to_arrays())
 
     def finish(self, progress: bool = False) -> None:
-        """Joins the small files that many changes leave, and indexes anew where much has changed."""
+        """Merges the small files of many changes, and builds the lexical index again if many rows changed."""
         self._writable()
         self._table.optimize(cleanup_older_than=_FOREVER)
         self._forget()
@@ -215,7 +214,7 @@ class KnowledgeBase(EntityView):
         write_export(self, Path(path))
 
     def info(self) -> dict[str, Any]:
-        """What it holds: rows, version, encoders, how vectors are searched, what the lexical index knows."""
+        """Summarises the knowledge base: version, number of rows, encoders, search method and indexed rows."""
         counts = self.encoders()
         pending = counts.pop(None, 0)
         return {
@@ -231,20 +230,20 @@ class KnowledgeBase(EntityView):
         }
 
     def versions(self) -> list[dict[str, Any]]:
-        """The versions, oldest first: `version`, `time` and `entities`."""
+        """Lists the versions, oldest first, with `version`, `time` and `entities`."""
         return [
             {"version": one["version"], "time": one["timestamp"], "entities": int(one["metadata"]["total_rows"])}
             for one in self._table.list_versions()
         ]
 
     def checkout(self, version: int) -> "KnowledgeBase":
-        """An older version, to be read.
+        """Opens an older version for reading.
 
         Args:
-            version: Its number.
+            version: Number of the version.
 
         Returns:
-            The knowledge base as it was.
+            The knowledge base at that version.
 
         Raises:
             DIMError: If there is no such version.
@@ -252,13 +251,13 @@ class KnowledgeBase(EntityView):
         return KnowledgeBase.open(self.uri, version)
 
     def restore(self, version: int) -> None:
-        """Makes an older version the newest; what came after it stays a version, too.
+        """Makes an older version the newest; the versions in between are kept.
 
         Args:
-            version: Its number.
+            version: Number of the version.
 
         Raises:
-            DIMError: If there is no such version, or an old version is looked at.
+            DIMError: If there is no such version, or an older version is open.
         """
         self._writable()
         self._checkout(version)
@@ -266,7 +265,7 @@ class KnowledgeBase(EntityView):
         self._forget()
 
     def _indexed(self) -> int:
-        """How many rows the stored lexical index knows as they are now."""
+        """Counts the rows that are up to date in the stored lexical index."""
         stored = database.read_arrays(self.uri, "keys")
         keys = self._scan(["key"])["key"].to_numpy()
         return 0 if stored is None else int(np.isin(keys, stored["keys"]).sum())
@@ -274,7 +273,7 @@ class KnowledgeBase(EntityView):
     def _checkout(self, version: int) -> None:
         known = [one["version"] for one in self._table.list_versions()]
         if version not in known:
-            raise DIMError(f"{self.uri} has no version {version}; there are {known[0]} to {known[-1]}.")
+            raise DIMError(f"{self.uri} has no version {version}; its versions are {known[0]} to {known[-1]}.")
         self._table.checkout(version)
         self._forget()
 

@@ -1,4 +1,4 @@
-"""Reading a knowledge base: its rows in a fixed order, by number and by id, and their vectors."""
+"""Reading of a knowledge base: rows by index and by id, and their vectors."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -18,10 +18,10 @@ _SCANNED = 65_536  # rows read at a time
 
 
 class EntityView:
-    """The entities of one version. Rows are numbered from 0, in an order that is fixed for the version.
+    """The entities of one version of a knowledge base, in an order that is fixed for the version.
 
     Args:
-        uri: The database.
+        uri: URI of the database.
         table: Its table of entities, a `lancedb.table.Table`.
     """
 
@@ -33,34 +33,34 @@ class EntityView:
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """The columns there are, those of no use to a reader as well."""
+        """All columns of the table, including internal ones."""
         return self._table.schema
 
     @property
     def version(self) -> int:
-        """The version that is looked at."""
+        """Number of the version that is open."""
         return self._table.version
 
     @property
     def width(self) -> int:
-        """Dimensions of the vectors, 0 if nothing was encoded yet."""
+        """Number of dimensions of the vectors, 0 if nothing was encoded yet."""
         return self.schema.field("vector").type.list_size if "vector" in self.schema.names else 0
 
     @cached_property
     def ids(self) -> list[str]:
-        """The ids, by row number."""
+        """The ids, by row index."""
         return self._scan(["id"])["id"].to_pylist()
 
     @cached_property
     def row_of(self) -> dict[str, int]:
-        """The row number of each id."""
+        """The row index of each id."""
         return index_of(self.ids)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Every row, in the order of the row numbers.
+        """Reads all rows, in order.
 
         Args:
-            columns: Which columns; all but the codes by default.
+            columns: Columns to read; all but internal ones by default.
 
         Returns:
             The table.
@@ -71,26 +71,26 @@ class EntityView:
         return self._scan(self._columns(columns))
 
     def take(self, numbers: Sequence[int] | np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
-        """Rows by their numbers, which may repeat.
+        """Reads rows by index.
 
         Args:
-            numbers: Row numbers.
-            columns: Which columns; all but the codes by default.
+            numbers: Row indices, which may repeat.
+            columns: Columns to read; all but internal ones by default.
 
         Returns:
             The rows in the order of `numbers`.
         """
-        unique, places = np.unique(np.asarray(numbers, np.int64), return_inverse=True)
+        unique, inverse = np.unique(np.asarray(numbers, np.int64), return_inverse=True)
         if len(unique) == 0:
             return self.schema.empty_table().select(self._columns(columns))
         found = self._table.take_offsets(unique.tolist()).select(self._columns(columns)).to_arrow()
-        return found.take(places)
+        return found.take(inverse)
 
     def rows(self, ids: Sequence[str]) -> pa.Table:
-        """Rows by their ids.
+        """Reads rows by id.
 
         Args:
-            ids: Ids.
+            ids: Ids of the rows.
 
         Returns:
             The rows in the order of `ids`.
@@ -104,60 +104,60 @@ class EntityView:
         return self.take([self.row_of[name] for name in ids])
 
     def vectors(self, numbers: Sequence[int] | np.ndarray | None = None) -> Tensor:
-        """Vectors by row numbers.
+        """Reads vectors by row index.
 
         Args:
-            numbers: Row numbers; all rows by default.
+            numbers: Row indices; all rows by default.
 
         Returns:
             `torch.Tensor` of shape `(N, D)`, float32.
 
         Raises:
-            DIMError: If one of the rows is not encoded as it is now.
+            DIMError: If one of the rows has no up-to-date vector.
         """
         if not self.width:
             raise DIMError(f"Nothing in {self.uri} is encoded: dim kb encode {self.uri} --model MODEL")
         columns = ["vector", "encoded_hash", "content_hash"]
         found = self._scan(columns) if numbers is None else self.take(numbers, columns)
-        stale = len(found) - int(pc.sum(fresh(found)).as_py() or 0)
+        stale = len(found) - int(pc.sum(up_to_date(found)).as_py() or 0)
         if stale:
             raise DIMError(f"{stale} of the entities are not encoded: dim kb encode {self.uri} --model MODEL")
         return vectors_of(found)
 
     def encoders(self) -> dict[str | None, int]:
-        """How many rows have a vector of each encoder; `None` for rows that are not encoded as they are now."""
+        """Counts the rows with an up-to-date vector by encoder; the count of rows without one is under `None`."""
         if not self.width:
             return {None: len(self)} if len(self) else {}
         state = self._scan(["encoder", "encoded_hash", "content_hash"])
-        of = pc.if_else(fresh(state), state["encoder"], pa.scalar(None, pa.string()))
+        of = pc.if_else(up_to_date(state), state["encoder"], pa.scalar(None, pa.string()))
         return {item["values"]: item["counts"] for item in pc.value_counts(of).to_pylist()}
 
     def encoded(self) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
-        """Which rows are encoded as they are now `(N,)`, the keys of all rows `(N,)`, and by whom they are encoded."""
+        """Whether each row has an up-to-date vector `(N,)`, the keys of all rows `(N,)`, and the encoders."""
         state = self._scan(["key", "encoder", "encoded_hash", "content_hash"])
-        valid = fresh(state)
+        valid = up_to_date(state)
         encoders = frozenset(pc.unique(state["encoder"].filter(valid)).to_pylist())
         return valid.to_numpy(), state["key"].to_numpy(), encoders
 
     def pending(self, encoder: str) -> np.ndarray:
-        """Numbers of the rows that this encoder has not encoded as they are now.
+        """Finds the rows without an up-to-date vector of an encoder.
 
         Args:
             encoder: Fingerprint of the model.
 
         Returns:
-            Row numbers, ascending.
+            Row indices, ascending.
         """
         state = self._scan(["encoder", "encoded_hash", "content_hash"])
-        done = pc.and_(fresh(state), pc.fill_null(pc.equal(state["encoder"], encoder), False))
+        done = pc.and_(up_to_date(state), pc.fill_null(pc.equal(state["encoder"], encoder), False))
         return np.flatnonzero(~done.to_numpy())
 
     def check_encoder(self, encoder: str, complete: bool = True) -> None:
-        """Checks that the knowledge base belongs to a model: that no other model encoded any of it.
+        """Checks that no other model than this one encoded the knowledge base.
 
         Args:
             encoder: Fingerprint of the model (`dim.encoding.loading.fingerprint`).
-            complete: Whether every entity must be encoded; else one is enough.
+            complete: Whether every entity must be encoded; otherwise, one is enough.
 
         Raises:
             DIMError: If entities are not encoded, or were encoded by another model.
@@ -172,14 +172,14 @@ class EntityView:
             raise DIMError(f"{missing:,} entities of {self.uri} are not encoded yet; {cure}")
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Every row, some at a time, in the order of the row numbers.
+        """Yields all rows in order, in batches.
 
         Args:
-            columns: Which columns.
-            size: Rows at a time, at most.
+            columns: Columns to read.
+            size: Maximum number of rows per batch.
 
         Yields:
-            The rows.
+            Batches of rows.
         """
         yield from self._table.search().select(self._columns(columns)).to_batches(size)
 
@@ -194,7 +194,7 @@ class EntityView:
             return [name for name in names if name not in hidden]
         unknown = next((name for name in columns if name not in names), None)
         if unknown is not None:
-            raise DIMError(f"{self.uri} has no column {unknown!r}; there are {', '.join(names)}.")
+            raise DIMError(f"{self.uri} has no column {unknown!r}; its columns are {', '.join(names)}.")
         return list(columns)
 
     def _scan(self, columns: list[str], where: str | None = None) -> pa.Table:
@@ -203,9 +203,9 @@ class EntityView:
         return rows.to_batches(_SCANNED).read_all()  # `to_arrow` reads 1,024 rows at a time
 
 
-def fresh(table: pa.Table) -> pa.ChunkedArray:
-    """Which rows have the vector of what they hold now; of the columns `encoded_hash` and `content_hash`."""
+def up_to_date(table: pa.Table) -> pa.ChunkedArray:
+    """Whether each row has an up-to-date vector, from the columns `encoded_hash` and `content_hash`."""
     return pc.fill_null(pc.equal(table["encoded_hash"], table["content_hash"]), False)
 
 
-__all__ = ["EntityView", "fresh"]
+__all__ = ["EntityView", "up_to_date"]

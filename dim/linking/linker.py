@@ -18,7 +18,7 @@ from dim.encoding.mention import Mention, mentions_of
 from dim.encoding.prior_features import lexical_features
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
-from dim.kb.view import fresh
+from dim.kb.view import up_to_date
 from dim.linking.bundle import open_bundle
 from dim.linking.calibration import FILE, Calibration
 from dim.linking.candidates import CandidateSearch
@@ -263,7 +263,7 @@ class DIMLinker:
 
     def _vectors(self, numbers: np.ndarray, entities: pa.Table) -> Tensor:
         """Vectors of entities `(E, D)`; those that are not encoded as they are now are encoded here."""
-        done = fresh(entities).to_numpy()
+        done = up_to_date(entities).to_numpy()
         vectors = torch.empty(len(entities), self.kb.width)
         if done.any():
             vectors[torch.from_numpy(done)] = vectors_of(entities.filter(done))

@@ -1,4 +1,4 @@
-"""Which texts hold which tokens, with weights: the list of texts of each token, and products with queries."""
+"""Inverted index: the texts of each token, with weights, and their similarities to queries."""
 
 from collections.abc import Iterator
 
@@ -7,20 +7,20 @@ from scipy.sparse import csr_array
 
 from dim.search.tokens import BUCKETS, Tokens
 
-_K1, _B = 1.2, 0.75  # of BM25, as Lucene has them
-_BLOCK_CELLS = 4_000_000  # scores held at a time, where every text shares a token with every query
+_K1, _B = 1.2, 0.75  # of BM25, the defaults of Lucene
+_BLOCK_CELLS = 4_000_000  # maximum number of scores in memory
 
 Arrays = dict[str, np.ndarray]
 
 
 class Postings:
-    """Texts by token, weighted so that a product with a query is a similarity.
+    """An inverted index, weighted so that its product with a query is a similarity.
 
     Args:
         matrix: Weights `(BUCKETS, T)`, float32.
-        owners: Which entity each text belongs to `(T,)`, int32.
+        owners: Entity index of each text `(T,)`, int32.
         idf: Inverse document frequency of each bucket `(BUCKETS,)`, float32.
-        average: Mean number of tokens of a text; 0 for cosines.
+        average: Mean number of tokens in a text, for BM25; 0 for cosines.
     """
 
     def __init__(self, matrix: csr_array, owners: np.ndarray, idf: np.ndarray, average: float):
@@ -28,7 +28,7 @@ class Postings:
 
     @classmethod
     def cosine(cls, tokens: Tokens, owners: np.ndarray) -> "Postings":
-        """Cosines of TF-IDF vectors, each token counted once; for names."""
+        """Indexes names for cosines of TF-IDF vectors, which count each token once."""
         counts = _counts(tokens)
         frequency = np.bincount(counts.indices, minlength=BUCKETS)
         idf = (np.log((tokens.texts + 1) / (frequency + 1)) + 1).astype(np.float32)
@@ -36,7 +36,7 @@ class Postings:
 
     @classmethod
     def bm25(cls, tokens: Tokens) -> "Postings":
-        """BM25 (Robertson and Zaragoza 2009, with Lucene's positive idf), one text an entity; for descriptions."""
+        """Indexes one text per entity for BM25 (Robertson and Zaragoza 2009, with Lucene's positive idf)."""
         counts = _counts(tokens)
         frequency = np.bincount(counts.indices, minlength=BUCKETS)
         idf = np.log1p((tokens.texts - frequency + 0.5) / (frequency + 0.5)).astype(np.float32)
@@ -44,24 +44,24 @@ class Postings:
         return cls(_by_token(_saturated(counts, idf, average)), np.arange(tokens.texts, dtype=np.int32), idf, average)
 
     def more(self, tokens: Tokens, owners: np.ndarray) -> "Postings":
-        """Other texts, weighted as these are, so that their similarities compare."""
+        """Indexes other texts with the same idf, so that their similarities are comparable."""
         counts = _counts(tokens)
         weights = _saturated(counts, self.idf, self.average) if self.average else _unit(counts, self.idf)
         return Postings(_by_token(weights), owners, self.idf, self.average)
 
     def queries(self, tokens: Tokens) -> csr_array:
-        """Weights of queries `(Q, BUCKETS)`."""
+        """Returns the weights of queries `(Q, BUCKETS)`."""
         counts = _counts(tokens)
         return counts if self.average else _unit(counts, self.idf)
 
     def search(self, queries: csr_array) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Similarities of each query with the texts that share a token with it.
+        """Yields the similarities of each query to the texts that share a token with it.
 
         Args:
-            queries: What `queries` gave.
+            queries: Weights from [`Postings.queries`].
 
         Yields:
-            For each query the entities of those texts, and the similarities; an entity may come several times.
+            For each query, the entity indices of those texts, which may repeat, and the similarities.
         """
         height = max(1, _BLOCK_CELLS // max(1, self.matrix.shape[1]))
         for start in range(0, queries.shape[0], height):
@@ -71,7 +71,7 @@ class Postings:
                 yield self.owners[scores.indices[part]], scores.data[part]
 
     def to_arrays(self) -> Arrays:
-        """All that makes it up."""
+        """Returns the index as arrays, to be stored."""
         return {
             "starts": self.matrix.indptr.astype(np.int64),
             "texts": self.matrix.indices.astype(np.int32),
@@ -83,7 +83,7 @@ class Postings:
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "Postings":
-        """What `to_arrays` was called on."""
+        """Restores an index from `to_arrays`."""
         starts = arrays["starts"]
         parts = (arrays["weights"], arrays["texts"], starts.astype(_index_type(starts[-1])))
         matrix = csr_array(parts, shape=(BUCKETS, len(arrays["owners"])))
@@ -91,26 +91,26 @@ class Postings:
 
 
 def best(entities: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
-    """The entities with the highest scores, each once.
+    """Returns the entities with the highest scores, each once.
 
     Args:
-        entities: `(H,)`, with repetitions.
-        scores: Their scores.
-        k: How many at most.
+        entities: Entity indices `(H,)`, which may repeat.
+        scores: Their scores `(H,)`.
+        k: Maximum number of entities.
 
     Returns:
-        Their numbers, best first; equal scores in the order of the numbers.
+        Entity indices, best first; equal scores in the order of the indices.
 
     Example:
 
         >>> best(np.array([4, 2, 4, 3]), np.array([1.0, 3.0, 5.0, 3.0]), 2).tolist()
         [4, 2]
     """
-    count = 4 * k  # an entity may come several times: under its name and its aliases
+    count = 4 * k  # an entity may occur several times, by its name and its aliases
     while True:
         if len(scores) > count:
             lowest = np.partition(scores, len(scores) - count)[len(scores) - count]
-            top = np.flatnonzero(scores >= lowest)  # with all that tie with the last
+            top = np.flatnonzero(scores >= lowest)  # including all ties with the last
         else:
             top = np.arange(len(scores))
         order = top[np.lexsort((entities[top], -scores[top]))]
@@ -121,7 +121,7 @@ def best(entities: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _counts(tokens: Tokens) -> csr_array:
-    """How often each text holds each token `(T, BUCKETS)`."""
+    """Counts each token in each text `(T, BUCKETS)`."""
     keys, counts = np.unique(tokens.owners.astype(np.int64) * BUCKETS + tokens.buckets, return_counts=True)
     owners = keys // BUCKETS
     starts = np.searchsorted(owners, np.arange(tokens.texts + 1)).astype(_index_type(len(keys)))
@@ -130,7 +130,7 @@ def _counts(tokens: Tokens) -> csr_array:
 
 
 def _index_type(count: int) -> type[np.signedinteger]:
-    """Of places among so many numbers: one and the same for all matrices, as a product copies those that differ."""
+    """Type of the indices of `count` values: the same in all matrices, since a product copies those that differ."""
     return np.int32 if count < 2**31 else np.int64
 
 

@@ -1,4 +1,4 @@
-"""Entities found by their texts: names and aliases by n-grams, names and descriptions by BM25."""
+"""Search over the texts of entities: names and aliases by n-grams, names and descriptions by BM25."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,16 +12,16 @@ from dim.search.tokens import Tokens, folded, name_tokens, spellings, split_word
 
 COLUMNS = ("name", "aliases", "description", "key")
 _CHUNK = 20_000  # entities split into words at a time
-_VERSION = 1  # of the tokens; an index of another version is built anew
+_VERSION = 1  # of the tokens; an index of another version is built again
 
 
 class LexicalIndex:
-    """Names and descriptions of entities, indexed. An entity is known by its `key`, which changes with its texts.
+    """An index of the names and descriptions of entities. An entity's `key` is a hash of its content.
 
     Args:
         keys: Keys of the `E` entities, int64.
-        names: Spellings of their names and aliases.
-        words: Words of their names and descriptions.
+        names: Index of the spellings of names and aliases.
+        words: Index of the words of names and descriptions.
     """
 
     def __init__(self, keys: np.ndarray, names: Postings, words: Postings):
@@ -33,7 +33,7 @@ class LexicalIndex:
 
         Args:
             table: The columns `COLUMNS`.
-            progress: Whether to show a bar.
+            progress: Whether to show a progress bar.
 
         Returns:
             The index.
@@ -42,20 +42,20 @@ class LexicalIndex:
         return cls(_keys(table), Postings.cosine(spelled, owners), Postings.bm25(words))
 
     def more(self, table: pa.Table) -> "LexicalIndex":
-        """An index of other entities whose similarities compare with those of this one."""
+        """Indexes other entities, with similarities that are comparable to those of this index."""
         spelled, owners, words = _tokens(table, False)
         everyone = np.arange(len(table), dtype=np.int32)
         return LexicalIndex(_keys(table), self.names.more(spelled, owners), self.words.more(words, everyone))
 
     def to_arrays(self) -> Arrays:
-        """All that makes it up, to be stored."""
+        """Returns the index as arrays, to be stored."""
         parts = {"names": self.names.to_arrays(), "words": self.words.to_arrays()}
         arrays = {f"{part}.{name}": array for part, all_of in parts.items() for name, array in all_of.items()}
         return {**arrays, "keys": self.keys, "version": np.array([_VERSION])}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "LexicalIndex | None":
-        """What `to_arrays` was called on; `None` if another version of the package made it."""
+        """Restores an index from `to_arrays`; returns `None` if another version of the package made it."""
         if arrays["version"][0] != _VERSION:
             return None
         names, words = ({name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(part)}
@@ -64,32 +64,31 @@ class LexicalIndex:
 
 
 class LexicalSearch:
-    """An index, and what has changed in the knowledge base since it was made.
+    """Searches an index and the rows of the knowledge base that changed since it was built.
 
     Args:
         index: The index.
-        keys: Keys of the knowledge base's rows as they are now `(N,)`.
-        fetch: Gives the columns `COLUMNS` of rows.
+        keys: Keys of the current rows of the knowledge base `(N,)`.
+        fetch: Reads the columns `COLUMNS` of rows by index.
     """
 
     def __init__(self, index: LexicalIndex, keys: np.ndarray, fetch: Callable[[np.ndarray], pa.Table]):
         self.index = index
         if np.array_equal(index.keys, keys):
-            self._rows, fresh = None, np.zeros(0, np.int64)
+            self._rows, self.unindexed = None, np.zeros(0, np.int64)
         else:
-            self._rows, fresh = places(index.keys, keys)
-        self.fresh = fresh
-        self._more = index.more(fetch(fresh)) if len(fresh) else None
+            self._rows, self.unindexed = match_keys(index.keys, keys)
+        self._more = index.more(fetch(self.unindexed)) if len(self.unindexed) else None
 
     def names(self, mentions: Sequence[str], k: int) -> list[np.ndarray]:
-        """Rows whose names or aliases look most like each mention.
+        """Finds the rows whose names or aliases are most similar to each mention.
 
         Args:
             mentions: `M` mentions.
-            k: How many rows at most.
+            k: Maximum number of rows.
 
         Returns:
-            `M` arrays of row numbers, best first.
+            `M` arrays of row indices, best first.
         """
         unique = list(dict.fromkeys(mentions))
         forms = [spellings(mention) for mention in unique]
@@ -99,12 +98,12 @@ class LexicalSearch:
         return [found[mention] for mention in mentions]
 
     def words(self, mentions: Sequence[str], sentences: Sequence[str], k: int) -> list[np.ndarray]:
-        """Rows whose name and description share most with each mention and its sentence; otherwise as `names`."""
+        """Finds the rows whose names and descriptions best match each mention and its sentence; see `names`."""
         texts = [folded(f"{mention} {sentence}") for mention, sentence in zip(mentions, sentences, strict=True)]
         return self._search("words", word_tokens(split_words(texts)), np.arange(len(texts) + 1), k)
 
     def _search(self, which: str, tokens: Tokens, firsts: np.ndarray, k: int) -> list[np.ndarray]:
-        """Queries `firsts[i]` to `firsts[i + 1]` are those of mention `i`."""
+        """Searches for mentions; the queries `firsts[i]` to `firsts[i + 1]` belong to mention `i`."""
         postings: Postings = getattr(self.index, which)
         queries = postings.queries(tokens)
         old = postings.search(queries)
@@ -121,32 +120,32 @@ class LexicalSearch:
                 parts.append((entities, scores))
                 if new is not None:
                     entities, scores = next(new)
-                    parts.append((self.fresh[entities], scores))
+                    parts.append((self.unindexed[entities], scores))
             entities, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
             found.append(best(entities, scores, k))
         return found
 
 
-def places(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds keys again.
+def match_keys(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matches the keys of an earlier version to those of a later one.
 
     Args:
-        old: Keys of rows as they were, int64.
-        new: Keys of rows as they are.
+        old: Keys of the earlier rows, int64.
+        new: Keys of the later rows, int64.
 
     Returns:
-        Where each of the old keys is among the new ones, -1 where it is gone; and which of the new ones are new.
+        The later index of each earlier row, -1 if it is gone; and the indices of the later rows that are new.
 
     Example:
 
-        >>> places(np.array([7, 8, 9]), np.array([9, 5, 7]))
+        >>> match_keys(np.array([7, 8, 9]), np.array([9, 5, 7]))
         (array([ 2, -1,  0]), array([1]))
     """
     found = pc.index_in(pa.array(old), value_set=pa.array(new))
     rows = pc.fill_null(found, -1).to_numpy().astype(np.int64)
-    fresh = np.ones(len(new), bool)
-    fresh[rows[rows >= 0]] = False
-    return rows, np.flatnonzero(fresh)
+    is_new = np.ones(len(new), bool)
+    is_new[rows[rows >= 0]] = False
+    return rows, np.flatnonzero(is_new)
 
 
 def _keys(table: pa.Table) -> np.ndarray:
@@ -154,11 +153,11 @@ def _keys(table: pa.Table) -> np.ndarray:
 
 
 def _tokens(table: pa.Table, progress: bool) -> tuple[Tokens, np.ndarray, Tokens]:
-    """Tokens of the spellings, the entity of each spelling, and tokens of the words."""
+    """Returns the tokens of the spellings, the entity index of each spelling, and the tokens of the words."""
     spelled: list[Tokens] = []
     words: list[Tokens] = []
     owners: list[np.ndarray] = []
-    with tqdm(total=len(table), desc="names", unit="entity", disable=not progress) as bar:
+    with tqdm(total=len(table), desc="indexing", unit="entity", disable=not progress) as bar:
         for start in range(0, len(table), _CHUNK):
             part = table.slice(start, _CHUNK)
             names = part["name"].to_pylist()
@@ -183,4 +182,4 @@ def _joined(parts: list[Tokens]) -> Tokens:
     return Tokens(owners, np.concatenate([none, *(part.buckets for part in parts)]), int(firsts[-1]))
 
 
-__all__ = ["COLUMNS", "LexicalIndex", "LexicalSearch", "places"]
+__all__ = ["COLUMNS", "LexicalIndex", "LexicalSearch", "match_keys"]

@@ -1,4 +1,4 @@
-"""Texts as numbers: words and character n-grams, hashed into buckets, many texts at a time."""
+"""Tokens of texts: words and character n-grams, hashed into buckets, many texts at a time."""
 
 import re
 import unicodedata
@@ -11,24 +11,24 @@ from anyascii import anyascii
 
 from dim.common.text import fold
 
-BUCKETS = 1 << 20  # of the hash; what collides only adds a little to a similarity
+BUCKETS = 1 << 20  # of the hash; a collision adds little to a similarity
 
 _QUALIFIER = re.compile(r"\s*\([^()]*\)\s*$")
 _PRIME = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, for multiplicative hashing
 _SPACE = 32
-_LAST = 0x3FFFF  # no letter lies beyond, and nothing has this code
-_WORD, _INITIAL, _GRAM = (np.uint64(seed) for seed in (1, 2, 3))  # kinds of tokens do not meet
+_LAST = 0x3FFFF  # above the last letter; no character has this code
+_WORD, _INITIAL, _GRAM = (np.uint64(seed) for seed in (1, 2, 3))  # so that tokens of different kinds do not match
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The words of some texts.
+    """The words of several texts.
 
     Args:
-        codes: Code points of all the words, one after the other `(C,)`, uint64.
-        starts: Where each word begins in `codes` `(W,)`.
-        owners: Which text each word belongs to `(W,)`, ascending.
-        texts: How many texts there are.
+        codes: Code points of all words, concatenated `(C,)`, uint64.
+        starts: Index of each word's first code point `(W,)`.
+        owners: Index of each word's text `(W,)`, ascending.
+        texts: Number of texts.
     """
 
     codes: np.ndarray
@@ -39,7 +39,7 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What texts hold, as buckets: token `i` is in text `owners[i]`; `owners` need not be sorted."""
+    """Tokens of several texts, as buckets: token `i` is in text `owners[i]`; `owners` need not be sorted."""
 
     owners: np.ndarray
     buckets: np.ndarray
@@ -47,13 +47,13 @@ class Tokens:
 
 
 def folded(text: str) -> str:
-    """What [`fold`] gives; faster where a text is plain ASCII."""
+    """Folds a text like [`fold`], but faster for ASCII."""
     return text.lower() if text.isascii() else fold(text)
 
 
 def spellings(name: str) -> list[str]:
-    """Folded forms under which a name is found: without the qualifier in brackets at its end, and, where it is not in
-    Latin letters, as these would spell it.
+    """Returns the folded forms of a name for the index: without a qualifier in brackets at its end and, if that is not
+    ASCII, also transliterated to Latin letters.
 
     Example:
 
@@ -65,16 +65,16 @@ def spellings(name: str) -> list[str]:
 
 
 def split_words(texts: Sequence[str]) -> Words:
-    """Splits folded texts into words: letters, digits, and the marks that some scripts write on letters.
+    """Splits folded texts into words: runs of letters, digits and combining marks.
 
     Args:
         texts: `T` folded texts.
 
     Returns:
-        Their words.
+        The words.
     """
     codes = np.frombuffer("\n".join([*texts, ""]).encode("utf-32-le"), np.uint32)
-    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)  # (T,) behind each text
+    ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)  # (T,) after each text
     inside = _letters()[np.minimum(codes, _LAST)]
     edges = np.diff(inside.view(np.int8), prepend=0)
     starts = np.flatnonzero(edges == 1)
@@ -84,25 +84,25 @@ def split_words(texts: Sequence[str]) -> Words:
 
 
 def word_tokens(words: Words) -> Tokens:
-    """One token a word."""
+    """Returns one token per word."""
     return Tokens(words.owners, _bucket(_spelled(words.codes, words.starts), _WORD), words.texts)
 
 
 def name_tokens(words: Words) -> Tokens:
-    """Tokens that alike names share: words, their first letters, their trigrams (`_jo joe oe_`), and of several words
-    the acronym, which meets another name's word ("UN").
+    """Returns tokens that similar names share: words, initials, trigrams (`_jo joe oe_`) and, for several words, the
+    acronym, which matches a word of another name ("UN").
 
     Args:
         words: The words of names or mentions.
 
     Returns:
-        Their tokens.
+        The tokens.
     """
     if len(words.starts) == 0:
         return Tokens(words.owners, words.starts, words.texts)
     spelled, initials = _spelled(words.codes, words.starts), words.codes[words.starts]
-    number = np.repeat(np.arange(len(words.starts)), np.diff(words.starts, append=len(words.codes)))  # (C,) the word
-    # Each word between two spaces: its letters move right by one for each word begun before, and by one more.
+    number = np.repeat(np.arange(len(words.starts)), np.diff(words.starts, append=len(words.codes)))  # (C,) of the word
+    # Each word gets a space on both sides: its letters move right by two for each earlier word, and by one more.
     padded = np.full(len(words.codes) + 2 * len(words.starts), _SPACE, np.uint64)
     padded[np.arange(len(words.codes)) + 2 * number + 1] = words.codes
     middle = np.arange(len(words.codes)) + 2 * number + 1  # each letter is the middle of one trigram
@@ -121,12 +121,12 @@ def name_tokens(words: Words) -> Tokens:
 
 
 def _spelled(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """A hash of each run of codes: a polynomial in their places."""
+    """Hashes each run of codes, by a polynomial of their positions."""
     if len(starts) == 0:
         return np.zeros(0, np.uint64)
-    place = np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes)))
-    powers = np.cumprod(np.full(place.max() + 1, _PRIME))
-    return np.add.reduceat(codes * powers[place], starts)
+    index = np.arange(len(codes)) - np.repeat(starts, np.diff(starts, append=len(codes)))
+    powers = np.cumprod(np.full(index.max() + 1, _PRIME))
+    return np.add.reduceat(codes * powers[index], starts)
 
 
 def _bucket(values: np.ndarray, kind: np.uint64) -> np.ndarray:
@@ -137,7 +137,7 @@ def _bucket(values: np.ndarray, kind: np.uint64) -> np.ndarray:
 
 @cache
 def _letters() -> np.ndarray:
-    """Which code points make words."""
+    """Whether each code point is part of a word."""
     return np.fromiter(
         (chr(code).isalnum() or unicodedata.category(chr(code))[0] == "M" for code in range(_LAST + 1)), bool, _LAST + 1
     )

@@ -1,4 +1,4 @@
-"""Entities found by their vectors: exact in float32 while they fit into memory, and by 8-bit codes beyond."""
+"""Dense search: exact in float32 while the vectors fit a memory budget, by 8-bit codes beyond."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,22 +10,20 @@ import torch
 from torch import Tensor
 
 from dim.errors import DIMError
-from dim.search.texts import places
+from dim.search.texts import match_keys
 
-BUDGET = 256 << 20  # bytes of float32 vectors that are held and searched as they are
+BUDGET = 256 << 20  # bytes of float32 vectors that are kept in memory
 EXACT, CODES = "exact", "8-bit codes"
-_SPARE = 50  # rows found by codes beyond those asked for, and scored again; 0.9999 of the best 100 are among them
+_SPARE = 50  # additional rows that are found by codes and scored again, for 0.9999 of the best 100
 _BLOCK_CELLS = 16_000_000
+_READ_ROWS = 16_384  # vectors read at a time
+_SHARE = 0.1  # of new vectors, above which all vectors are read again
 
 Fetch = Callable[[np.ndarray, list[str]], pa.Table]
 
 
-_READ_ROWS = 16_384  # vectors read at a time
-_SHARE = 0.1  # of new vectors, beyond which all are read rather than these alone
-
-
 class VectorSource(Protocol):
-    """Where vectors are read from: `dim.kb.view.EntityView`."""
+    """A source of vectors, such as `dim.kb.view.EntityView`."""
 
     @property
     def width(self) -> int:
@@ -34,29 +32,29 @@ class VectorSource(Protocol):
     def __len__(self) -> int: ...
 
     def encoded(self) -> tuple[np.ndarray, np.ndarray, frozenset[str]]:
-        """Which rows have an up-to-date vector `(N,)`, bool; the keys of all rows `(N,)`, int64; who encoded them."""
+        """Whether each row has an up-to-date vector `(N,)`, the keys of all rows `(N,)`, int64, and the encoders."""
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
-        """Every row in order, at most `size` at a time."""
+        """Yields every row in order, at most `size` at a time."""
 
     def take(self, numbers: np.ndarray, columns: Sequence[str]) -> pa.Table:
-        """Rows by their indices."""
+        """Returns rows by index."""
 
 
 @dataclass(frozen=True)
 class DenseSearch:
     """Dot products of queries with the vectors of a knowledge base.
 
-    Within `BUDGET` the vectors lie in memory as float32. Beyond, their 8-bit codes do, a quarter of the size: all codes
-    are compared, in whole numbers, and the best rows are scored again by their float32 vectors, read from the disk.
+    Within `BUDGET`, the vectors are in memory as float32. Beyond, their 8-bit codes are, a quarter of the size: all
+    codes are compared in integers, and the best rows are scored again by their float32 vectors, read from the disk.
 
     Args:
-        rows: Numbers of the rows that have a vector, ascending `(N,)`.
+        rows: Indices of the rows that have a vector, ascending `(N,)`.
         keys: Their keys `(N,)`, int64.
-        encoders: Who made the vectors.
+        encoders: Fingerprints of the models that encoded them.
         values: The vectors, float32, or codes, int8 `(N, D)`.
         scales: Scales of the codes `(N,)`; `None` for vectors.
-        fetch: Reads columns of rows.
+        fetch: Reads columns of rows by index.
     """
 
     rows: np.ndarray
@@ -68,14 +66,14 @@ class DenseSearch:
 
     @classmethod
     def load(cls, kb: VectorSource, before: "DenseSearch | None" = None) -> "DenseSearch | None":
-        """Reads the vectors of the rows that are encoded as they are now.
+        """Reads the up-to-date vectors of a knowledge base.
 
         Args:
             kb: The knowledge base.
-            before: What was loaded of an earlier version; what has not changed is taken from it.
+            before: The search over an earlier version, from which unchanged vectors are copied.
 
         Returns:
-            The search, or `None` where nothing is encoded.
+            The search, or `None` if nothing is encoded.
         """
         if not kb.width:
             return None
@@ -90,10 +88,10 @@ class DenseSearch:
         made = cls(rows, keys, encoders, values, scales, kb.take)
         columns = ["code", "scale"] if coded else ["vector"]
         if before is not None and len(encoders) == 1 and before._like(made):
-            now, new = places(before.keys, keys)
+            now, new = match_keys(before.keys, keys)
             if len(new) <= _SHARE * len(keys):
                 kept = np.flatnonzero(now >= 0)
-                made._keep(torch.from_numpy(now[kept]), before, kept)
+                made._copy(torch.from_numpy(now[kept]), before, kept)
                 if len(new):
                     made._fill(new, kb.take(rows[new], columns))
                 return made
@@ -106,42 +104,42 @@ class DenseSearch:
         return made
 
     def _like(self, other: "DenseSearch") -> bool:
-        """Whether vectors of the one may stand in the other."""
+        """Whether both searches hold vectors of the same encoders, width and type."""
         same = (self.encoders, self.values.shape[1], self.values.dtype)
         return same == (other.encoders, other.values.shape[1], other.values.dtype)
 
-    def _keep(self, numbers: Tensor, before: "DenseSearch", kept: np.ndarray) -> None:
-        """Sets what an earlier search had."""
+    def _copy(self, indices: Tensor, before: "DenseSearch", kept: np.ndarray) -> None:
+        """Copies the `kept` vectors, or codes and scales, of an earlier search to these indices."""
         for mine, old in ((self.values, before.values), (self.scales, before.scales)):
             if mine is not None and old is not None:
-                mine.index_copy_(0, numbers, old if len(kept) == len(old) else old[kept])
+                mine.index_copy_(0, indices, old if len(kept) == len(old) else old[kept])
 
-    def _fill(self, numbers: np.ndarray, table: pa.Table) -> None:
-        """Sets vectors, or codes and scales."""
+    def _fill(self, indices: np.ndarray, table: pa.Table) -> None:
+        """Sets the vectors, or codes and scales, at these indices."""
         start = 0
         column = table["vector" if self.scales is None else "code"]
         for chunk in column.chunks:
             part = np.array(chunk.flatten()).reshape(len(chunk), -1)
-            self.values[numbers[start : start + len(chunk)]] = torch.from_numpy(part)
+            self.values[indices[start : start + len(chunk)]] = torch.from_numpy(part)
             start += len(chunk)
         if self.scales is not None:
-            self.scales[numbers] = torch.from_numpy(np.array(table["scale"].to_numpy(), np.float32))
+            self.scales[indices] = torch.from_numpy(np.array(table["scale"].to_numpy(), np.float32))
 
     @property
     def method(self) -> str:
-        """`EXACT` or `CODES`."""
+        """How the vectors are searched: `EXACT` or `CODES`."""
         return EXACT if self.scales is None else CODES
 
     @torch.inference_mode()
     def search(self, queries: Tensor, k: int) -> np.ndarray:
-        """The rows with the highest dot products.
+        """Finds the rows with the highest dot products.
 
         Args:
-            queries: `(M, D)`, float32.
-            k: How many.
+            queries: Mention vectors `(M, D)`, float32.
+            k: Number of rows.
 
         Returns:
-            Row numbers `(M, min(k, N))`, best first.
+            Row indices `(M, min(k, N))`, best first.
 
         Raises:
             DIMError: If the queries have another width.
@@ -165,14 +163,14 @@ class DenseSearch:
         codes = torch.round(queries / steps[:, None]).to(torch.int8)
         scores = torch._int_mm(self.values, codes.T.contiguous()) * self.scales[:, None]  # (N, M), float32
         near = torch.topk(scores.T, min(k + _SPARE, len(self.rows))).indices  # (M, K)
-        unique, places = torch.unique(near, return_inverse=True)
+        unique, inverse = torch.unique(near, return_inverse=True)
         vectors = vectors_of(self.fetch(self.rows[unique.numpy()], ["vector"]))
-        exact = torch.einsum("md,mkd->mk", queries, vectors[places])
+        exact = torch.einsum("md,mkd->mk", queries, vectors[inverse])
         return near.gather(1, torch.topk(exact, k).indices)
 
 
 def vectors_of(table: pa.Table) -> Tensor:
-    """The column `vector`, which must not be null, as `(N, D)` float32."""
+    """Returns the column `vector`, which must have no nulls, as a float32 tensor `(N, D)`."""
     column = table["vector"]
     vectors, start = torch.empty(len(column), column.type.list_size), 0
     for chunk in column.chunks:
@@ -182,7 +180,7 @@ def vectors_of(table: pa.Table) -> Tensor:
 
 
 def method_for(count: int, width: int) -> str:
-    """How so many vectors are searched: `none`, `exact` or `8-bit codes`."""
+    """Returns how `count` vectors are searched: `none`, `exact` or `8-bit codes`."""
     if not count * width:
         return "none"
     return EXACT if count * width * 4 <= BUDGET else CODES

@@ -125,7 +125,7 @@ def test_bad_rows_are_refused_with_their_place(tmp_path, rows, message):
     path.write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(ValueError, match=message):
         KnowledgeBase.create(tmp_path / "kb", path)
-    with pytest.raises(ValueError, match="is no knowledge base"):
+    with pytest.raises(ValueError, match="is not a knowledge base"):
         KnowledgeBase.open(tmp_path / "kb")
 
 
@@ -151,7 +151,7 @@ def test_bad_files_are_refused(tmp_path, name, text, message):
 def test_files_and_bases_that_are_not_there(tmp_path):
     with pytest.raises(ValueError, match="There is no file"):
         KnowledgeBase.create(tmp_path / "kb", tmp_path / "no.jsonl")
-    with pytest.raises(ValueError, match="nothing is no knowledge base. Make one: dim kb create"):
+    with pytest.raises(ValueError, match="nothing is not a knowledge base. Create one: dim kb create"):
         KnowledgeBase.open(tmp_path / "nothing")
     assert list(tmp_path.iterdir()) == []
 
@@ -180,7 +180,7 @@ def test_bad_batch_changes_nothing(kb):
     before = kb.version
     with pytest.raises(ValueError, match="row 1, field 'name'"):
         kb.upsert([{"id": "Q9", "name": "good"}, {"id": "Q10"}])
-    with pytest.raises(ValueError, match="no entity 'Q99'; nothing was removed"):
+    with pytest.raises(ValueError, match="no entity 'Q99'; nothing was deleted"):
         kb.delete(["Q1", "Q99"])
     with pytest.raises(ValueError, match="takes a list"):
         kb.delete("Q1")
@@ -328,7 +328,7 @@ def test_export_and_import_keep_everything(kb, dim, tmp_path):
     assert torch.equal(kb.vectors(numbers[0]), copy.vectors(numbers[1]))
     assert copy.info()["pending"] == 1
     assert copy.encode(*dim) == 1
-    with pytest.raises(ValueError, match="holds vectors; .*dim kb import"):
+    with pytest.raises(ValueError, match="contains vectors; .*dim kb import"):
         kb.upsert(tmp_path / "all.parquet")
 
 

@@ -329,7 +329,7 @@ def test_rows_of_a_changed_base_are_those_of_the_same_texts(old, new):
     search = LexicalSearch(LexicalIndex.build(table(old)), now["key"].to_numpy(), lambda rows: now.take(rows))
     for row, number in enumerate(new):
         assert search.names([f"name{number:03}"], 1)[0].tolist() == [row]
-    assert sorted(search.fresh) == [row for row, number in enumerate(new) if number not in old]
+    assert sorted(search.unindexed) == [row for row, number in enumerate(new) if number not in old]
 
 
 @pytest.mark.parametrize("method", [EXACT, CODES])
