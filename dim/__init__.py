@@ -19,10 +19,16 @@ from .auto_classes import register_auto_classes
 if TYPE_CHECKING:
     from .common.pictures import PictureError, load_picture
     from .configuration_dim import DIMConfig
-    from .corpora.loading import load_candidates, load_entities, load_mentions
+    from .corpora.loading import load_candidates, load_dataset_folder, load_entities, load_mentions
     from .encoding.encode import encode_entities, encode_mentions
     from .encoding.loading import load_dim
     from .encoding.mention import Mention
+    from .enhancement.answers import Question
+    from .enhancement.clients.openai_client import OpenAIClient
+    from .enhancement.enhance import enhance
+    from .enhancement.entity_text import entity_texts
+    from .enhancement.ledger import Ledger
+    from .enhancement.prompts import load_prompt
     from .errors import DIMError
     from .evaluation.systems.name_match import NameMatch
     from .experts.blip2 import Blip2Expert
@@ -55,24 +61,31 @@ _MODULES = {
     "DIMProcessor": "processing_dim",
     "ImageTextToTextExpert": "experts.image_text",
     "KnowledgeBase": "kb.store",
+    "Ledger": "enhancement.ledger",
     "LinkedEntity": "linking.links",
     "Links": "linking.links",
     "Mention": "encoding.mention",
     "NameMatch": "evaluation.systems.name_match",
+    "OpenAIClient": "enhancement.clients.openai_client",
     "OpenAIExpert": "experts.openai_compatible",
     "PictureError": "common.pictures",
+    "Question": "enhancement.answers",
     "RankingEvaluator": "metrics.evaluator",
     "Reranker": "linking.reranker",
     "calibrate": "linking.calibration",
     "encode_entities": "encoding.encode",
     "encode_mentions": "encoding.encode",
+    "enhance": "enhancement.enhance",
+    "entity_texts": "enhancement.entity_text",
     "gold_ranks": "metrics.ranks",
     "gold_ranks_from_embeddings": "metrics.ranks",
     "load_candidates": "corpora.loading",
+    "load_dataset_folder": "corpora.loading",
     "load_dim": "encoding.loading",
     "load_entities": "corpora.loading",
     "load_mentions": "corpora.loading",
     "load_picture": "common.pictures",
+    "load_prompt": "enhancement.prompts",
     "n_pair_loss": "losses_dim",
     "paired_test": "metrics.intervals",
     "ranking_metrics": "metrics.ranks",
@@ -91,24 +104,31 @@ __all__ = [
     "DIMProcessor",
     "ImageTextToTextExpert",
     "KnowledgeBase",
+    "Ledger",
     "LinkedEntity",
     "Links",
     "Mention",
     "NameMatch",
+    "OpenAIClient",
     "OpenAIExpert",
     "PictureError",
+    "Question",
     "RankingEvaluator",
     "Reranker",
     "calibrate",
     "encode_entities",
     "encode_mentions",
+    "enhance",
+    "entity_texts",
     "gold_ranks",
     "gold_ranks_from_embeddings",
     "load_candidates",
+    "load_dataset_folder",
     "load_dim",
     "load_entities",
     "load_mentions",
     "load_picture",
+    "load_prompt",
     "n_pair_loss",
     "paired_test",
     "ranking_metrics",

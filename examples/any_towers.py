@@ -1,4 +1,4 @@
-"""A DIM on encoders of your choice, asked before any training: towers of one space, such as CLIP's, link at once.
+"""Builds a DIM on any encoders and scores entities before training, which works if the towers share a space.
 
     python examples/any_towers.py
 
@@ -24,4 +24,4 @@ inputs = processor(
 with torch.no_grad():
     outputs = model(**inputs)
 print(outputs.logits)  # (mentions, entities)
-print(outputs.modality_attentions.mean(1))  # how much of each mention's vector is its sentence, how much its picture
+print(outputs.modality_attentions.mean(1))  # weight of sentence and picture in each mention's vector

@@ -1,4 +1,4 @@
-"""A client of `dim serve`, with nothing but the standard library.
+"""A client of `dim serve` that needs only the standard library.
 
 dim serve --model demo/model --kb demo/kb &
 python examples/ask_service.py
@@ -14,7 +14,7 @@ SERVICE = os.environ.get("DIM_SERVICE", "http://127.0.0.1:8000")
 
 
 def ask(method: str, path: str, body: dict | None = None) -> dict:
-    """One request; the token is needed only where the service has one."""
+    """Sends a request; the token is needed only if the service has one."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('DIM_SERVE_TOKEN', '')}"}
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(SERVICE + path, data, headers, method=method)) as answer:

@@ -1,8 +1,8 @@
-"""Trains DIM on the sample dataset, ranks its test split, links a few pictures, and writes what a person looks at.
+"""Trains DIM on the sample dataset, ranks its test split, links a few mentions, and writes a report.
 
     python examples/demo.py --out demo
 
-Everything lands in `--out`: `model` (with pictures), `model_text` (the same without), `kb`, `metrics.json`,
+All output goes to `--out`: `model` (with pictures), `model_text` (the same without), `kb`, `metrics.json`,
 `report.html` and `report.png`.
 """
 
@@ -30,26 +30,26 @@ from dim import (
     load_mentions,
     ranking_metrics_with_intervals,
 )
+from dim.cli.train import main as train
 from dim.encoding.mention import mentions_of
 from dim.encoding.prior_features import lexical_features
 from dim.encoding.scoring import score_blocks
-from dim.cli.train import main as train
 
 DATASET = "datasets/namesakes"
 CONFIG = "configs/sample.yaml"
-KEPT_STYLE = "twemoji"  # the drawing style that is in the test split alone
+HELD_OUT_STYLE = "twemoji"  # the drawing style that is only in the test split
 SYSTEMS = {
     "name_match": "name match alone",
     "dim_text": "DIM without pictures",
     "dim": "DIM with pictures",
-    "dim_blind": "the same DIM, picture taken away",
+    "dim_blind": "the same DIM, picture removed",
 }
-SHOWN = ("Swiss", "Kiwi", "Pandas", "Orange")  # forms of the test split that are shown first, where they are there
+SHOWN = ("Swiss", "Kiwi", "Pandas", "Orange")  # forms of the test split that are shown first
 EXAMPLE = ("Turkey", "was everywhere that autumn.")  # a form of the training split, in a sentence that is in no split
 
 
 class System:
-    """A trained model with the encoded entities.
+    """A trained model with encoded entities.
 
     Args:
         folder: The model.
@@ -75,13 +75,13 @@ def measure(scores: dict[str, Tensor], gold: Tensor, senses: list[list[int]], co
     """H@1 and MRR with 95 % intervals (surface forms drawn anew) of each system on each part of the test split."""
     namesake = torch.tensor([topic == "namesake" for topic in columns["topic"]])
     neutral = torch.tensor([kind == "neutral" for kind in columns["sentence_kind"]])
-    kept = torch.tensor([style == KEPT_STYLE for style in columns["image_style"]])
+    held_out = torch.tensor([style == HELD_OUT_STYLE for style in columns["image_style"]])
     parts = {
         "namesakes/test": namesake,
         "namesakes/test/neutral": namesake & neutral,
         "namesakes/test/hint": namesake & ~neutral,
-        "namesakes/test/known_styles": namesake & ~kept,
-        "namesakes/test/new_style": namesake & kept,
+        "namesakes/test/known_styles": namesake & ~held_out,
+        "namesakes/test/new_style": namesake & held_out,
         "namesakes/test/background": ~namesake,
     }
     among = torch.ones(next(iter(scores.values())).shape, dtype=torch.bool)  # True where an entity is no sense
@@ -128,7 +128,7 @@ def table(metrics: dict, part: str) -> str:
 
 
 def choose(mentions: datasets.Dataset) -> list[dict]:
-    """Test mentions to show: two senses each of five surface forms, in sentences that say nothing."""
+    """Returns test mentions to show: two senses of each of five surface forms, in uninformative sentences."""
     forms: dict[str, dict[str, int]] = {}
     for row, mention in enumerate(mentions.remove_columns("image")):
         if mention["sentence_kind"] == "neutral" and mention["topic"] == "namesake":
@@ -138,18 +138,18 @@ def choose(mentions: datasets.Dataset) -> list[dict]:
 
 
 def examples(dataset: str) -> list[dict]:
-    """The README's mention, once with a picture of each sense; its form was seen in training, the sentence was not."""
+    """Returns the README's mention with a picture of each sense; training has its form, but not its sentence."""
     mentions = load_mentions(dataset, "train")
     rows: dict[str, int] = {}
     for row, mention in enumerate(mentions.select_columns(["mention", "entity_id"])):
         if mention["mention"] == EXAMPLE[0]:
             rows.setdefault(mention["entity_id"], row)
-    place = {"sentence": " ".join(EXAMPLE), "start": 0, "end": len(EXAMPLE[0])}
-    return [mentions[row] | place for row in rows.values()]
+    fields = {"sentence": " ".join(EXAMPLE), "start": 0, "end": len(EXAMPLE[0])}
+    return [mentions[row] | fields for row in rows.values()]
 
 
-def drawn_by_lot(scores: Tensor, gold: Tensor) -> float:
-    """H@1 in percent if ties at the top were broken at random: what a system without an opinion gets."""
+def expected_at_random(scores: Tensor, gold: Tensor) -> float:
+    """Returns the expected H@1 in percent if ties at the top are broken at random."""
     golds = scores.gather(1, gold[:, None])
     better, same = (scores > golds).sum(1), (scores == golds).sum(1)
     return 100 * ((better == 0) / same).mean().item()
@@ -193,8 +193,8 @@ def main() -> None:
     (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     for part, title in (
         ("namesakes/test", "all sentences"),
-        ("namesakes/test/neutral", "sentences that say nothing"),
-        ("namesakes/test/new_style", f"pictures in a style never trained on ({KEPT_STYLE})"),
+        ("namesakes/test/neutral", "uninformative sentences"),
+        ("namesakes/test/new_style", f"pictures in a style not seen in training ({HELD_OUT_STYLE})"),
     ):
         print(f"\n{title}: {metrics[part]['dim']['mentions']} mentions, {len(entities)} entities\n")
         print(table(metrics, part))
@@ -202,8 +202,8 @@ def main() -> None:
     print(table(metrics, "namesakes/test/senses"))
 
     inside = torch.tensor([topic == "namesake" for topic in columns["topic"]])
-    lot = drawn_by_lot(scores["name_match"][inside], gold[inside])
-    print(f"\nName match ties the senses of a form, and a tie is no hit at 1; drawn by lot it would have {lot:.1f}.")
+    random = expected_at_random(scores["name_match"][inside], gold[inside])
+    print(f"\nName match ties the senses of a form, and a tie is not a hit at 1; at random, {random:.1f} are expected.")
 
     ours = examples(DATASET)
     shown = ours + choose(mentions)

@@ -1,4 +1,4 @@
-"""New descriptions by a language model, from any OpenAI-compatible server.
+"""Asks a language model on any OpenAI-compatible server for new descriptions.
 
 OPENAI_BASE_URL=http://127.0.0.1:8000/v1 MODEL=Qwen/Qwen3-4B-Instruct-2507 python examples/enhance.py
 """
@@ -7,19 +7,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from dim.enhancement.answers import Question
-from dim.enhancement.clients.openai_client import OpenAIClient
-from dim.enhancement.enhance import enhance
-from dim.enhancement.entity_text import entity_texts
-from dim.enhancement.ledger import Ledger
-from dim.enhancement.prompts import load_prompt
+from dim import Ledger, OpenAIClient, Question, enhance, entity_texts, load_prompt
 
 ENTITIES = [
     {"id": "Q1", "name": "Ada Lovelace", "description": "Sex: female. Birth: 1815, London."},
     {"id": "Q2", "name": "Alan Turing", "description": "Sex: male. Birth: 1912, London."},
 ]
 
-ledger = Ledger(Path(tempfile.mkdtemp()) / "answers.sqlite")  # every answer is on the disk before the next one counts
+ledger = Ledger(Path(tempfile.mkdtemp()) / "answers.sqlite")  # caches every answer
 question = Question(os.environ["MODEL"], load_prompt("describe"))
 server = OpenAIClient(os.environ["OPENAI_BASE_URL"])
 result = enhance(entity_texts(ENTITIES, "this script"), question, server, ledger)

@@ -1,4 +1,4 @@
-"""An expert of your own: anything that answers a question about a picture can be one.
+"""Your own expert: any class that answers a question about a picture.
 
 make demo && python examples/expert.py
 """
@@ -11,14 +11,14 @@ from dim import DIMLinker, load_picture
 
 
 class MainColour:
-    """Says which colour a picture has most of. A real one is `dim.experts.blip2.Blip2Expert`."""
+    """Names the dominant colour of a picture. A real expert is `dim.Blip2Expert`."""
 
-    identity = "main-colour@1"  # answers are kept under it
+    identity = "main-colour@1"  # part of the key of cached captions
 
     def answer(
         self, images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int = 8, max_new_tokens: int = 20
     ) -> list[str]:
-        """One answer a picture."""
+        """Returns one caption per picture."""
         means = [image.resize((1, 1)).getpixel((0, 0)) for image in images]
         return [f"something {('red', 'green', 'blue')[mean.index(max(mean))]}" for mean in means]
 

@@ -1,4 +1,4 @@
-"""Links a mention, with and without its picture, and says what each score is made of.
+"""Links a mention, with and without its picture, and prints the parts of each score.
 
 make demo && python examples/link.py
 """
@@ -15,6 +15,6 @@ for image in (None, "demo/example.png"):
         print(f"{entity.score:6.2f}  {100 * entity.confidence:3.0f} %  {entity.name}: {entity.description}")
         print(f"        found by {entity.why['found_by']}, attention {entity.why['attention']}")
 
-# Several mentions of one sentence: each is linked.
+# Several mentions in one sentence are linked one by one.
 for links in linker.link_sentence("[[Turkey]] plays [[Japan]]."):
     print(links[0].name)

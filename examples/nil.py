@@ -1,4 +1,4 @@
-"""Confidence and NIL: a calibration is fitted on the validation split, and the linker says where nothing fits.
+"""Confidence and NIL: fits a calibration on the validation split, then links a mention that no entity fits.
 
 make demo && python examples/nil.py
 """

@@ -1,8 +1,8 @@
-"""Data of your own: two JSONL files become a dataset, a DIM is trained on it, and its ranking is measured.
+"""Your own data: builds a dataset from two JSONL files, trains a DIM on it, and evaluates the model.
 
     make demo && python examples/own_data.py
 
-Six entities are far too few to learn from: the script shows the way, not a result.
+Six entities are far too few to learn from: the script only shows the steps.
 """
 
 import json
@@ -11,10 +11,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from dim.cli.train import main as train
 from dim.corpora.build.dataset import build, summary
 from dim.evaluation.report import write_report
 from dim.evaluation.run import Settings, evaluate, folder_for
-from dim.cli.train import main as train
 
 folder = Path(tempfile.mkdtemp())
 raw = folder / "raw"

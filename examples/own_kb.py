@@ -1,4 +1,4 @@
-"""A knowledge base of your own: made, encoded, changed while a linker uses it, and brought back.
+"""Your own knowledge base: creates it, encodes it, edits it while a linker uses it, and exports it.
 
 make demo && python examples/own_kb.py
 """
@@ -19,11 +19,11 @@ kb.encode(*load_dim("demo/model"))
 linker = DIMLinker.from_pretrained("demo/model", kb=folder / "kb")
 print([entity.description for entity in linker("[[Python]] is easy to learn.")])
 
-# A new entity is seen by the very next question. It is encoded when it is somebody's candidate, or now.
+# The next query uses the new entity, which is encoded when it becomes a candidate.
 linker.kb.upsert([{"id": "k3", "name": "Monty Python", "description": "British comedians"}])
 print([entity.description for entity in linker("[[Python]] is easy to learn.")])
 
-# Each change is a version.
+# Each change creates a version.
 print([version["version"] for version in linker.kb.versions()])
 linker.kb.delete(["k3"])
 linker.kb.export(folder / "kb.parquet")

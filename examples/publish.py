@@ -1,4 +1,4 @@
-"""What `dim push` would upload, file by file; with `push(...)` instead of the listing it is on the Hub.
+"""Lists the files that `dim push` would upload; `push(...)` uploads them.
 
 make demo && python examples/publish.py
 """

@@ -1,4 +1,4 @@
-"""The demo's report: one HTML page that opens offline, and the same as a picture."""
+"""The demo's report: a self-contained HTML page, and the same content as a picture."""
 
 import base64
 import html
@@ -12,20 +12,20 @@ from dim import LinkedEntity, load_picture
 PAGE = Path(__file__).with_name("report.html")
 PARTS = {
     "namesakes/test": "whole knowledge base, all sentences",
-    "namesakes/test/neutral": "whole knowledge base, sentences that say nothing",
+    "namesakes/test/neutral": "whole knowledge base, uninformative sentences",
     "namesakes/test/senses": "among the senses of the surface form",
-    "namesakes/test/new_style": "pictures in a style never trained on",
+    "namesakes/test/new_style": "pictures in a style not seen in training",
 }
 
 
 def rows(mentions: list[dict], links: list[list[LinkedEntity]], entities: object, row_of: dict[str, int]) -> list[dict]:
-    """What is shown of each linked mention.
+    """Collects what the report shows of each linked mention.
 
     Args:
         mentions: Rows of the test split.
         links: The entities found for each, best first.
         entities: The knowledge base.
-        row_of: Row of each entity id in it.
+        row_of: Index of each entity id in it.
 
     Returns:
         For each mention `sentence`, `mention`, `image`, `right` and `found`: name, description, score, image, right.
@@ -60,7 +60,7 @@ def write_example(path: Path, mention: dict) -> None:
     """Saves a mention's picture as a PNG, for `dim link --image`.
 
     Args:
-        path: Where to.
+        path: Output file.
         mention: Row of the test split.
     """
     load_picture(mention["image"]).save(path)
@@ -70,10 +70,10 @@ def write_html(path: Path, metrics: dict, systems: dict[str, str], shown: list[d
     """Writes the page.
 
     Args:
-        path: Where to.
-        metrics: As in `metrics.json`.
+        path: Output file.
+        metrics: Content of `metrics.json`.
         systems: Titles of the systems by key.
-        shown: From `rows`.
+        shown: Result of `rows`.
     """
     tables = []
     for part, title in PARTS.items():
@@ -126,10 +126,10 @@ def write_png(path: Path, metrics: dict, systems: dict[str, str], shown: list[di
     """Draws the report.
 
     Args:
-        path: Where to.
-        metrics: As in `metrics.json`.
+        path: Output file.
+        metrics: Content of `metrics.json`.
         systems: Titles of the systems by key.
-        shown: From `rows`.
+        shown: Result of `rows`.
     """
     import matplotlib
 
@@ -156,17 +156,17 @@ def write_png(path: Path, metrics: dict, systems: dict[str, str], shown: list[di
     for line, row in zip(grid, shown, strict=True):
         start, end = row["span"]
         sentence = f"{row['sentence'][:start]}[{row['sentence'][start:end]}]{row['sentence'][end:]}"
-        _place(line[0], row["image"])
+        _draw(line[0], row["image"])
         _write(line[1], _wrapped(sentence, 30), "#1a7f37" if row["right"] else "#b42318")
-        for place, one in enumerate(row["found"]):
-            _place(line[2 + 2 * place], one["image"])
-            text = f"{place + 1}. {one['name']}  {one['score']:.1f}\n{_wrapped(one['description'], 26)}"
-            _write(line[3 + 2 * place], text, "#1a7f37" if one["right"] else "#333")
+        for index, one in enumerate(row["found"]):
+            _draw(line[2 + 2 * index], one["image"])
+            text = f"{index + 1}. {one['name']}  {one['score']:.1f}\n{_wrapped(one['description'], 26)}"
+            _write(line[3 + 2 * index], text, "#1a7f37" if one["right"] else "#333")
     figure.savefig(path)
     plt.close(figure)
 
 
-def _place(axes: object, image: Image.Image | None) -> None:
+def _draw(axes: object, image: Image.Image | None) -> None:
     axes.axis("off")
     if image is not None:
         axes.imshow(image)

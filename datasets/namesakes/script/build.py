@@ -6,7 +6,7 @@ python datasets/namesakes/script/build.py --packages /tmp/packages --out dataset
 python datasets/namesakes/script/build.py --packages /tmp/packages --out /tmp/namesakes --sheets /tmp/sheets
 ```
 
-The same inputs and library versions give the same bytes. The packages are fetched by `npm pack` where they are missing.
+The same inputs and library versions give the same bytes. `npm pack` fetches missing packages.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The dataset card: the text of `card.md` with counts taken from the rows themselves."""
+"""The dataset card: the text of `card.md` with counts of the rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def write(path: Path, made: Tables, facts: Facts, packages: dict[str, dict[str, 
     """Writes the card.
 
     Args:
-        path: where it goes.
+        path: output file.
         made: the rows.
         facts: counts and sizes of the files, see `build.write`.
         packages: the pinned packages by style.

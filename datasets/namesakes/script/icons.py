@@ -1,4 +1,4 @@
-"""Pinned drawing sets: where a key's pictures are and how one is drawn.
+"""Pinned drawing sets: finds and draws the pictures of a key.
 
 A key names a thing independently of any drawing: `e:turkey` an emoji (by its Noto name), `f:tr` a country or
 subdivision flag (ISO 3166), `b:apple` a brand (its name in lower case, words joined by `-`).
@@ -44,14 +44,14 @@ class Drawing:
 
 
 class IconError(ValueError):
-    """A tarball, an icon or a licence is not what the tables promise."""
+    """A tarball, an icon or a licence does not match the tables."""
 
 
 class Library:
     """The pinned npm tarballs, read in place.
 
     Args:
-        folder: where the tarballs are; a missing one is fetched there by `npm pack`.
+        folder: folder of the tarballs; `npm pack` fetches missing ones.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +99,7 @@ class Library:
         return {code.replace("-fe0f", ""): icon for code, icon in chars.items()}
 
     def resolve(self, style: str, icon: str) -> str | None:
-        """Follows aliases to the icon that holds the drawing, or None."""
+        """Follows aliases to the icon with the drawing; None if there is none."""
         icons = self.icons[style]
         for _ in range(5):
             if icon in icons["icons"]:
@@ -228,20 +228,20 @@ class Library:
 
 
 def webp(picture: Image.Image) -> bytes:
-    """The picture as lossless WebP; the white below transparent pixels is kept."""
+    """The picture as lossless WebP, with the colour white in transparent pixels."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", lossless=True, quality=100, method=4, exact=True)
     return buffer.getvalue()
 
 
 def on_white(picture: Image.Image, side: int = SIZE) -> Image.Image:
-    """The picture as RGB on white, resized if `side` is another one."""
+    """The picture as RGB on white, resized to `side`."""
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA")).convert("RGB")
     return flat if side == flat.width else flat.resize((side, side), Image.Resampling.BOX)
 
 
 def _ink(colour: str) -> str:
-    """White or near black, whichever shows on the colour."""
+    """Returns white or near black, whichever contrasts with the colour."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#fff" if 0.299 * red + 0.587 * green + 0.114 * blue < 200 else "#222"
 

@@ -1,4 +1,4 @@
-"""Draws every concept in every style and refuses what would make the dataset ambiguous or wrong."""
+"""Draws every concept in every style, and rejects pictures that would make the dataset ambiguous or wrong."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tables import Concept
 
 THUMB = 16
 SAME_ENTITY, OTHER_ENTITY = 3.5, 4.0
-"""Mean absolute differences of 16 x 16 thumbnails (0 to 255) below which two pictures count as one drawing."""
+"""Mean absolute differences of 16 x 16 thumbnails (0 to 255) below which two pictures are near-duplicates."""
 
 
 class PictureError(ValueError):

@@ -1,4 +1,4 @@
-"""From drawn concepts to the rows of the three tables: splits, sentences and opaque ids."""
+"""Builds the rows of the three tables from drawn concepts: splits, sentences and opaque ids."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ BACKGROUND_SHARES = (0.84, 0.08)
 TRAIN_PICTURES = 2
 """Mention pictures of a background entity outside of `twemoji`."""
 ROUNDS = {"train": 2, "validation": 1, "test": 1}
-"""Neutral, and hinting, sentences for each mention picture of a form's best pictured sense."""
+"""Neutral sentences, and hinting sentences, per mention picture of the form's sense with the most pictures."""
 EMPTY_EXPERT = {"expert_answer": "", "expert_model": "", "expert_prompt": ""}
 EMPTY_DESCRIPTION = {
-    "description_original": None,  # an empty one would say that there was none before
+    "description_original": None,  # an empty string would mean that there was none before
     "description_source": "namesakes",
     "description_model": None,
     "description_prompt": None,
@@ -43,7 +43,7 @@ class Tables:
 
 
 def split_of(names: list[str], shares: tuple[float, float]) -> dict[str, str]:
-    """Deals names to the splits by their hashes, so that nobody chooses."""
+    """Assigns names to splits by their hashes."""
     order = sorted(set(names), key=lambda name: _hash("split", name))
     first, second = round(shares[0] * len(order)), round((shares[0] + shares[1]) * len(order))
     return {n: SPLITS[(place >= first) + (place >= second)] for place, n in enumerate(order)}
@@ -53,7 +53,7 @@ def make(drawn: list[Drawn], templates: Templates) -> Tables:
     """Builds the rows.
 
     All senses of a form get the same number of rows, half of them neutral, so that no sense is the better guess: the
-    fewer pictures a sense has, the more sentences each of them gets. Background entities show up to two of their
+    fewer pictures a sense has, the more sentences each picture gets. Background entities show up to two of their
     pictures, each in one neutral and one hinting sentence. The style `twemoji` appears in the test split only.
     """
     forms = split_of([d.concept.form for d in drawn if d.concept.form], FORM_SHARES)
@@ -156,7 +156,7 @@ def _image_ids(drawn: list[Drawn]) -> dict[bytes, str]:
 
 
 def _number(mentions: dict[str, list[dict[str, Any]]]) -> None:
-    """Gives the mentions shuffled ids and puts each split into their order."""
+    """Gives the mentions shuffled ids, and sorts each split by id."""
     rows = [row for split in SPLITS for row in mentions[split]]
     keys = [f"{row['entity_id']} {row['image_id']} {row['sentence']}" for row in rows]
     numbers = dict(_shuffled("mention", keys, "m{:06d}"))

@@ -1,4 +1,4 @@
-"""Contact sheets: every entity with all its pictures, for the human look."""
+"""Contact sheets: every entity with all its pictures, to check by eye."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CELL, TEXT, ROWS = 64, 190, 22
 
 
 def write(folder: Path, name: str, rows: list[tuple[Concept, list[tuple[Drawing, Image.Image]]]], columns: int) -> int:
-    """Writes `name-00.png`, ... with one entity a cell: its name and its pictures, each with its style.
+    """Writes `name-00.png`, ... with one entity per cell: its name and its pictures, each with its style.
 
     Args:
         folder: where the sheets go.

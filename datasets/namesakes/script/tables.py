@@ -42,7 +42,7 @@ class Concept:
 
     @property
     def mention(self) -> str:
-        """How a sentence calls the entity."""
+        """The text that a sentence uses for the entity."""
         return self.form or self.alias or self.name
 
 
@@ -72,7 +72,7 @@ def read(path: Path, columns: list[str]) -> list[Concept]:
 
 
 def load(folder: Path = HERE) -> tuple[list[Concept], list[Concept]]:
-    """The senses and the background entities, checked against each other.
+    """Reads the senses and the background entities, and checks them against each other.
 
     Raises:
         TableError: if a key or a (name, description) pair appears twice, a form has one sense only, or a

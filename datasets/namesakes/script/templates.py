@@ -1,9 +1,8 @@
 """Sentences around a mention, from the hand-written templates in `templates.tsv`.
 
-`{m}` is the mention and `{the}` an article where the mention takes one. Neutral templates are labels and captions,
-so they are correct English for names, nouns and adjectives alike and give nothing away. Hinting templates tell the
-type of the sense and nothing else. Verbs do not inflect for number. The templates of the part `train` are used in
-the training split only, those of `test` in the two others.
+`{m}` is the mention and `{the}` an article if the mention takes one. Neutral templates are labels and captions, correct
+English for names, nouns and adjectives, and reveal nothing. Hinting templates reveal only the type of the sense. Verbs do not inflect for number. The templates of the part `train` are used in the training split only, those of `test`
+in the other two.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ class Templates:
         """Writes different sentences around a mention.
 
         Args:
-            mention: how the sentences call the entity.
+            mention: text that the sentences use for the entity.
             name: the entity's name; a template that shares a word with it or with the mention is not used.
             kind: the entity's type.
             hint: "", `bare` or `nation`, see `tables`.
-            hinting: whether the sentences tell the type.
+            hinting: whether the sentences reveal the type.
             part: `train` or `test`.
-            count: how many.
-            rng: source of chance.
+            count: number of sentences.
+            rng: random generator.
 
         Returns:
             The sentences, each with the offset of the mention in it.
