@@ -1,11 +1,11 @@
-"""How long `dim enhance` takes against a server that answers after 200 ms, and how fast BLIP-2 captions on a GPU.
+"""Times `dim enhance` against a server with a latency of 200 ms, and BLIP-2 captions on a GPU.
 
     python benchmarks/enhancement.py [--entities 10000] [--concurrency 64] [--latency 0.2]
     python benchmarks/enhancement.py --captions [--batch-sizes 1 8 32 128] [--tiny]
 
-The server is the tests' stub in a process of its own on this machine; the run is a process whose peak memory is what
-the system says. Captions need a GPU: a BLIP-2 as large as blip2-opt-2.7b with random weights; nothing is downloaded.
-With --tiny it is the tests' BLIP-2, which runs anywhere and shows that the benchmark works.
+The server is the stub of the tests in a process of its own on this machine; the run is another process, whose peak
+memory the system reports. Captions need a GPU: a BLIP-2 as large as blip2-opt-2.7b with random weights; nothing is
+downloaded. With --tiny it is the BLIP-2 of the tests, which runs anywhere and shows that the benchmark works.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import dim.enhancement.enhance, openai
 from dim.enhancement.answer_checks import check_language
 from dim.cli.main import main
 options = json.loads(sys.argv[1])
-check_language("en")  # what starting up takes is not counted
+check_language("en")  # so that start-up does not count
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 began, worked = time.perf_counter(), time.process_time()
 main(["enhance", options["source"], "--llm", "stub", "--base-url", options["url"], "--out", options["out"],
@@ -39,8 +39,8 @@ print(json.dumps({"seconds": seconds, "work": work, "before": before, "peak": pe
 
 
 def enhancement(count: int, concurrency: int, latency: float) -> None:
-    """Asks about `count` entities and prints seconds and memory."""
-    stub = [sys.executable, str(ROOT / "tests" / "openai_stub.py"), "--latency", str(latency)]
+    """Prints seconds and memory of a run with `count` entities."""
+    stub = [sys.executable, str(ROOT / "tests" / "helpers" / "openai_stub.py"), "--latency", str(latency)]
     with tempfile.TemporaryDirectory() as folder, subprocess.Popen(stub, stdout=subprocess.PIPE, text=True) as server:
         try:
             source = Path(folder) / "kb.jsonl"
@@ -65,7 +65,7 @@ def enhancement(count: int, concurrency: int, latency: float) -> None:
 
 
 def real_expert(tiny: Path) -> "Blip2Expert":
-    """A BLIP-2 of the real size with random weights, on the GPU, and the tiny one's tokenizer."""
+    """A BLIP-2 of the real size with random weights, on the GPU, with the tokenizer of the tiny one."""
     import torch
     from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
 
@@ -89,34 +89,34 @@ def real_expert(tiny: Path) -> "Blip2Expert":
 
 
 def captions(batch_sizes: list[int], is_tiny: bool) -> None:
-    """Answers pictures with a BLIP-2 and prints pictures a second by batch size."""
+    """Prints pictures per second by batch size, with a BLIP-2."""
     import torch
     from PIL import Image
 
     if not is_tiny and not torch.cuda.is_available():
         print("captions: skipped, there is no GPU (--tiny runs anywhere)")
         return
-    sys.path.insert(0, str(ROOT / "tests"))
-    from test_blip2 import save_tiny_blip2
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    from tiny_blip2 import save_tiny_blip2
 
     from dim.experts.blip2 import Blip2Expert
 
     with tempfile.TemporaryDirectory() as folder:
         tiny = save_tiny_blip2(Path(folder))
         expert = Blip2Expert.from_pretrained(str(tiny)) if is_tiny else real_expert(tiny)
-    expert.model.generation_config.eos_token_id = None  # every answer has all its tokens
+    expert.model.generation_config.eos_token_id = None  # every answer has the maximum length
     seconds = 1 if is_tiny else 10
     pictures = [Image.effect_noise((640, 480), n % 100 + 1).convert("RGB") for n in range(max(batch_sizes))]
     rates = {}
     for size in batch_sizes:
         expert.answer(pictures[:size], batch_size=size)
-        began, count = time.perf_counter(), 0  # answers are text: the GPU has nothing left to do
+        began, count = time.perf_counter(), 0  # the GPU is idle once the answers are text
         while time.perf_counter() - began < seconds:
             expert.answer(pictures[:size], batch_size=size)
             count += size
         rates[size] = count / (time.perf_counter() - began)
         print(f"batch {size}: {rates[size]:.1f} images/s")
-    print(f"best against batch {batch_sizes[0]}: {max(rates.values()) / rates[batch_sizes[0]]:.1f}")
+    print(f"best relative to batch {batch_sizes[0]}: {max(rates.values()) / rates[batch_sizes[0]]:.1f}")
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-"""Descriptions of entities, written anew by a language model, durably and with their provenance."""
+"""New descriptions of entities by a language model."""

@@ -1,4 +1,4 @@
-"""Answers that are no descriptions: refusals, empty and cut-off ones, boiler-plate, other languages."""
+"""Checks of answers: refusals, empty and cut-off ones, boiler-plate and other languages are not descriptions."""
 
 import re
 from collections import Counter
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier  # type: ignore[import-untyped]
 
 MAX_ANSWER = 4000  # characters
-_REPEATED = 3  # entities with the same answer: it tells nobody from anybody
+_REPEATED = 3  # entities that share an answer, which then distinguishes none of them
 _SURE = 0.8  # probability of another language
-# How an answer begins, and what it says anywhere; apostrophes are straight by then.
+# Patterns at the beginning of an answer, and anywhere in it; apostrophes are straightened before.
 _REFUSES = (
     r"(?:i'm|i am|we're) (?:so |very |really )?(?:sorry|unable|afraid)",
     r"(?:i'm|i am) not (?:able|sure|aware|familiar|certain)",
@@ -39,32 +39,38 @@ _CHATS_ANYWHERE = (
 
 
 def fault(entity: EntityText, answer: Answer, language: str = "en") -> str | None:
-    """Why an answer cannot be a description.
+    """Says why an answer cannot be a description.
 
     Args:
-        entity: Whom it is about.
-        answer: What the model said.
-        language: Code of the language that it should be in (ISO 639-1).
+        entity: The entity.
+        answer: The model's answer about it.
+        language: Code of the language that the answer should be in (ISO 639-1).
 
     Returns:
-        The reason in a few words, `None` for a sound answer.
+        The reason in a few words, `None` if the answer can be a description.
+
+    Example:
+        >>> answers = ("A British mathematician of the time.", "Sorry, I do not know.")
+        >>> ada = EntityText("e1", "Ada Lovelace")
+        >>> [fault(ada, Answer(text, "", "qwen", "stop", None, 300, 16)) for text in answers]
+        [None, 'refused: says that it cannot answer']
     """
     text = clean(answer.text)
     if answer.refusal or answer.finish_reason == "content_filter":
         return f"refused: {clean(answer.refusal)[:200] or 'content filter'}"
     if answer.finish_reason == "length":
-        return "cut off: the answer reached its bound of tokens"
+        return "cut off: the answer reached the limit of tokens"
     if not any(sign.isalnum() for sign in text):
         return "empty"
     name = clean(entity.name)
     plain = text.replace("’", "'")
     opening = plain.lstrip("\"'“‘*_ ")
-    if name and opening.casefold().startswith(name.casefold()):  # "Sorry is a song": a title is no apology
+    if name and opening.casefold().startswith(name.casefold()):  # "Sorry is a song" is about a title
         opening = ""
     if _matches(re.match, _REFUSES, opening) or _matches(re.search, _REFUSES_ANYWHERE, plain):
         return "refused: says that it cannot answer"
     if _matches(re.match, _CHATS, opening) or _matches(re.search, _CHATS_ANYWHERE, plain):
-        return "boiler-plate: talks to the reader or is mark-up"
+        return "boiler-plate: addresses the reader or is mark-up"
     if len(text) > MAX_ANSWER:
         return f"too long: {len(text):,} characters, more than {MAX_ANSWER:,}"
     found, probability = _identifier().classify(text)
@@ -78,19 +84,19 @@ def _matches(how: Callable[..., object], patterns: Iterable[str], text: str) -> 
 
 
 def repeated(texts: Iterable[str]) -> set[str]:
-    """Answers that several entities share: boiler-plate, whatever they say.
+    """Finds answers that several entities share, which are boiler-plate.
 
     Args:
-        texts: The answers, cleaned, one an entity.
+        texts: The answers, cleaned, one per entity.
 
     Returns:
-        Those that occur three times or more.
+        The answers that occur three times or more.
     """
     return {text for text, count in Counter(texts).items() if count >= _REPEATED}
 
 
 def check_language(language: str) -> None:
-    """Raises a `DIMError` for a code that no language is recognised by."""
+    """Raises a `DIMError` for the code of a language that the detector does not know."""
     known = set(_identifier().labels)
     if language not in known:
         raise DIMError(f"--language is {language!r}: it must be one of {', '.join(sorted(known))}.")

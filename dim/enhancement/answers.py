@@ -20,17 +20,17 @@ def _now() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """How to ask about any entity.
+    """What a language model is asked about each entity.
 
     Args:
-        model: Name of the model at the endpoint.
+        model: Name of the model at the server.
         prompt: The instructions.
         api: `chat` or `responses`.
-        max_answer_tokens: Bound of an answer's length; what a model thinks before it answers counts as well.
-        temperature: Sent only if given: some models refuse it.
+        max_answer_tokens: Bound of an answer's length, reasoning tokens included.
+        temperature: Sent only if given, since some models refuse it.
 
     Raises:
-        DIMError: For an `api` or `max_answer_tokens` that cannot be.
+        DIMError: If `api` or `max_answer_tokens` is invalid.
 
     Example:
 
@@ -53,7 +53,7 @@ class Question:
             raise DIMError(f"The bound of an answer is {self.max_answer_tokens} tokens: it must be at least 1.")
 
     def about(self, entity: EntityText) -> "Request":
-        """The request about an entity; of two entities, nothing of one is in the other's."""
+        """The request about an entity; it holds nothing of other entities."""
         body: dict[str, Any] = {"model": self.model, "stream": False}
         if self.temperature is not None:
             body["temperature"] = self.temperature
@@ -71,7 +71,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: the entity's id, the API, the body, and how many tokens the body has (a guess, and a bound).
+    """One request to a language model.
+
+    Args:
+        entity: Id of the entity.
+        api: API of the body.
+        body: JSON body, as OpenAI's API defines it.
+        likely_tokens: Estimated tokens of the body.
+        most_tokens: Bound of the tokens of the body.
 
     Example:
 
@@ -89,7 +96,7 @@ class Request:
 
     @property
     def key(self) -> str:
-        """Hash of all that is asked: what an answer is kept under, and the request's name within a batch."""
+        """Hash of the API and the body: key of the answer in a ledger, and name of the request within a batch."""
         content = json.dumps([self.api, self.body], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
@@ -101,17 +108,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said.
+    """The answer to a request.
 
     Args:
-        text: The answer, empty where there is none.
-        refusal: The server's or the model's own words where it declined, empty where it did not.
+        text: The text, empty if there is none.
+        refusal: The server's or the model's words if it declined, else empty.
         model: The model, as the server calls it.
-        finish_reason: `stop`, `length`, `content_filter`, or what else the server says.
-        usage: What the server says about tokens, as it says it; `None` where it says nothing.
+        finish_reason: `stop`, `length`, `content_filter`, or another word of the server.
+        usage: Usage as the server reports it; `None` if it does not.
         input_tokens: Tokens of the request.
         output_tokens: Tokens of the answer.
-        created_at: When it arrived, ISO 8601 in UTC.
+        created_at: Time of arrival, ISO 8601 in UTC; by default now.
 
     Example:
 

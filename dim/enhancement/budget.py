@@ -1,4 +1,4 @@
-"""What answers cost, and where to stop."""
+"""Prices of answers, and bounds of what a run may cost."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,7 +9,14 @@ from dim.errors import DIMError
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """Dollars for a million tokens, as your provider's page says; none are built in.
+    """Dollars per million tokens, from the price list of your provider; none are built in.
+
+    Args:
+        input: Price of requests.
+        output: Price of answers.
+
+    Raises:
+        DIMError: If a price is negative or not finite.
 
     Example:
 
@@ -25,12 +32,12 @@ class Prices:
             raise DIMError(f"Prices must be 0 or more dollars per million tokens, got {self.input}, {self.output}.")
 
     def cost(self, input_tokens: int, output_tokens: int) -> float:
-        """Dollars."""
+        """Cost of so many tokens, in dollars."""
         return (input_tokens * self.input + output_tokens * self.output) / 1e6
 
 
 class Budget:
-    """Bounds in dollars and in tokens that hold at any moment: a request is only sent if its worst case fits, too.
+    """Bounds in dollars and tokens that hold at any moment: a request is only sent if its worst case fits.
 
     Args:
         prices: Needed for `max_cost`.
@@ -39,7 +46,7 @@ class Budget:
         spent: Tokens of requests and of answers so far.
 
     Raises:
-        DIMError: If a bound is not positive, or a cost is bounded without prices.
+        DIMError: If a bound is not positive, or `max_cost` is given without `prices`.
 
     Example:
 
@@ -71,30 +78,30 @@ class Budget:
         self.exhausted = False
 
     def fits(self, request: Request) -> bool:
-        """Whether the bounds hold even if this request, and all that are on the way, cost as much as they can."""
+        """Whether the bounds hold in the worst case of this request and of all that are on the way."""
         inputs, outputs = self._inputs + request.most_tokens, self._outputs + request.most_answer_tokens
         if self.max_tokens is not None and inputs + outputs > self.max_tokens:
             return False
         return self.prices is None or self.max_cost is None or self.prices.cost(inputs, outputs) <= self.max_cost
 
     def spent(self, inputs: int, outputs: int) -> None:
-        """Says what was spent so far, when nothing is on the way."""
+        """Sets the tokens spent so far; only while no request is on the way."""
         self._inputs, self._outputs = inputs, outputs
 
     def take(self, request: Request) -> None:
-        """Sets a request's worst case aside."""
+        """Reserves the worst case of a request."""
         self._inputs += request.most_tokens
         self._outputs += request.most_answer_tokens
         self._pending += 1
 
     async def reserve(self, request: Request) -> bool:
-        """Sets a request's worst case aside, once that fits.
+        """Reserves the worst case of a request as soon as it fits.
 
         Args:
-            request: What is about to be sent.
+            request: The request to send.
 
         Returns:
-            Whether it may be sent; `False` for good when nothing is on the way that could turn out cheaper.
+            Whether it may be sent. `False` is final: no request is on the way that could turn out cheaper.
         """
         async with self._changed:
             await self._changed.wait_for(lambda: self.exhausted or self.fits(request) or not self._pending)
@@ -106,7 +113,7 @@ class Budget:
             return True
 
     async def settle(self, request: Request, answer: Answer | None) -> None:
-        """Puts what an answer cost, nothing if there is none, in the place of its request's worst case."""
+        """Replaces the worst case of a request by the cost of its answer, which is 0 if there is none."""
         async with self._changed:
             self._inputs += (answer.input_tokens if answer else 0) - request.most_tokens
             self._outputs += (answer.output_tokens if answer else 0) - request.most_answer_tokens

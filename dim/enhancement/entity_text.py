@@ -1,4 +1,4 @@
-"""What a language model gets to see of an entity, and where it is read from."""
+"""Texts of entities: all that a language model sees of them."""
 
 import json
 import unicodedata
@@ -16,13 +16,13 @@ _JOINERS = "\u200c\u200d"  # format characters that Persian, Indic scripts and e
 
 @dataclass(frozen=True, slots=True)
 class EntityText:
-    """An entity as text, and nothing else of it: no mention, sentence, picture or split.
+    """An entity as text, without any mention, sentence, picture or split.
 
     Args:
         id: Its id.
         name: Its name.
-        description: Its own description: the one that a generated one replaces.
-        type: Its type, empty where there is none.
+        description: Its original description, which a generated one replaces.
+        type: Its type, empty if there is none.
     """
 
     id: str
@@ -32,11 +32,11 @@ class EntityText:
 
     @property
     def shortened(self) -> bool:
-        """Whether a request holds less than the whole text."""
+        """Whether the text is cut in a request."""
         return len(clean(self.name)) > MAX_NAME or len(clean(self.description)) > MAX_DESCRIPTION
 
     def quoted(self) -> str:
-        """The entity as a JSON object on one line: whatever its text says stays within quotation marks.
+        """The entity as a JSON object on one line, so that its text stays within quotation marks.
 
         Example:
 
@@ -53,42 +53,42 @@ class EntityText:
 
 
 def clean(text: str) -> str:
-    """Text on one line, without control, invisible, private and unassigned characters.
+    """Puts text on one line, without control, invisible, private and unassigned characters.
 
     Args:
-        text: Anything.
+        text: Any text.
 
     Returns:
-        The text with single spaces; the two joiners that scripts need are kept.
+        The text with single spaces. The joiners U+200C and U+200D stay, since scripts need them.
 
     Example:
 
         >>> clean(" a\\tb\\u202e\\x00c\\n")
         'a bc'
     """
-    if text.isprintable():  # then there is nothing to take out
+    if text.isprintable():  # nothing to remove
         return " ".join(text.split())
     kept = (" " if sign.isspace() else sign for sign in text)
     return " ".join("".join(s for s in kept if s in _JOINERS or unicodedata.category(s)[0] != "C").split())
 
 
 def entity_texts(rows: Iterable[Mapping[str, Any]], source: str) -> list[EntityText]:
-    """Takes from rows what a request may hold, and checks it.
+    """Makes entities of rows and checks them.
 
-    A description that a language model wrote is never shown to one again: where a row has a `description_original`,
-    that is the description.
+    A description that a language model wrote is never shown to one again: if a row has a `description_original`, that
+    is the description.
 
     Args:
-        rows: Mappings with `id`, `name`, `description`, and where there are any `type` and `description_original`;
-            other keys are not looked at.
-        source: What to call them in messages.
+        rows: Mappings with `id`, `name`, `description`, and optionally `type` and `description_original`; other keys
+            are ignored.
+        source: Name of the rows in errors.
 
     Returns:
         The entities, in order.
 
     Raises:
-        DIMError: For the first row that lacks one of the three or holds something else than text (a description may
-            be null), has no or a too long id or the id of an earlier one; and if there is no row.
+        DIMError: For the first row that lacks `id`, `name` or `description`, has a value that is not text (a
+            description may be null), or has an id that is empty, too long or not unique; and if there is no row.
 
     Example:
 
@@ -110,12 +110,12 @@ def entity_texts(rows: Iterable[Mapping[str, Any]], source: str) -> list[EntityT
             if not isinstance(value, str):
                 raise DIMError(f"{where}: {key!r} is {value!r:.60}; it must be text.")
             if any("\ud800" <= sign <= "\udfff" for sign in value):
-                raise DIMError(f"{where}: {key!r} holds half of a surrogate pair, which is no text.")
+                raise DIMError(f"{where}: {key!r} holds half of a surrogate pair, which is not valid text.")
         identity = texts["id"]
         if not clean(identity) or len(identity) > MAX_ID:
             raise DIMError(f"{where}: the id must have 1 to {MAX_ID} visible characters, got {identity!r:.60}.")
         if identity in found:
-            raise DIMError(f"{where}: the id {identity!r} is already that of an earlier one; ids must be unique.")
+            raise DIMError(f"{where}: the id {identity!r} is already used by an earlier one; ids must be unique.")
         original = texts["description"] if texts["original"] is None else texts["original"]
         found[identity] = EntityText(identity, texts["name"], original, texts["type"])
     if not found:
@@ -127,14 +127,14 @@ def read_entities(source: str) -> list[EntityText]:
     """Reads the entities of a dataset, a knowledge base, or a JSONL file.
 
     Args:
-        source: A `.jsonl` file with `{"id", "name", "description"}` and perhaps `"type"` a line, the folder of a
-            knowledge base, or the folder or Hub name of a dataset with the config `entities`.
+        source: A `.jsonl` file with `{"id", "name", "description"}` and optionally `"type"` on each line, the folder
+            of a knowledge base, or the folder or Hub name of a dataset with the config `entities`.
 
     Returns:
         The entities, in the order of the source.
 
     Raises:
-        DIMError: If there is no such source, or for the first row that is not as it should be.
+        DIMError: If there is no such source, or for the first row that is not valid.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""The questions put to the language model: text files, each version told by its hash."""
+"""Prompts for the language model: text files, each with a version that is its hash."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ DEFAULT = "describe"
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question about one entity. The entity itself is no part of it: it goes into a message of its own.
+    """Instructions about one entity, which follows in a message of its own.
 
     Args:
         name: Name of the file, without its suffix.
@@ -29,12 +29,12 @@ class Prompt:
 
     @property
     def version(self) -> str:
-        """Name and hash of the text: what the column `description_prompt` holds."""
+        """Name and hash of the text, for the column `description_prompt`."""
         return f"{self.name}@{hashlib.sha256(self.text.encode()).hexdigest()[:16]}"
 
 
 def prompt_names() -> list[str]:
-    """Names of the prompts that the package brings along; `paper` asks the paper's question.
+    """Names of the prompts in the package; `paper` is the question of the paper.
 
     Example:
 
@@ -66,7 +66,7 @@ def load_prompt(name: str = DEFAULT) -> Prompt:
     elif name.endswith(".txt"):
         path = Path(name)
     else:
-        raise DIMError(f"There is no prompt {name!r}: take one of {', '.join(prompt_names())}, or a .txt file.")
+        raise DIMError(f"There is no prompt {name!r}: use one of {', '.join(prompt_names())}, or a .txt file.")
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,4 +1,4 @@
-"""Descriptions of a knowledge base renewed: which ones, what is asked about them, and the answers written back."""
+"""Renewal of the descriptions of a knowledge base: selects entities, and writes new descriptions back."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _NAMED = 5
 
 
 def cutoff(age: str) -> str:
-    """The time before which a description is older than an age.
+    """The time that lies an age before now.
 
     Args:
         age: A number of hours, days or weeks: `36h`, `90d`, `12w`.
@@ -30,7 +30,7 @@ def cutoff(age: str) -> str:
         The time, ISO 8601 in UTC.
 
     Raises:
-        DIMError: For anything else.
+        DIMError: If `age` is not of that form.
 
     Example:
 
@@ -47,10 +47,9 @@ def cutoff(age: str) -> str:
 
 
 def older_than(kb: "KnowledgeBase", time: str) -> list[str]:
-    """Entities whose description is from before a time.
+    """Finds entities whose description is from before a time.
 
-    A description is as old as `description_created_at` says; one without it, such as a release's own, as the row's
-    last change.
+    The time of a description is `description_created_at`, or without it, as in releases, the last change of the row.
 
     Args:
         kb: The knowledge base.
@@ -60,7 +59,7 @@ def older_than(kb: "KnowledgeBase", time: str) -> list[str]:
         Their ids, in the order of the rows.
 
     Raises:
-        DIMError: If a `description_created_at` is no ISO 8601 time.
+        DIMError: If a `description_created_at` is not an ISO 8601 time.
 
     Example:
 
@@ -100,7 +99,7 @@ def chosen(kb: "KnowledgeBase", ids: Sequence[str]) -> list[str]:
         Each id once.
 
     Raises:
-        DIMError: If it lacks one of them; all are told.
+        DIMError: If it lacks any of them; the message names the first ones.
     """
     unknown = [name for name in dict.fromkeys(ids) if name not in kb.row_of]
     if unknown:
@@ -111,7 +110,7 @@ def chosen(kb: "KnowledgeBase", ids: Sequence[str]) -> list[str]:
 
 
 def texts_of(kb: "KnowledgeBase", ids: Sequence[str]) -> list[EntityText]:
-    """What a language model is shown of entities.
+    """Texts of entities for a language model.
 
     Args:
         kb: The knowledge base.
@@ -133,19 +132,17 @@ def texts_of(kb: "KnowledgeBase", ids: Sequence[str]) -> list[EntityText]:
 
 
 def write_back(kb: "KnowledgeBase", asked: Sequence[EntityText], result: Enhancement) -> None:
-    """Writes new descriptions with their provenance into the rows that still are what was asked about.
+    """Writes new descriptions with their provenance into the rows that did not change meanwhile.
 
-    Rows that somebody changed or removed meanwhile are left alone; in the result they move to those that are kept. The
-    rest of a row stays as it is: its name, aliases, pictures, and in `description_original` the description that the
-    first generated one replaced.
+    Entities whose rows were changed or removed meanwhile move to `result.kept`. All other columns stay, also
+    `description_original`: the description that the first generated one replaced.
 
     Args:
         kb: The knowledge base.
-        asked: What was asked about.
-        result: What came out.
+        asked: Texts of the entities as they were sent.
+        result: Result of `dim.enhancement.enhance.enhance`; changed in place.
 
     Example:
-        The result is that of `dim.enhancement.enhance.enhance`:
 
         >>> from dim.kb import KnowledgeBase
         >>> kb = KnowledgeBase.create("pioneers", [{"id": "e1", "name": "Ada", "description": "Born in 1815."}])

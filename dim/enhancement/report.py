@@ -1,4 +1,4 @@
-"""The estimate of a run, and its result."""
+"""Estimate and result of a run."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

@@ -1,1 +1,1 @@
-"""Models that look at a mention's picture and put it into words."""
+"""Vision-language models that caption the pictures of mentions."""

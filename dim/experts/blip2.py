@@ -1,4 +1,4 @@
-"""BLIP-2 as DIM's visual expert: it answers a question about a mention's picture; the answer is one more text."""
+"""BLIP-2, the visual expert of the paper."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from dim.processing_dim import EXPERT_PROMPTS
 
 MODEL = "Salesforce/blip2-opt-2.7b"
 PAPER_PROMPT = EXPERT_PROMPTS["paper"]
-DEFAULT_PROMPT = EXPERT_PROMPTS["default"]  # a mention need not name a person
+DEFAULT_PROMPT = EXPERT_PROMPTS["default"]  # for mentions of any type
 
 
 class Blip2Expert(GenerativeExpert):
-    """Answers questions about pictures with a decoder-only BLIP-2 (Li et al. 2023, arXiv 2301.12597), greedily.
+    """Answers questions about pictures with a decoder-only BLIP-2 (Li et al. 2023, arXiv 2301.12597).
 
     Args:
         model (`Blip2ForConditionalGeneration`): with a decoder-only language model (OPT); put into evaluation mode.
-        processor (`Blip2Processor`): that knows the model's number of query tokens.
+        processor (`Blip2Processor`): with the model's number of query tokens.
         identity (`str`): checkpoint, revision and dtype, as `from_pretrained` sets it.
 
     Raises:
-        DIMError: for an encoder-decoder language model (Flan-T5), or a processor and a model whose numbers of query
-            tokens differ.
-
-    `Blip2Expert.from_pretrained(dtype=torch.float16)` loads the paper's. Any other BLIP-2 will do, such as this one of
-    one layer, whose untrained weights say random words:
+        DIMError: if the language model is an encoder-decoder (Flan-T5), or if the processor has another number of query
+            tokens than the model.
 
     Example:
+        `Blip2Expert.from_pretrained(dtype=torch.float16)` loads the model of the paper. Here a BLIP-2 of one layer,
+        whose random weights say random words:
+
         >>> from dim import DIMProcessor
         >>> from transformers import Blip2Config
         >>> parts = DIMProcessor.from_pretrained("demo/model")
@@ -61,7 +61,7 @@ class Blip2Expert(GenerativeExpert):
         if processor.num_query_tokens != model.config.num_query_tokens:
             raise DIMError(
                 f"the processor has num_query_tokens={processor.num_query_tokens}, the model "
-                f"{model.config.num_query_tokens}: use the processor of this checkpoint's newest revision"
+                f"{model.config.num_query_tokens}: use the processor of the newest revision of this checkpoint"
             )
         super().__init__(model, processor, identity)
 
@@ -78,7 +78,7 @@ class Blip2Expert(GenerativeExpert):
 
         Raises:
             OSError: where there is no such checkpoint.
-            DIMError: as the class itself.
+            DIMError: for the same reasons as the constructor.
         """
         return super().from_pretrained(name, **loading)
 
@@ -89,7 +89,7 @@ class Blip2Expert(GenerativeExpert):
         batch_size: int = 8,
         max_new_tokens: int = 20,
     ) -> list[str]:
-        """Answer one question about each picture, as `GenerativeExpert.answer` does, by default a type-neutral one."""
+        """Answer one question about each picture, see `GenerativeExpert.answer`; the default suits all mentions."""
         return super().answer(images, prompts, batch_size, max_new_tokens)
 
     def _inputs(self, images: list[Image.Image], texts: list[str]) -> Any:
@@ -97,5 +97,5 @@ class Blip2Expert(GenerativeExpert):
 
     @property
     def _pixel_dtype(self) -> torch.dtype:
-        # Not `model.dtype`: a float16 BLIP-2 keeps its Q-Former, where that is read, in float32.
+        # Not `model.dtype`, which is that of the Q-Former: float32 in a float16 BLIP-2, too.
         return self.model.vision_model.dtype

@@ -12,20 +12,18 @@ import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from dim.common.cards import card_text, read_card
 from dim.common.files import finish_folder, sha256_of, write_json, write_text
 from dim.common.jsonl import write_jsonl
 from dim.common.parquet import Written, write_parquet
 from dim.common.pictures import PictureError, load_picture
-from dim.corpora.build.card import feature_list
 from dim.errors import DIMError
 from dim.experts.cache import AnswerCache
+from dim.experts.captioned_card import captioned_card
 from dim.experts.captioning import CaptionRequest, picture_content
 
 UNANSWERED = "unanswered.jsonl"
 _MANIFEST, _MADE_BY = "manifest.json", "dim caption"
 _COLUMNS = ("expert_answer", "expert_model", "expert_prompt")
-_HEADING = "\n## The expert's answers\n"
 _ROWS = 16
 
 
@@ -166,7 +164,7 @@ def write_captioned(
     written = {split: _write_split(work, split, paths, filling, features) for split, paths in source.files.items()}
     write_jsonl(work / UNANSWERED, map(asdict, filling.unanswered))
     card = (source.folder / "README.md").read_text(encoding="utf-8")
-    write_text(work / "README.md", _card(card, written, features, request, filling))
+    write_text(work / "README.md", captioned_card(card, written, features, _facts(request, filling)))
     _write_manifest(work, source, request)
     finish_folder(work, out)
     return filling.answered, filling.unanswered
@@ -196,6 +194,23 @@ def _write_split(
         named = unnamed.rename(unnamed.with_stem(f"{unnamed.stem}-{made.sha256[:16]}"))
         written.append((f"mentions/{named.name}", made))
     return written
+
+
+def _features(source: Source) -> datasets.Features:
+    found = datasets.load_dataset_builder(str(source.folder), "mentions").info.features
+    if found is None:
+        first = next(path for paths in source.files.values() for path in paths)
+        found = datasets.Features.from_arrow_schema(pq.read_schema(first))
+    return datasets.Features({**found, **dict.fromkeys(_COLUMNS, datasets.Value("string"))})
+
+
+def _facts(request: CaptionRequest, filling: "_Filling") -> str:
+    prompt = json.dumps(request.prompt, ensure_ascii=False)
+    return (
+        f"`{request.identity}` was asked {prompt} about each picture (at most {request.max_new_tokens} new tokens): "
+        f"{filling.answered:,} mentions have its answer in `expert_answer`, {len(filling.unanswered):,} with a picture "
+        f"have none ([{UNANSWERED}]({UNANSWERED}))."
+    )
 
 
 def _write_manifest(work: Path, source: Source, request: CaptionRequest) -> None:
@@ -243,48 +258,6 @@ class _Filling:
         self.answered += 1
         prompt = self.request.about(row["mention"])
         return {"image": image, **dict(zip(_COLUMNS, (caption, self.request.identity, prompt), strict=True))}
-
-
-def _features(source: Source) -> datasets.Features:
-    found = datasets.load_dataset_builder(str(source.folder), "mentions").info.features
-    if found is None:
-        first = next(path for paths in source.files.values() for path in paths)
-        found = datasets.Features.from_arrow_schema(pq.read_schema(first))
-    return datasets.Features({**found, **dict.fromkeys(_COLUMNS, datasets.Value("string"))})
-
-
-def _card(
-    card: str,
-    written: dict[str, list[tuple[str, Written]]],
-    features: datasets.Features,
-    request: CaptionRequest,
-    filling: _Filling,
-) -> str:
-    fields, body = read_card(card)
-    for config in fields["configs"]:
-        if config["config_name"] == "mentions":
-            config["data_files"] = [{"split": s, "path": [name for name, _ in made]} for s, made in written.items()]
-    sizes = {split: sum(one.num_bytes for _, one in made) for split, made in written.items()}
-    mentions = {
-        "config_name": "mentions",
-        "features": feature_list(features),  # the Parquet files carry none
-        "splits": [
-            {"name": split, "num_bytes": sizes[split], "num_examples": sum(one.rows for _, one in made)}
-            for split, made in written.items()
-        ],
-        "download_size": sum(one.size for made in written.values() for _, one in made),
-        "dataset_size": sum(sizes.values()),
-    }
-    infos = fields.get("dataset_info", [])
-    others = [one for one in (infos if isinstance(infos, list) else [infos]) if one.get("config_name") != "mentions"]
-    fields["dataset_info"] = [mentions, *others]
-    prompt = json.dumps(request.prompt, ensure_ascii=False)
-    section = (
-        f"{_HEADING}\n`{request.identity}` was asked {prompt} about each picture "
-        f"(at most {request.max_new_tokens} new tokens): {filling.answered:,} mentions have its answer in "
-        f"`expert_answer`, {len(filling.unanswered):,} with a picture have none ([{UNANSWERED}]({UNANSWERED})).\n"
-    )
-    return card_text(fields, f"{body.split(_HEADING)[0].rstrip()}\n{section}")
 
 
 __all__ = ["UNANSWERED", "Source", "Unanswered", "check_out", "find_dataset", "write_captioned"]

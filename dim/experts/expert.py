@@ -1,4 +1,4 @@
-"""What an expert is: something that answers a question about each of some pictures."""
+"""The interface of a visual expert: what to write to add a vision-language model."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from dim.errors import DIMError
 
 
 class Expert(Protocol):
-    """Answers questions about pictures. It stands beside the DIM processor: its answers are data, made once.
+    """Answers questions about pictures. To add an expert, write a class with this attribute and this method.
 
-    `identity` tells one expert from another that may answer otherwise, such as `"name@revision float16"`; answers are
-    kept under it.
+    `identity`, such as `"name@revision float16"`, distinguishes experts that may answer differently; it is part of the
+    key of a cached caption. `dim.cli.caption` lists the experts of the command line.
 
     Example:
         >>> class Sizes:
@@ -38,9 +38,9 @@ class Expert(Protocol):
 
         Args:
             images: RGB pictures, as `dim.common.pictures.load_picture` returns them.
-            prompts: One for all, or one a picture.
+            prompts: One for all pictures, or one for each.
             batch_size: Pictures asked about at once; the answers do not depend on it.
-            max_new_tokens: Bound of an answer's length in tokens.
+            max_new_tokens: Maximum length of an answer, in tokens.
 
         Returns:
             The answers without their prompts, in the order of the pictures.
@@ -51,11 +51,11 @@ class Expert(Protocol):
 def one_prompt_each(
     images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int, max_new_tokens: int
 ) -> list[str]:
-    """Checks what every expert is given.
+    """Checks the arguments of an expert.
 
     Args:
         images: The pictures.
-        prompts: One for all, or one a picture.
+        prompts: One for all pictures, or one for each.
         batch_size: At least 1.
         max_new_tokens: At least 1.
 
@@ -63,7 +63,7 @@ def one_prompt_each(
         A prompt for each picture.
 
     Raises:
-        DIMError: For another number of prompts than of pictures, or a number below 1.
+        DIMError: If the numbers of prompts and pictures differ, or a number is below 1.
 
     Example:
         >>> red, blue = Image.new("RGB", (4, 3), "red"), Image.new("RGB", (4, 3), "blue")
@@ -74,12 +74,12 @@ def one_prompt_each(
         raise DIMError(f"batch_size={batch_size} and max_new_tokens={max_new_tokens} must be at least 1")
     texts = [prompts] * len(images) if isinstance(prompts, str) else list(prompts)
     if len(texts) != len(images):
-        raise DIMError(f"{len(images)} images but {len(texts)} prompts: give one prompt, or one an image")
+        raise DIMError(f"{len(images)} images but {len(texts)} prompts: give one prompt, or one per image")
     return texts
 
 
 def checkpoint_revision(name: str, revision: str | None = None) -> str:
-    """Which weights a name stands for.
+    """Identifies the weights behind a name.
 
     Args:
         name: Repository id or folder.

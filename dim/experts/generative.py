@@ -1,4 +1,4 @@
-"""Experts that run here: a model that generates text behind a picture and a prompt, in batches, greedily."""
+"""Experts that run in this process: generative models of transformers, in batches, with greedy decoding."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Self = TypeVar("Self", bound="GenerativeExpert")
 
 
 class GenerativeExpert(ABC):
-    """What the experts of transformers share; a subclass names its classes and prepares a batch.
+    """Base of the experts of transformers; a subclass names its classes and prepares a batch.
 
     Args:
         model (`PreTrainedModel`): put into evaluation mode.
         processor (`ProcessorMixin`): of the same checkpoint.
-        identity (`str`): checkpoint, revision and dtype; `from_pretrained` knows them. Answers can only be kept on
-            disk under one that is not empty.
+        identity (`str`): checkpoint, revision and dtype, as `from_pretrained` sets it. Captions are only cached if it
+            is not empty.
     """
 
     model_class: ClassVar[Any]
@@ -46,8 +46,8 @@ class GenerativeExpert(ABC):
 
         Args:
             name (`str`): repository id or path.
-            device (`str` or `torch.device`, *optional*): where to run; without, CUDA where there is some, else the CPU.
-            dtype (`torch.dtype`, *optional*): of the weights; without, as the checkpoint stores them.
+            device (`str` or `torch.device`, *optional*): where to run; by default CUDA if available, else the CPU.
+            dtype (`torch.dtype`, *optional*): of the weights; by default that of the checkpoint.
             revision (`str`, *optional*): branch, tag or commit of the repository.
 
         Returns:
@@ -55,19 +55,19 @@ class GenerativeExpert(ABC):
 
         Raises:
             OSError: where there is no such checkpoint.
-            DIMError: as the class itself.
+            DIMError: for the same reasons as the constructor.
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         model = cls.model_class.from_pretrained(name, dtype=dtype or "auto", revision=revision)
-        # Named, since an installed torchvision would otherwise be used and give slightly different pixels.
+        # Without `backend`, an installed torchvision is used, which gives slightly different pixels.
         processor = cls.processor_class.from_pretrained(name, backend="pil", revision=revision)
         identity = f"{checkpoint_revision(name, revision)} {str(model.dtype).removeprefix('torch.')}"
         return cls(model.to(device), processor, identity)
 
     @abstractmethod
     def _inputs(self, images: list[Image.Image], texts: list[str]) -> Any:
-        """A batch, padded on the left so that every prompt ends where its answer begins."""
+        """Prepares a batch, padded on the left so that every prompt ends where its answer begins."""
 
     @property
     def _pixel_dtype(self) -> torch.dtype:
@@ -84,22 +84,22 @@ class GenerativeExpert(ABC):
 
         Args:
             images (`Sequence[Image.Image]`): RGB pictures, as `dim.common.pictures.load_picture` returns them.
-            prompts (`str` or `Sequence[str]`): one for all, or one a picture.
+            prompts (`str` or `Sequence[str]`): one for all pictures, or one for each.
             batch_size (`int`): pictures answered at once; the answers do not depend on it.
-            max_new_tokens (`int`): bound of an answer's length, in tokens of the language model.
+            max_new_tokens (`int`): maximum length of an answer, in tokens of the language model.
 
         Returns:
             `list[str]`: the answers without their prompts, in the order of the pictures.
 
         Raises:
-            DIMError: for another number of prompts than of pictures, a prompt that holds the image token, or a
-                `batch_size` or `max_new_tokens` below 1.
+            DIMError: if the numbers of prompts and pictures differ, a prompt contains the image token, or `batch_size`
+                or `max_new_tokens` is below 1.
         """
         texts = one_prompt_each(images, prompts, batch_size, max_new_tokens)
         image_token = str(self.processor.image_token)
         for index, text in enumerate(texts):
             if image_token in text:
-                raise DIMError(f"prompts[{index}] holds {image_token}, which marks the picture's place: take it out")
+                raise DIMError(f"prompts[{index}] holds {image_token}, the mark of the picture: remove it")
         answers: list[str] = []
         for start in range(0, len(texts), batch_size):
             batch = slice(start, start + batch_size)

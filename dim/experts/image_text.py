@@ -1,4 +1,4 @@
-"""Any chat model that sees pictures (SmolVLM, Qwen-VL, LLaVA, ...) as a visual expert."""
+"""Chat models with pictures (SmolVLM, Qwen-VL, LLaVA, ...) as visual experts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dim.experts.generative import GenerativeExpert
 class ImageTextToTextExpert(GenerativeExpert):
     """Answers questions about pictures with any model of `AutoModelForImageTextToText` that has a chat template.
 
-    The picture and the prompt are one message of a user; the answer is the assistant's, greedily.
+    The picture and the prompt are one message of the user.
 
     Args:
         model (`PreTrainedModel`): put into evaluation mode.
@@ -22,12 +22,12 @@ class ImageTextToTextExpert(GenerativeExpert):
         identity (`str`): checkpoint, revision and dtype, as `from_pretrained` sets it.
 
     Raises:
-        DIMError: for a processor without a chat template.
-
-    `ImageTextToTextExpert.from_pretrained("HuggingFaceTB/SmolVLM-256M-Instruct")` loads a small one. Here a LLaVA
-    of one layer, whose untrained weights say random words:
+        DIMError: if the processor has no chat template.
 
     Example:
+        `ImageTextToTextExpert.from_pretrained("HuggingFaceTB/SmolVLM-256M-Instruct")` loads a small model. Here a LLaVA
+        of one layer, whose random weights say random words:
+
         >>> from dim import DIMProcessor
         >>> from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
         >>> parts = DIMProcessor.from_pretrained("demo/model")
@@ -52,7 +52,7 @@ class ImageTextToTextExpert(GenerativeExpert):
     def __init__(self, model: Any, processor: Any, identity: str = "") -> None:
         if not getattr(processor, "chat_template", None):
             raise DIMError(
-                f"{type(processor).__name__} has no chat template: take an instruction-tuned checkpoint, or for BLIP-2 "
+                f"{type(processor).__name__} has no chat template: use an instruction-tuned checkpoint, or for BLIP-2 "
                 "the expert blip2"
             )
         super().__init__(model, processor, identity)
@@ -68,7 +68,7 @@ class ImageTextToTextExpert(GenerativeExpert):
             text=prompts,
             padding=True,
             padding_side="left",
-            add_special_tokens=bos is None or not prompts[0].startswith(bos),  # once is enough
+            add_special_tokens=bos is None or not prompts[0].startswith(bos),  # not twice
             return_tensors="pt",
         )
 

@@ -17,11 +17,10 @@ MAX_SIDE = 1024  # pixels; servers scale larger pictures down themselves or refu
 class OpenAIExpert:
     """Answers questions about pictures by chat completions: OpenAI, `transformers serve`, vLLM, llama.cpp.
 
-    Pictures go out as PNG, their longer side at most `MAX_SIDE` pixels. `batch_size` is how many requests are on the
-    way at once.
+    Pictures are sent as PNG, with a longer side of at most `MAX_SIDE` pixels.
 
     Args:
-        model: The model, as the server calls it.
+        model: Name of the model at the server.
         base_url: Address up to `/v1`; OpenAI's own by default.
         timeout: Seconds to wait for an answer.
 
@@ -49,16 +48,16 @@ class OpenAIExpert:
 
         Args:
             images: RGB pictures, as `dim.common.pictures.load_picture` returns them.
-            prompts: One for all, or one a picture.
+            prompts: One for all pictures, or one for each.
             batch_size: Requests on the way at once.
-            max_new_tokens: Bound of an answer's length in tokens.
+            max_new_tokens: Maximum length of an answer, in tokens.
 
         Returns:
-            The answers, in the order of the pictures; empty where the model declines.
+            The answers, in the order of the pictures; empty if the model declines.
 
         Raises:
-            DIMError: For another number of prompts than of pictures, a number below 1, or if the server does not
-                answer (`EndpointError` at once, `GaveUpError` after several tries).
+            DIMError: If the numbers of prompts and pictures differ, a number is below 1, or the server does not answer
+                (`EndpointError` at once, `GaveUpError` after several tries).
         """
         texts = one_prompt_each(images, prompts, batch_size, max_new_tokens)
         return asyncio.run(self._answer(images, texts, batch_size, max_new_tokens))

@@ -1,4 +1,4 @@
-"""The Batch API: submitted once whatever happens, collected whole, and what failed is told."""
+"""The Batch API: each request is submitted once, and every answer and failure is collected."""
 
 import json
 
@@ -44,7 +44,7 @@ def ask(stub, ledger):
 
 
 class Died(BaseException):
-    """The process is gone at this very place."""
+    """Stands for the death of the process."""
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
@@ -94,8 +94,8 @@ def test_a_submission_without_an_answer_is_looked_up_and_not_doubled(stub, ask, 
 
 @pytest.mark.parametrize("place", ["submitted", "intend", "record"])
 def test_a_process_that_dies_submits_nothing_twice(stub, ask, ledger, monkeypatch, place):
-    """It dies after the server took the batch, before it was sent, and before the answers are kept."""
-    ask(people(2))  # an earlier batch, which must not be taken for the lost one
+    """It dies after the server took the batch, before it was sent, and before the answers are recorded."""
+    ask(people(2))  # an earlier batch, which is not the lost one
     noted = getattr(Ledger, place)
 
     def die(self, *arguments):

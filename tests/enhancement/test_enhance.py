@@ -1,4 +1,4 @@
-"""New descriptions, asked for at a real server on this machine that fails in every way that servers do."""
+"""`dim enhance` against a server on this machine that fails in every way that servers fail."""
 
 import json
 import re
@@ -26,7 +26,7 @@ PAPER = load_prompt("paper")
 
 
 def people(count: int) -> list[EntityText]:
-    """Entities that all bear one name."""
+    """Entities that share a name."""
     return [EntityText(f"e{n}", "Taylor", f"person number {n}", "person") for n in range(count)]
 
 
@@ -130,7 +130,7 @@ def test_one_that_fails_for_good_keeps_its_description_and_is_listed(stub, ask, 
     assert reasons(result)["e1"].endswith("given up after 2 tries")
     assert stub.entities.count("e1") == 2
     stub.script = {}
-    assert len(ask(people(3)).descriptions) == 3  # the next run asks again, for that one alone
+    assert len(ask(people(3)).descriptions) == 3  # the next run sends that request alone
     assert stub.entities.count("e0") == 1
 
 
@@ -419,7 +419,7 @@ class TestCommand:
         "more, message",
         [
             (["--out", "x.json"], "must be a .jsonl file"),
-            (["--prompt", "nope"], "There is no prompt 'nope': take one of describe, paper"),
+            (["--prompt", "nope"], "There is no prompt 'nope': use one of describe, paper"),
             (["--prompt", "nope.txt"], "cannot be read"),
             (["--price-input", "1"], "Give both --price-input"),
             (["--price-input", "-1", "--price-output", "1"], "Prices must be 0 or more"),

@@ -1,4 +1,4 @@
-"""A run that is killed again and again loses no answer that it has paid for, and pays for none twice."""
+"""Runs that are killed lose no paid answer and pay for none twice."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`dim kb refresh`: the right descriptions are renewed, once, whatever happens meanwhile, and only they are encoded."""
+"""`dim kb refresh`: old descriptions are renewed once, despite kills and other writers, and only they are encoded."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def ago(days: float) -> str:
 
 
 def make(folder, count=6, age=100.0, **more):
-    """A knowledge base whose descriptions an earlier model wrote so many days ago."""
+    """A knowledge base whose descriptions were generated `age` days ago."""
     rows = [
         {
             "id": f"Q{n}", "name": f"Name {n}", "aliases": [f"N{n}"], "description": f"by a model {n}",
@@ -307,7 +307,7 @@ def test_killed_between_writing_and_encoding(stub, renew, tmp_path, tiny_dim_dir
     kb.encode(*load_dim(tiny_dim_dir))
 
     class Died(BaseException):
-        """The process is gone at this very place."""
+        """Stands for the death of the process."""
 
     command = ["--ids", *rows_of(kb), "--model", tiny_dim_dir, "--device", "cpu"]
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""A whole enhancement against a real server that somebody else wrote: `transformers serve` with a tiny random Llama."""
+"""Complete runs of `dim enhance` against `transformers serve` with a tiny random Llama."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_a_knowledge_base_of_100_entities(server, llama_dir, tmp_path, capsys, a
     new = [json.loads(line) for line in out.read_text().splitlines()]
     kept = [json.loads(line) for line in out.with_suffix(".kept.jsonl").read_text().splitlines()]
     assert len(new) + len(kept) == count
-    # A random model knows no language and does not stop: what it says must not become a description.
+    # A random model speaks no language and does not stop, so its answers must not become descriptions.
     assert all(row["reason"].split(":")[0] in ("cut off", "wrong language", "empty", "boiler-plate") for row in kept)
     assert len(kept) >= count // 2
     assert main(command) == 0

@@ -1,4 +1,4 @@
-"""The visual expert on a tiny random BLIP-2 that went through disk, as a checkpoint of the Hub would."""
+"""The BLIP-2 expert, with a tiny random checkpoint on disk."""
 
 import inspect
 from pathlib import Path
@@ -158,7 +158,7 @@ def test_the_identity_tells_weights_and_dtypes_apart(tiny_blip2_dir, tmp_path):
 
 @pytest.mark.network
 def test_the_real_blip2():
-    """The same code with the real weights (15 GB): `HF_HUB_OFFLINE=0 pytest -m network tests/experts/test_blip2.py`"""
+    """The real weights (15 GB): `HF_HUB_OFFLINE=0 pytest -m network tests/experts/test_blip2.py`"""
     real = Blip2Expert.from_pretrained(dtype=torch.bfloat16)
     red, blue = (Image.new("RGB", (224, 224), colour) for colour in ("red", "blue"))
     answers = real.answer([red, blue], "Question: Which colour is the picture? Answer:")

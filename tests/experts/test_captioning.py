@@ -1,4 +1,4 @@
-"""`dim caption`: a dataset's pictures put to an expert, once each, whatever pictures they are and whenever it dies."""
+"""`dim caption`: each picture is asked about once, despite damaged pictures and kills."""
 
 import io
 import json
@@ -30,7 +30,7 @@ from dim.experts.captioning import CaptionRequest, ask_expert
 
 
 class CountingExpert:
-    """Says the size and mean colour of a picture, and what it was asked; counts."""
+    """Answers with the size and mean colour of a picture and the prompt, and counts its calls."""
 
     def __init__(self, identity: str = "counting@1"):
         self.identity, self.asked, self.sizes = identity, [], []
@@ -72,7 +72,7 @@ def save_dataset(folder: Path, cells: list, split: str = "train") -> Path:
             "image": datasets.Image(decode=False),
         }
     )
-    # Not by `datasets`, which wants to read the files that cells without bytes name.
+    # Not by `datasets`, which reads the files that cells without bytes name.
     pq.write_table(pa.Table.from_pydict(rows, features.arrow_schema), folder / "mentions" / f"{split}.parquet")
     (folder / "entities" / "kb.txt").write_text("another file\n")
     (folder / "README.md").write_text(
@@ -87,7 +87,7 @@ def cell(content: bytes | None, path: str | None = None) -> dict:
 
 
 def captioned(source: Path, out: Path, expert, prompt: str = "Q?", cache: Path | None = None, **options):
-    """Captions a dataset and gives the rows, the list of the unanswered, and how many were asked."""
+    """Captions a dataset; returns the rows, the list of the unanswered, and the number of pictures asked about."""
     answers = AnswerCache(cache or out.with_suffix(".sqlite"))
     request = CaptionRequest(
         expert.identity, prompt, options.pop("max_new_tokens", 20), options.pop("max_pixels", 80_000_000)
@@ -150,7 +150,7 @@ def test_the_mention_may_be_part_of_the_prompt(tmp_path):
 
 
 def test_pictures_from_the_wild_neither_crash_nor_lose_a_row(tmp_path):
-    """Each is asked about as a proper RGB picture, or its mention loses the picture and the reason is listed."""
+    """Each becomes an RGB picture with a caption, or its mention loses the picture and the reason is listed."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -304,7 +304,7 @@ class TestCommand:
         assert "There is no dataset" in capsys.readouterr().err
 
     def test_killed_at_any_moment_it_goes_on(self, blip2, tmp_path):
-        """Answers that were kept before the kill are not asked for again."""
+        """Captions that were cached before the kill are not asked for again."""
         pictures = [encoded(Image.new("RGB", (9, 9), (n % 256, n // 256, 7))) for n in range(80)]
         source = save_dataset(tmp_path / "source", [cell(content) for content in pictures])
         cache = tmp_path / "cache.sqlite"

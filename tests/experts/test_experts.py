@@ -1,4 +1,4 @@
-"""Experts beside BLIP-2: chat models with tiny random weights, and a model behind a server."""
+"""Experts other than BLIP-2: chat models with tiny random weights, and a model behind a server."""
 
 import base64
 import io
@@ -64,7 +64,7 @@ VISION = {
 
 
 def save_llava(folder: Path) -> None:
-    """A LLaVA: one row of patches a picture, whatever its size."""
+    """A LLaVA: the same number of patches for every picture."""
     from transformers import CLIPImageProcessorPil, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
     tokenizer = byte_tokenizer("<image>")
@@ -94,7 +94,7 @@ def save_llava(folder: Path) -> None:
 
 
 def save_smolvlm(folder: Path) -> None:
-    """An Idefics3 as SmolVLM is one: large pictures become several tiles, so prompts differ in length."""
+    """An Idefics3, like SmolVLM: large pictures become several tiles, so prompts differ in length."""
     from transformers import (
         Idefics3Config,
         Idefics3ForConditionalGeneration,
@@ -174,7 +174,7 @@ class TestImageTextToText:
 class TestOpenAI:
     @pytest.fixture
     def server(self):
-        """Says of each picture its size and mean colour; `seen` holds the bodies, `fail` statuses to answer first."""
+        """Answers with a picture's size and colour; `seen` holds the bodies, `fail` the statuses to answer first."""
         seen: list[dict] = []
         fail: list[int] = []
 

@@ -22,7 +22,7 @@ def entity_of(body: dict) -> dict:
 
 
 def description(entity: dict) -> str:
-    """What the stub says of an entity: another text for each, long enough to be recognised as English."""
+    """The stub's answer about an entity: a different text for each, long enough to be recognised as English."""
     number = sum(map(ord, entity["id"]))
     return (
         f"{entity['name']} is a person from {COUNTRIES[number % len(COUNTRIES)]} who is known as number {entity['id']} "
@@ -31,10 +31,10 @@ def description(entity: dict) -> str:
 
 
 class OpenAIStub:
-    """Answers as its script says, logs each request, and runs in a thread of its own.
+    """A server in a thread that follows its script and logs each request.
 
-    `script[id]` is a list of what happens to the requests about an entity, one after the other, and then it is
-    answered: a status (`500`, or `(429, {"Retry-After": "1"})`, or `(400, {}, "code")`), `"drop"`, `"malformed"`,
+    `script[id]` lists what happens to the requests about an entity, one after the other; later ones are answered. A
+    step is a status (`500`, or `(429, {"Retry-After": "1"})`, or `(400, {}, "code")`), `"drop"`, `"malformed"`,
     `"html"`, `"shape"`, a number of seconds as a float to be slow, `"empty"`, `"length"`, `"refusal"`, `"filter"`,
     or `("text", words)`.
     """
@@ -164,8 +164,8 @@ class OpenAIStub:
         form = await request.post()
         name = f"file-{next(self._ids)}"
         self.files[name] = form["file"].file.read()
-        told = {"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "requests.jsonl"}
-        return web.json_response({**told, "purpose": form["purpose"], "status": "processed"})
+        reply = {"id": name, "object": "file", "bytes": 1, "created_at": 0, "filename": "requests.jsonl"}
+        return web.json_response({**reply, "purpose": form["purpose"], "status": "processed"})
 
     async def _download(self, request):
         return web.Response(body=self.files[request.match_info["id"]])
@@ -231,7 +231,7 @@ class OpenAIStub:
         return found
 
     def stop(self):
-        """Ends it, and with it what still hangs."""
+        """Stops the server and cancels open requests."""
 
         async def end():
             for task in asyncio.all_tasks() - {asyncio.current_task()}:

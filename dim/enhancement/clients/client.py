@@ -1,4 +1,4 @@
-"""The client of a language-model provider: what to write to add one."""
+"""The interface of a client: what to write to add a language-model provider."""
 
 from typing import Protocol
 
@@ -18,7 +18,8 @@ class Client(Protocol):
     """Answers requests. To add a provider, write a class with these two methods.
 
     `request.body` is the body of OpenAI's chat completions, or of its responses where `request.api` is `"responses"`:
-    send it in the format of the provider. `dim.enhancement.clients.openai_client` is an example that retries.
+    send it in the format of the provider. `dim.enhancement.clients.openai_client` is an example that retries;
+    `dim.cli.asking` chooses the client of the command line.
 
     Example:
         A provider that runs in this process:
