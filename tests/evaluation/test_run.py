@@ -84,7 +84,7 @@ def test_a_hidden_sentence_is_hidden_from_the_prior_too(tiny_mel_dir, tiny_dim_d
     encoder = Encoder(model, DIMProcessor.from_pretrained(tiny_dim_dir), entities)
     read = []
     names = encoder.features
-    encoder.features = lambda mentions, sentences: read.extend(sentences) or names(mentions, sentences)
+    encoder.features = lambda mentions: read.extend(one.sentence for one in mentions) or names(mentions)
     rows = load_mentions(str(tiny_mel_dir), "validation").select(range(2))
     scores_of(DIMSystem(encoder, "whole"), rows)
     scores_of(DIMSystem(encoder, "bare", without=("sentence",)), rows)
@@ -124,7 +124,6 @@ def test_baselines_score_what_they_say():
 
 @pytest.mark.parametrize("text", ["", "the of and", "zzz", "!?"])
 def test_bm25_takes_queries_without_a_known_word(text):
-    """bm25s itself fails on them."""
     scores = scores_of(BM25(["Ruby", "Opal"], ["red", "white"]), [{"mention": text, "sentence": text}])
     assert scores.tolist() == [[0.0, 0.0]]
 
@@ -330,7 +329,7 @@ def test_evaluator_gives_what_each_protocol_gives():
     assert found["dev_full_kb_MRR"] == pytest.approx(100 * (1 + 1 / 3) / 2)
     assert found["dev_candidates_MRR"] == pytest.approx(100 * (1 + 1 / 2) / 2)
     for wrong, message in (
-        ([blocks[1]], "mentions 0 and on were expected"),
+        ([blocks[1]], "expected scores of the mentions from 0 on"),
         ([blocks[0]], "only 2 of 3 mentions were scored"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""What is evaluated: anything with a name that scores mentions against a whole knowledge base, block by block."""
+"""Interface of the systems that an evaluation compares."""
 
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -8,40 +8,40 @@ from torch import Tensor
 
 from dim.metrics.evaluator import Block
 
-_SCORES = 2**23  # scores held at a time: 32 MiB in float32
+_SCORES = 2**23  # most scores in memory: 32 MiB in float32
 
 
 class System(Protocol):
-    """A ranker of a knowledge base, made for it: its columns are the entities' rows.
+    """A ranker that was built for a knowledge base; the columns of its scores are the entities.
 
     Args:
-        name: What it is called in every table.
-        probabilistic: Whether `softmax(scores)` is meant as a probability, so that its calibration can be judged.
+        name: Name in every table.
+        probabilistic: Whether `softmax(scores)` is a probability, so that its calibration can be measured.
     """
 
     name: str
     probabilistic: bool
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
-        """Scores of mentions with every entity.
+        """Scores mentions against every entity, block by block.
 
         Args:
             mentions: `M` rows of the config `mentions`; a list or a `datasets.Dataset`.
 
         Yields:
-            Which mentions, in order and without gaps, and their scores `(m, E)`, float32, on the CPU.
+            Slices of the mentions, in order and without gaps, with their scores `(m, E)`, float32, on the CPU.
         """
 
 
 def parts(mentions: int, entities: int) -> Iterator[slice]:
-    """Rows of mentions whose scores with all entities fit into 32 MiB.
+    """Splits mentions into blocks whose scores with all entities fit into 32 MiB.
 
     Args:
-        mentions: How many mentions.
-        entities: How many entities.
+        mentions: Number of mentions.
+        entities: Number of entities.
 
     Yields:
-        Rows, in order.
+        Slices of the mentions, in order.
 
     Example:
         >>> list(parts(5, 2**22))
@@ -53,7 +53,7 @@ def parts(mentions: int, entities: int) -> Iterator[slice]:
 
 
 def as_scores(table: object) -> Tensor:
-    """A NumPy table as contiguous float32 scores."""
+    """Converts a NumPy table to contiguous float32 scores."""
     return torch.as_tensor(table, dtype=torch.float32).contiguous()
 
 

@@ -1,18 +1,27 @@
-"""Baselines that need no model and no training, as systems: they see texts and counts, and nothing else."""
+"""Baselines without a model: fuzzy names, BM25, character n-grams, and popularity in the training split."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-import bm25s
 import numpy as np
-import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm.auto import tqdm
 
 from dim.common.text import fold
+from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.evaluation.systems.base import Block, as_scores, parts
 from dim.evaluation.systems.name_match import NameMatch
+from dim.search.postings import Postings
+from dim.search.tokens import Tokens, split_words, word_tokens
+
+_WORD = re.compile(r"\w\w+")
+_ENGLISH = """
+    a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
+    was will with
+"""
+_STOP_WORDS = frozenset(_ENGLISH.split())  # those of Lucene
 
 
 class FuzzyName:
@@ -21,7 +30,7 @@ class FuzzyName:
     Args:
         names: Name of each of the `E` entities.
         aliases: Their other names.
-        progress: Whether to show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         DIMError: As `NameMatch`.
@@ -41,18 +50,20 @@ class FuzzyName:
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.base.System.scores`]; only `mention` is read."""
-        texts = _column(mentions, "mention")
+        texts = column(mentions, "mention")
         for rows in _bar(self, len(texts), self._size):
             yield rows, self._match.scores(texts[rows])
 
 
 class BM25:
-    """BM25 (Robertson 2009, as in Lucene; `bm25s`): mention and sentence as query, name and description as document.
+    """BM25 (Robertson and Zaragoza 2009): mention and sentence as the query, name and description as the document.
+
+    English stop words and single characters are ignored. The index is that of [`dim.search.postings.Postings`].
 
     Args:
         names: Name of each of the `E` entities.
-        descriptions: Their descriptions; empty for none.
-        progress: Whether to show a bar.
+        descriptions: Their descriptions; may be empty.
+        progress: Whether to show a progress bar.
 
     Raises:
         DIMError: If no entity has a word.
@@ -68,35 +79,26 @@ class BM25:
     probabilistic = False
 
     def __init__(self, names: Sequence[str], descriptions: Sequence[str], progress: bool = False):
-        texts = [fold(f"{name} {text or ''}") for name, text in zip(names, descriptions, strict=True)]
-        tokens = bm25s.tokenize(texts, stopwords="en", show_progress=False)
-        if not tokens.vocab:
+        tokens = _content_words(names, descriptions)
+        if not len(tokens.buckets):
             raise DIMError("no entity has a word in its name or description: BM25 has nothing to search")
-        self._index = bm25s.BM25(method="lucene")
-        self._index.index(tokens, show_progress=False)
-        self._vocabulary, self._size, self._progress = tokens.vocab, len(texts), progress
+        self._postings, self._size, self._progress = Postings.bm25(tokens), len(names), progress
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.base.System.scores`]; `mention` and `sentence` are read."""
-        pairs = list(zip(_column(mentions, "mention"), _column(mentions, "sentence"), strict=True))
-        for rows in _bar(self, len(pairs), self._size):
-            table = np.zeros((rows.stop - rows.start, self._size), np.float32)
-            texts = [fold(f"{mention} {sentence}") for mention, sentence in pairs[rows]]
-            queries = bm25s.tokenize(texts, stopwords="en", show_progress=False, return_ids=False)
-            for row, words in zip(table, queries, strict=True):
-                known = [word for word in words if word in self._vocabulary]
-                if known:  # bm25s fails on a query without a known word; all entities then score 0
-                    row[:] = self._index.get_scores(known)
-            yield rows, torch.from_numpy(table)
+        tokens = _content_words(column(mentions, "mention"), column(mentions, "sentence"))
+        queries = self._postings.queries(tokens)
+        for rows in _bar(self, len(mentions), self._size):
+            yield rows, as_scores((queries[rows] @ self._postings.matrix).toarray())
 
 
 class CharNgrams:
-    """Cosine of TF-IDF vectors of character n-grams (2 to 4, within words) of mention and name; the best alias counts.
+    """Cosine of TF-IDF vectors of character n-grams (2 to 4, within words) of mention and name, or the best alias.
 
     Args:
         names: Name of each of the `E` entities.
         aliases: Their other names.
-        progress: Whether to show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         DIMError: If no entity has a name.
@@ -113,7 +115,7 @@ class CharNgrams:
     def __init__(self, names: Sequence[str], aliases: Sequence[Sequence[str]] | None = None, progress: bool = False):
         others = aliases or [()] * len(names)
         forms = [[name, *more] for name, more in zip(names, others, strict=True)]
-        self._starts = np.cumsum([0, *map(len, forms[:-1])])  # where each entity's forms begin
+        self._starts = np.cumsum([0, *map(len, forms[:-1])])  # index of each entity's first form
         self._vectorizer = TfidfVectorizer(
             analyzer="char_wb", ngram_range=(2, 4), preprocessor=fold, lowercase=False, dtype=np.float32
         )
@@ -125,22 +127,22 @@ class CharNgrams:
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.base.System.scores`]; only `mention` is read."""
-        texts = _column(mentions, "mention")
+        texts = column(mentions, "mention")
         for rows in _bar(self, len(texts), self._keys.shape[1]):
             table = (self._vectorizer.transform(texts[rows]) @ self._keys).toarray()  # (m, forms)
             yield rows, as_scores(np.maximum.reduceat(table, self._starts, axis=1))
 
 
 class Popularity:
-    """How often each entity was the answer in training, given the mention's form: ``(n(m, e) + p(e)) / (n(m) + 1)``.
+    """Frequency of each entity in training, given the mention's form: ``(n(m, e) + p(e)) / (n(m) + 1)``.
 
-    `p(e)` is the entity's share of all training answers. It knows no name: an entity never seen in training scores 0.
+    `p(e)` is the entity's share of all training mentions. Names are not used: an unseen entity scores 0.
 
     Args:
         forms: Mentions of the training split.
-        golds: Rows of their entities, -1 for NIL.
+        golds: Indices of their entities, -1 for NIL.
         size: Number of entities `E`.
-        progress: Whether to show a bar.
+        progress: Whether to show a progress bar.
 
     Raises:
         DIMError: If no training mention has an entity.
@@ -148,7 +150,7 @@ class Popularity:
     Example:
         >>> system = Popularity(["Swift", "swift", "Paris"], [0, 0, 2], 3)
         >>> rows, scores = next(system.scores([{"mention": "SWIFT"}, {"mention": "Rome"}]))
-        >>> scores.argmax(1), round(scores[1, 0].item(), 4)  # Rome is unknown: the most frequent answer
+        >>> scores.argmax(1), round(scores[1, 0].item(), 4)  # Rome is unknown: the most frequent entity
         (tensor([0, 0]), 0.6667)
     """
 
@@ -168,7 +170,7 @@ class Popularity:
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.base.System.scores`]; only `mention` is read."""
-        texts = _column(mentions, "mention")
+        texts = column(mentions, "mention")
         for rows in _bar(self, len(texts), self._size):
             table = np.repeat(self._prior[None], rows.stop - rows.start, axis=0)
             for row, text in zip(table, texts[rows], strict=True):
@@ -178,10 +180,11 @@ class Popularity:
             yield rows, as_scores(table)
 
 
-def _column(mentions: Sequence[dict], name: str) -> list[str]:
-    from dim.encoding.encode import column
-
-    return list(column(mentions, name))
+def _content_words(firsts: Sequence[str], seconds: Sequence[str]) -> Tokens:
+    """Tokens of pairs of texts without English stop words and single characters."""
+    texts = [fold(f"{first} {second}") for first, second in zip(firsts, seconds, strict=True)]
+    kept = (" ".join(word for word in _WORD.findall(text) if word not in _STOP_WORDS) for text in texts)
+    return word_tokens(split_words(list(kept)))
 
 
 def _bar(system: "FuzzyName | BM25 | CharNgrams | Popularity", mentions: int, columns: int) -> Iterator[slice]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dim.common.pictures import load_picture
-from dim.encoding.encode import column
+from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.evaluation.systems.base import Block, parts
 from dim.modeling_dim import DIMModel
