@@ -31,14 +31,14 @@ def _pictures(count: int, size: int) -> list[dict]:
 
 
 def dataset(folder: Path, mentions: int, entities: int, words: int, picture: int | None) -> None:
-    """Writes a dataset; every mention's answer is the entity whose number it says.
+    """Writes a dataset; every mention's gold is the entity whose number it contains.
 
     Args:
-        folder: Where to.
-        mentions: How many, in `train`; `validation` has 64.
-        entities: How many.
-        words: Words of a sentence or a description, give or take a half.
-        picture: Height and width of a picture of each mention and entity (64 different ones); `None` for none.
+        folder: Output folder.
+        mentions: Number of mentions in `train`; `validation` has 64.
+        entities: Number of entities.
+        words: Average words of a sentence or a description, plus or minus half.
+        picture: Height and width of the picture of each mention and entity (64 different ones); `None` for none.
     """
     pictures = _pictures(64, picture) if picture else [None]
 
@@ -86,10 +86,10 @@ def checkpoint(
     """Writes a DIM with random weights, and its processor.
 
     Args:
-        folder: Where to.
-        width: Of the towers (BERT and ViT); `None` for CLIP ViT-B/32's.
-        layers: Of the towers.
-        picture: Height and width of a picture; `None` for texts alone.
+        folder: Output folder.
+        width: Width of the towers (BERT and ViT); `None` for CLIP ViT-B/32's.
+        layers: Number of layers of the towers.
+        picture: Height and width of a picture; `None` for text only.
         projection: Width of the shared space; that of the towers by default.
     """
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "number", *string.punctuation, *string.digits]

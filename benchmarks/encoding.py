@@ -1,9 +1,9 @@
-"""What DIM adds to the cost of its towers: mentions and entities a second, beside plain CLIP over the same inputs.
+"""Measures the cost of DIM beyond its towers: mentions and entities per second, against plain CLIP on the same inputs.
 
     python benchmarks/encoding.py [--rows 64] [--rounds 7] [--json FILE]
 
-Towers of the size of CLIP ViT-B/32 with random weights. In each round CLIP and DIM encode the very same tensors, one
-right after the other and in turns first, so that both see the same machine; the median of the rounds' ratios counts.
+Towers of the size of CLIP ViT-B/32 with random weights. In each round CLIP and DIM encode the same tensors, directly
+one after the other in alternating order; the result is the median of the rounds' ratios.
 """
 
 import argparse
@@ -38,13 +38,13 @@ def measure(rows: int, rounds: int, device: torch.device, dtype: torch.dtype) ->
     """Times both sides of DIM against CLIP.
 
     Args:
-        rows: Mentions or entities of a batch.
-        rounds: How often each is timed.
-        device: Where.
-        dtype: Of the weights.
+        rows: Mentions or entities per batch.
+        rounds: Number of rounds.
+        device: Device of both models.
+        dtype: Type of the weights.
 
     Returns:
-        A row for mentions (mention, sentence, picture, expert's answer) and one for entities (text, picture).
+        A row for mentions (mention, sentence, picture, caption) and one for entities (text, picture).
     """
     torch.manual_seed(0)
     clip = CLIPModel(CLIPConfig()).to(device, dtype).eval()
@@ -103,9 +103,9 @@ def measure(rows: int, rounds: int, device: torch.device, dtype: torch.dtype) ->
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=64, help="rows of a batch (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each is timed (%(default)s)")
-    parser.add_argument("--json", type=Path, help="write the results to a file as well")
+    parser.add_argument("--rows", type=int, default=64, help="rows per batch (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=7, help="number of rounds (%(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     arguments = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

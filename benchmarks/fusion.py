@@ -1,10 +1,10 @@
-"""What the mention's attention should see: a modality's pooled vector, or all its tokens.
+"""Compares two kinds of keys for the mention's attention: a modality's pooled vector, or all its tokens.
 
     make demo && python benchmarks/fusion.py [--epochs 10] [--seeds 3]
 
-The towers of `demo/model` are frozen and run once. Two fusions are then trained from the same start, on the same
-batches of the sample, and ranked on its validation split against the whole knowledge base: one whose keys are the
-pooled sentence and the pooled picture, one whose keys are the sentence's tokens and the cells of the feature map.
+The towers of `demo/model` are frozen and run once. Two fusions are then trained with the same initialisation on the
+same batches of the sample, and evaluated on its validation split against the whole knowledge base. The keys of one are
+the pooled sentence and the pooled picture, those of the other the sentence's tokens and the cells of the feature map.
 """
 
 import argparse
@@ -16,13 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dim import DIMModel
-from dim.common.pictures import load_picture
-from dim.corpora.loading import load_candidates, load_entities, load_mentions
-from dim.encoding.loading import load_dim
-from dim.losses_dim import n_pair_loss
-from dim.metrics.ranks import gold_ranks, ranking_metrics
-from dim.processing_dim import DIMProcessor
+from dim import (
+    DIMModel,
+    DIMProcessor,
+    gold_ranks,
+    load_candidates,
+    load_dim,
+    load_entities,
+    load_mentions,
+    load_picture,
+    n_pair_loss,
+    ranking_metrics,
+)
 
 DATASET = "datasets/namesakes"
 BATCH, RATE = 192, 1e-4  # as in configs/sample.yaml
@@ -31,7 +36,7 @@ MAX_TOKENS = 32
 
 @torch.no_grad()
 def encode_mentions(model: DIMModel, processor: DIMProcessor, split: str) -> dict[str, Tensor]:
-    """Unit vectors of a split: mentions `(M, D)`, keys `(M, K, D)`, pooled and as tokens, and which are there."""
+    """Unit vectors of a split: mentions `(M, D)`, keys `(M, K, D)`, pooled and as tokens, and the tokens' mask."""
     rows = load_mentions(DATASET, split)
     parts: dict[str, list[Tensor]] = {name: [] for name in ("mention", "pooled", "tokens", "presence")}
     for part in rows.iter(256):
@@ -58,7 +63,7 @@ def encode_mentions(model: DIMModel, processor: DIMProcessor, split: str) -> dic
 
 @torch.no_grad()
 def encode_entities(model: DIMModel, processor: DIMProcessor) -> tuple[Tensor, Tensor, list[str]]:
-    """Pooled texts `(E, H)` and pictures `(E, 1, H)` of the KB, and its ids; no picture is a zero vector."""
+    """Pooled texts `(E, H)` and pictures `(E, 1, H)` of the KB, and its ids; a missing picture is a zero vector."""
     rows = load_entities(DATASET)
     texts, pictures = [], []
     for part in rows.iter(256):
@@ -71,7 +76,7 @@ def encode_entities(model: DIMModel, processor: DIMProcessor) -> tuple[Tensor, T
 
 
 def mention_vectors(model: DIMModel, data: dict[str, Tensor], kind: str, rows: Tensor) -> Tensor:
-    """The model's own fusion, over pooled keys or over tokens."""
+    """The mention vectors by the model's fusion, over pooled keys or over tokens."""
     presence = torch.ones(len(rows), 2, dtype=torch.bool) if kind == "pooled" else data["presence"][rows]
     mention = data["mention"][rows]
     context, _ = model.attention(mention, data[kind][rows], presence)
@@ -82,9 +87,11 @@ def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=Path("demo/model"), help="a trained DIM (%(default)s)")
-    parser.add_argument("--start", type=Path, default=Path("demo/start"), help="where the fusion starts (%(default)s)")
+    parser.add_argument(
+        "--start", type=Path, default=Path("demo/start"), help="model with the initial fusion (%(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=10, help="epochs of training (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=3, help="trainings of each (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (%(default)s)")
     arguments = parser.parse_args()
     towers, processor = load_dim(arguments.model)
     texts, pictures, ids = encode_entities(towers, processor)
@@ -95,7 +102,7 @@ def main() -> None:
     senses = load_candidates(DATASET, "train")
     pools = [[row_of[name] for name in senses.get(mention, ())] for mention in load_mentions(DATASET, "train")["id"]]
 
-    print(f"{'keys':<10}{'validation H@1':>16}{'MRR':>8}{'seconds':>10}   (H@1, lowest - highest of the seeds)")
+    print(f"{'keys':<10}{'validation H@1':>16}{'MRR':>8}{'seconds':>10}   (H@1, lowest - highest seed)")
     for kind in ("pooled", "tokens"):
         found, seconds = [], []
         for seed in range(arguments.seeds):

@@ -1,13 +1,13 @@
-"""The whole linker on real mentions: recall of the candidates, accuracy, confidence, NIL, mentions a second.
+"""Measures the whole linker on real mentions: recall of the candidates, accuracy, confidence, NIL, mentions per second.
 
     python benchmarks/linker.py --model runs/wikimel_text --dataset data/wikimel [--kb DIR] [--rerank 16]
                                 [--dtype bfloat16] [--json FILE]
 
 The mentions are those of the validation split, ranked by `DIMLinker` against every entity of the dataset. Confidence
-and NIL are those of `dim calibrate`: a fifth of the golds taken out of the candidates, five-fold cross-fitting by
-sentence. Popularity is the logarithm of 1 + how often an entity is a gold of the training split, times the weight that
-is best on the validation split itself: no less could be said for it. Speed counts candidates and ranking of 5,000
-mentions (the split, repeated) at once, 500 with a reranker, and of one at a time; encoding is excluded.
+and NIL are those of `dim calibrate`: a fifth of the golds removed from the candidates, five-fold cross-fitting by
+sentence. Popularity is the logarithm of 1 + the number of an entity's golds in the training split, with the weight that
+is best on the validation split itself, its upper bound. Speed is that of candidates and ranking, without encoding:
+5,000 mentions (the split, repeated) in one call, 500 with a reranker, and one mention per call.
 """
 
 import argparse
@@ -20,21 +20,18 @@ from pathlib import Path
 
 import torch
 
-from dim.corpora.loading import load_mentions
-from dim.encoding.loading import load_dim
+from dim import DIMLinker, KnowledgeBase, gold_ranks, load_dim, load_mentions, ranking_metrics
 from dim.encoding.mention import mentions_of
-from dim.kb.store import KnowledgeBase
-from dim.linking.calibration import fit, held_out_entities
-from dim.linking.linker import CANDIDATES, DIMLinker
+from dim.linking.calibrate import fit, held_out_entities
+from dim.linking.linker import CANDIDATES
 from dim.linking.ranking import Ranking
-from dim.metrics.ranks import gold_ranks, ranking_metrics
 
 BATCH, RERANKED, SINGLE = 5_000, 500, 200
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2)
 
 
 def popularity(linker: DIMLinker, ranking: Ranking, gold: torch.Tensor, dataset: str) -> dict[str, float]:
-    """What a popularity prior would bring, at its best."""
+    """Measures a popularity prior with its best weight."""
     counts = torch.zeros(len(linker.kb))
     known = [linker.kb.row_of[name] for name in load_mentions(dataset, "train")["entity_id"] if name]
     counts.index_add_(0, torch.tensor(known), torch.ones(len(known)))
@@ -45,7 +42,7 @@ def popularity(linker: DIMLinker, ranking: Ranking, gold: torch.Tensor, dataset:
 
 
 def accuracy(ranking: Ranking, gold: torch.Tensor) -> dict[str, float]:
-    """`H@k` and `MRR` of the candidates; a gold that is not among them is a miss."""
+    """Computes `H@k` and `MRR` of the candidates; a gold that is not among them is a miss."""
     hit = ranking.rows == gold[:, None]
     places = torch.where(hit.any(1), hit.long().argmax(1), -1)
     metrics = ranking_metrics(gold_ranks(ranking.scores.clamp(min=torch.finfo(torch.float32).min), places))
@@ -53,7 +50,7 @@ def accuracy(ranking: Ranking, gold: torch.Tensor) -> dict[str, float]:
 
 
 def measure(linker: DIMLinker, dataset: str) -> dict[str, float]:
-    """Everything the table has, in percent, mentions a second and milliseconds."""
+    """Measures all rows of the table, in percent, mentions per second and milliseconds."""
     mentions = load_mentions(dataset, "validation")
     rows = [row for row, name in enumerate(mentions["entity_id"][:]) if name]
     mentions = mentions.select(rows)
@@ -96,10 +93,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", help="folder of a DIM")
     parser.add_argument("--dataset", help="folder of a dataset")
-    parser.add_argument("--kb", help="a knowledge base of it, encoded by the model; made anew by default")
-    parser.add_argument("--rerank", type=int, default=0, help="candidates that the model's reranker reads")
-    parser.add_argument("--dtype", default="float32", help="of the arithmetic that reads mentions")
-    parser.add_argument("--json", type=Path, help="write the results to a file as well")
+    parser.add_argument("--kb", help="its knowledge base, encoded by the model; created by default")
+    parser.add_argument("--rerank", type=int, default=0, help="candidates to rerank")
+    parser.add_argument("--dtype", default="float32", help="type of the model's arithmetic")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     arguments = parser.parse_args()
     if not (arguments.model and arguments.dataset):
         print("skipped: give --model and --dataset")

@@ -1,12 +1,12 @@
-"""The knowledge base and its candidates: recall and speed on WikiMEL's dev, and 10,000 to 1,000,000 entities.
+"""Measures the knowledge base and its candidates: on WikiMEL's dev, and with 10,000 to 1,000,000 entities.
 
     python benchmarks/linking.py [--data ../shared/data] [--sizes 10000 100000 1000000] [--work DIR] [--plot FILE]
                                  [--dataset DIR --model DIR]
 
-The large knowledge bases hold names and descriptions of WikiMEL and Richpedia, recombined: a name is the first words
-of one and the last of another, its vector the sum of both names' MiniLM vectors and that of a description, plus small
-noise, normalised. MiniLM encodes the 60,000 distinct texts once; `--work` keeps that, and the knowledge bases.
-`--dataset` (made by `dim build wikimel`) adds the recall and speed on dev, with the vectors of `--model`.
+The large knowledge bases have recombined names and descriptions of WikiMEL and Richpedia: a name is the first words of
+one and the last of another, its vector the normalised sum of both names' MiniLM vectors, a description's, and a little
+noise. MiniLM encodes the 60,000 distinct texts once; `--work` caches them and the knowledge bases. `--dataset` (built
+by `dim build wikimel`) adds recall and speed on dev, with the vectors of `--model`.
 """
 
 import argparse
@@ -34,22 +34,22 @@ QUERIES = 200
 
 
 def encode(texts: list[str], length: int) -> np.ndarray:
-    """MiniLM's normalised vectors of texts, mean pooled, the longest texts first."""
+    """Encodes texts with MiniLM: normalised, mean pooled vectors."""
     from towers import minilm
     from tqdm.auto import tqdm
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer, model = AutoTokenizer.from_pretrained(minilm()), AutoModel.from_pretrained(minilm()).eval()
-    order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
+    order = sorted(range(len(texts)), key=lambda index: -len(texts[index]))
     vectors = np.empty((len(texts), WIDTH), np.float32)
     with torch.inference_mode():
         for start in tqdm(range(0, len(order), 64), desc="MiniLM"):
-            places = order[start : start + 64]
-            batch = tokenizer([texts[place] for place in places], padding=True, truncation=True, max_length=length,
+            rows = order[start : start + 64]
+            batch = tokenizer([texts[row] for row in rows], padding=True, truncation=True, max_length=length,
                               return_tensors="pt")  # fmt: skip
             hidden, mask = model(**batch).last_hidden_state, batch["attention_mask"][..., None].float()
             mean = (hidden * mask).sum(1) / mask.sum(1)
-            vectors[places] = torch.nn.functional.normalize(mean, dim=-1).numpy()
+            vectors[rows] = torch.nn.functional.normalize(mean, dim=-1).numpy()
     return vectors
 
 
@@ -75,7 +75,7 @@ def real_texts(data: Path, work: Path) -> None:
 
 
 def linker_parts() -> tuple:
-    """A DIM of MiniLM with an untrained lexical prior, and its processor: what linking costs, not how right it is."""
+    """A DIM of MiniLM with an untrained lexical prior, and its processor, to measure cost, not accuracy."""
     from towers import minilm
 
     from dim import DIMModel, DIMProcessor
@@ -87,7 +87,7 @@ def linker_parts() -> tuple:
 
 
 def recombined(work: Path, count: int, seed: int = 0) -> tuple[list[str], list[str], np.ndarray]:
-    """Names, descriptions and vectors of entities that do not exist."""
+    """Names, descriptions and vectors of synthetic entities."""
     names, descriptions = json.loads((work / "texts.json").read_text())
     of_names, of_descriptions = np.load(work / "names.npy"), np.load(work / "descriptions.npy")
     draw = np.random.default_rng(seed)
@@ -102,7 +102,7 @@ def recombined(work: Path, count: int, seed: int = 0) -> tuple[list[str], list[s
 
 
 def write_export(work: Path, count: int, path: Path) -> None:
-    """A Parquet file as `dim kb export` writes it, so that creating takes no encoding."""
+    """Writes a Parquet file like `dim kb export`, so that creating needs no encoding."""
     from dim.encoding.loading import fingerprint
     from dim.kb.rows import checked_row
 
@@ -190,7 +190,7 @@ def stored_vectors(path: Path) -> np.ndarray:
 
 
 def recall_one(work: str, count: str) -> dict:
-    """Recall@100 against exact float32 search, of the vectors and of the union with the lexical lists."""
+    """Recall@100 against exact float32 search, of dense search and of the union of all channels."""
     from dim.linking.candidates import _fused
     from dim.linking.channels import CHANNELS
 
@@ -205,7 +205,7 @@ def recall_one(work: str, count: str) -> dict:
 
 
 def scale(work: Path, sizes: list[int], plot: Path | None) -> None:
-    """Prints what each size takes, each step in a process of its own, and draws it."""
+    """Measures each size, each step in a separate process, prints the figures and draws them."""
     results = []
     for count in sizes:
         path = work / f"{count}.parquet"
@@ -225,7 +225,7 @@ def scale(work: Path, sizes: list[int], plot: Path | None) -> None:
 
 
 def draw(results: list[dict], path: Path) -> None:
-    """Memory and time by the number of entities, with the slope of each line in the double logarithmic plot."""
+    """Plots memory and time by the number of entities, with the slope of each line in the log-log plot."""
     import matplotlib.pyplot as plt
 
     counts = [figures["entities"] for figures in results]
@@ -249,7 +249,7 @@ def draw(results: list[dict], path: Path) -> None:
 
 
 def dev(dataset: Path, model: Path | None) -> None:
-    """Recall and speed of candidates on the validation split."""
+    """Prints recall and speed of candidates on the validation split."""
     from dim.corpora.loading import load_mentions
     from dim.encoding.encode import encode_mentions
     from dim.encoding.loading import load_dim
@@ -283,10 +283,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--sizes", type=int, nargs="*", default=[10_000, 100_000])
-    parser.add_argument("--work", type=Path, help="folder for vectors that are made once")
+    parser.add_argument("--work", type=Path, help="folder that caches vectors and knowledge bases")
     parser.add_argument("--plot", type=Path, help="PNG of memory and time by size")
-    parser.add_argument("--dataset", type=Path, help="WikiMEL, made by `dim build`")
-    parser.add_argument("--model", type=Path, help="a DIM of texts")
+    parser.add_argument("--dataset", type=Path, help="WikiMEL, built by `dim build`")
+    parser.add_argument("--model", type=Path, help="a text-only DIM")
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
@@ -295,7 +295,7 @@ def main() -> None:
     if arguments.dataset is not None:
         dev(arguments.dataset, arguments.model)
     if not arguments.data.is_dir():
-        print(f"skipped: {arguments.data} is not there")
+        print(f"skipped: {arguments.data} does not exist")
         return
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)

@@ -1,8 +1,9 @@
-"""Vector search over many entities: the package's 8-bit codes, LanceDB's indexes, FAISS and usearch.
+"""Compares vector searches over many entities: the package's 8-bit codes, LanceDB's indexes, FAISS and usearch.
 
     python benchmarks/vector_indexes.py [--data ../shared/data] [--count 100000] [--work DIR] [--only NAME ...]
 
-The vectors are those of `benchmarks/linking.py`. What is not installed is skipped: `pip install faiss-cpu usearch`.
+The vectors are those of `benchmarks/linking.py`. Libraries that are not installed are skipped:
+`pip install faiss-cpu usearch`.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from linking import WIDTH, real_texts, recombined
 
 
 def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
-    """The package's own: 8-bit codes, rescored."""
+    """Builds the package's own index: 8-bit codes, rescored."""
     from dim.kb.rows import quantised
     from dim.search.vectors import DenseSearch
 
@@ -36,7 +37,7 @@ def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
 
 
 def lance(kind: str, vectors: np.ndarray, work: Path) -> tuple[dict, int]:
-    """An index of LanceDB, with ever more partitions looked at; what it finds is scored again."""
+    """Builds an index of LanceDB, searched with several numbers of partitions, and rescored."""
     import lancedb
 
     folder = work / "lance"
@@ -56,7 +57,7 @@ def lance(kind: str, vectors: np.ndarray, work: Path) -> tuple[dict, int]:
 
 
 def faiss_hnsw(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
-    """FAISS, HNSW over float32."""
+    """Builds FAISS HNSW over float32."""
     import faiss
 
     index = faiss.IndexHNSWFlat(WIDTH, 32, faiss.METRIC_INNER_PRODUCT)
@@ -71,7 +72,7 @@ def faiss_hnsw(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
 
 
 def usearch_hnsw(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
-    """usearch, HNSW over 8-bit integers."""
+    """Builds usearch HNSW over 8-bit integers."""
     from usearch.index import Index
 
     index = Index(ndim=WIDTH, metric="ip", dtype="i8", connectivity=16, expansion_add=128)
@@ -124,11 +125,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--count", type=int, default=100_000)
-    parser.add_argument("--work", type=Path, help="folder for vectors that are made once")
+    parser.add_argument("--work", type=Path, help="folder that caches vectors")
     parser.add_argument("--only", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(INDEXES)}")
     arguments = parser.parse_args()
     if not arguments.data.is_dir():
-        print(f"skipped: {arguments.data} is not there")
+        print(f"skipped: {arguments.data} does not exist")
         return
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)

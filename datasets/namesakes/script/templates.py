@@ -1,8 +1,9 @@
 """Sentences around a mention, from the hand-written templates in `templates.tsv`.
 
 `{m}` is the mention and `{the}` an article if the mention takes one. Neutral templates are labels and captions, correct
-English for names, nouns and adjectives, and reveal nothing. Hinting templates reveal only the type of the sense. Verbs do not inflect for number. The templates of the part `train` are used in the training split only, those of `test`
-in the other two.
+English for names, nouns and adjectives, and reveal nothing. Hinting templates reveal only the type of the sense. Verbs
+do not inflect for number. The templates of the part `train` are used in the training split only, those of `test` in the
+other two.
 """
 
 from __future__ import annotations
