@@ -98,7 +98,7 @@ def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
 @pytest.mark.parametrize(
     "rows, changes, message",
     [
-        ([{"name": "a", "arguments": {"lerning_rate": 1}}], {}, "row 'a': Unknown option '--lerning_rate'"),
+        ([{"name": "a", "arguments": {"lerning_rate": 1}}], {}, "row 'a': Unknown option --lerning_rate"),
         ([{"name": "a", "model": {"width": 1}}], {}, "row 'a': model knows fusion, mention_modalities"),
         ([{"name": "a"}, {"name": "A!"}], {}, "rows need different names"),
         ([], {}, "there must be one"),
