@@ -57,6 +57,49 @@ class _Writer:
                     done.set_result(None)
 
 
+class _Run:
+    """What the workers of a run share."""
+
+    def __init__(
+        self, requests: Sequence[Request], client: Client, ledger: Ledger, budget: Budget, on_done: Callable[[], object]
+    ) -> None:
+        self.waiting, self.client, self.budget, self.on_done = iter(requests), client, budget, on_done
+        self.writer = _Writer(ledger)
+        self.asked = Asked()
+        self.errors: list[DIMError] = []  # the run stops at the first
+        self.failed_in_a_row = 0
+
+    async def work(self) -> None:
+        """Sends one request after the other until none is left or the run must stop."""
+        while not self.errors:
+            request = next(self.waiting, None)
+            if request is None or not await self.budget.reserve(request):
+                return
+            answer = None
+            try:
+                answer = await self.ask(request)
+            except DIMError as error:
+                self.errors.append(error)
+            finally:
+                await self.budget.settle(request, answer)
+            self.on_done()
+
+    async def ask(self, request: Request) -> Answer | None:
+        """Sends one request and writes its answer; `None` if there is none."""
+        try:
+            answer = await self.client.ask(request)
+        except GaveUpError as error:
+            self.asked.failures[request.entity] = str(error)
+            self.failed_in_a_row += 1
+            if self.failed_in_a_row == _HOPELESS_AFTER:
+                raise EndpointError(f"{_HOPELESS_AFTER} requests in a row failed; the last one: {error}") from error
+            return None
+        self.failed_in_a_row = 0
+        await self.writer.write(request.key, answer)
+        self.asked.answered += 1
+        return answer
+
+
 async def ask_all(
     requests: Sequence[Request],
     client: Client,
@@ -82,52 +125,17 @@ async def ask_all(
         DIMError: If no request can succeed (`EndpointError`) or the disk is full, after the requests on the way are
             answered and recorded.
     """
-    asked, waiting = Asked(), iter(requests)
-    writer = _Writer(ledger)
-    stop: list[DIMError] = []
-    in_a_row = 0
-
-    async def answer(request: Request) -> Answer | None:
-        """Sends one request and writes its answer; None where there is none."""
-        nonlocal in_a_row
-        try:
-            found = await client.ask(request)
-        except GaveUpError as error:
-            asked.failures[request.entity] = str(error)
-            in_a_row += 1
-            if in_a_row == _HOPELESS_AFTER:
-                stop.append(EndpointError(f"{in_a_row} requests in a row failed; the last one: {error}"))
-            return None
-        in_a_row = 0
-        await writer.write(request.key, found)
-        asked.answered += 1
-        return found
-
-    async def work() -> None:
-        """Sends one request after the other until none is left or the run must stop."""
-        while not stop:
-            request = next(waiting, None)
-            if request is None or not await budget.reserve(request):
-                return
-            found = None
-            try:
-                found = await answer(request)
-            except DIMError as error:
-                stop.append(error)
-            finally:
-                await budget.settle(request, found)
-            on_done()
-
-    writing = asyncio.create_task(writer.run())
+    run = _Run(requests, client, ledger, budget, on_done)
+    writing = asyncio.create_task(run.writer.run())
     try:
-        await asyncio.gather(*(work() for _ in range(min(concurrency, len(requests)))))
+        await asyncio.gather(*(run.work() for _ in range(min(concurrency, len(requests)))))
     finally:
         writing.cancel()
         await client.close()
-    if stop:
-        raise stop[0]
-    asked.not_asked = len(requests) - asked.answered - len(asked.failures)
-    return asked
+    if run.errors:
+        raise run.errors[0]
+    run.asked.not_asked = len(requests) - run.asked.answered - len(run.asked.failures)
+    return run.asked
 
 
 __all__ = ["Asked", "ask_all"]
