@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,11 +41,8 @@ class AnswerStore:
             path.parent.mkdir(parents=True, exist_ok=True)
             # One writer at a time, but not always in the same thread. Processes that share a file wait for one another.
             wait = 60 if self.shared else 1
-            with ExitStack() as undo:
-                connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
-                self._connection = undo.enter_context(closing(connection))
-                self._prepare()
-                undo.pop_all()
+            self._connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
+            self._prepare()
         except (OSError, sqlite3.DatabaseError) as error:
             hint = "another run is using it" if "locked" in str(error) else str(error)
             raise DIMError(f"The file of answers {path} cannot be opened: {hint}.") from error

@@ -112,8 +112,8 @@ def ask_expert(
     if not expert.identity:
         raise DIMError("The expert has no identity, which a cached caption needs: load it by from_pretrained.")
     files = list(files)
-    needed = {key for key, _, _ in _cells(files, request) if int(key[:8], 16) % processes == rank}
-    needed = {key for key in needed if cache.get(key) is None}
+    own = {key for key, _, _ in _cells(files, request) if int(key[:8], 16) % processes == rank}
+    needed = {key for key in own if cache.get(key) is None}
     count = 0
     with tqdm(total=len(needed), desc=f"asked ({rank})", unit="image", disable=not progress) as bar:
         loaded = _loaded(_once(_cells(files, request), needed), request.max_pixels, batch_size)

@@ -11,7 +11,6 @@ import pytest
 from openai_stub import OpenAIStub, description
 
 from dim.cli.main import main
-from dim.common.http import retry_after
 from dim.corpora.build.descriptions import read_descriptions
 from dim.enhancement.answers import Answer, Question
 from dim.enhancement.budget import Prices
@@ -315,7 +314,7 @@ class TestLedger:
             ask([EntityText(f"e{n}", "x" * 300, "y" * 4000) for n in range(40)])
 
 
-class TestEndpoint:
+class TestClient:
     def test_a_key_is_needed_but_not_for_a_server_of_ones_own(self, monkeypatch):
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
         with pytest.raises(ValueError, match="Set OPENAI_API_KEY"):
@@ -336,13 +335,6 @@ class TestEndpoint:
     def test_bad_options(self, options):
         with pytest.raises(ValueError, match="must"):
             OpenAIClient(**{"base_url": "http://a/v1", **options})
-
-    def test_dates_of_retry_after(self):
-        date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=60), usegmt=True)
-        assert 58 < retry_after(date) <= 60
-        assert retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
-        assert retry_after("-5") == 0
-        assert retry_after("nan") is None
 
 
 class TestCommand:

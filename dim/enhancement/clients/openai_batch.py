@@ -56,18 +56,17 @@ def ask_in_batches(
         raise DIMError(f"Batches need the client OpenAIClient, got {type(client).__name__}.")
     batches = _Batches(client, ledger, {request.key: request for request in requests})
     batches.find_lost()
-    asked = batches.collect(on_done, poll_seconds)
+    batches.collect(on_done, poll_seconds)
     budget.spent(*ledger.tokens())
     answered = ledger.keys()
-    left = [r for r in requests if r.key not in answered and r.entity not in asked.failures]
+    left = [r for r in requests if r.key not in answered and r.entity not in batches.asked.failures]
     chosen = _affordable(left, budget)
     if chosen:
-        batches.submit(chosen)
-        later = batches.collect(on_done, poll_seconds)
-        asked.answered += later.answered
-        asked.failures |= later.failures
-    asked.not_asked = len(left) - len(chosen)
-    return asked
+        for part in _parts(chosen):
+            batches.submit(part)
+        batches.collect(on_done, poll_seconds)
+    batches.asked.not_asked = len(left) - len(chosen)
+    return batches.asked
 
 
 def _affordable(requests: Sequence[Request], budget: Budget) -> list[Request]:
@@ -84,7 +83,7 @@ def _affordable(requests: Sequence[Request], budget: Budget) -> list[Request]:
 class _Batches:
     def __init__(self, client: OpenAIClient, ledger: Ledger, requests: Mapping[str, Request]) -> None:
         self.client, self.ledger, self.requests = client, ledger, requests
-        self.api = client.blocking_client()
+        self.api, self.asked = client.blocking_client(), Asked()
 
     def find_lost(self) -> None:
         """Looks for batches that were noted but not confirmed when a process died; drops those never submitted."""
@@ -97,13 +96,30 @@ class _Batches:
                     self.ledger.submitted(part, found)
 
     def submit(self, requests: Sequence[Request]) -> None:
-        """Submits requests in as few batches as the server's bounds allow."""
-        for part in _parts(requests):
-            self._submit(part)
+        """Submits requests as one batch."""
+        part = self.ledger.intend([request.key for request in requests])
+        upload = ("requests.jsonl", b"".join(map(_line, requests)), "application/jsonl")
+        file = self._again(lambda: self.api.files.create(file=upload, purpose="batch"))
 
-    def collect(self, on_done: Callable[[int], object], poll_seconds: float) -> Asked:
+        def create() -> str:
+            try:
+                return self.api.batches.create(
+                    completion_window="24h",
+                    endpoint=PATHS[requests[0].api],  # type: ignore[arg-type]
+                    input_file_id=file.id,
+                    metadata={METADATA: self._name(part)},
+                ).id
+            except self.client.openai.APIError as error:
+                self.client.failure(error)
+                found = self._find(part)  # the batch may exist although no answer came
+                if found is None:
+                    raise
+                return found
+
+        self.ledger.submitted(part, self._again(create))
+
+    def collect(self, on_done: Callable[[int], object], poll_seconds: float) -> None:
         """Waits for all batches and records their answers."""
-        asked = Asked()
         done: dict[str, int] = {}
         while waiting := self.ledger.open_batches():
             for part, name, keys in waiting:
@@ -112,14 +128,13 @@ class _Batches:
                 finished = counts.completed + counts.failed if counts else 0
                 if batch.status in _ENDED:
                     finished = len(keys)
-                    self._take(part, batch, keys, asked)
+                    self._take(part, batch, keys)
                 on_done(finished - done.get(str(name), 0))
                 done[str(name)] = finished
             if self.ledger.open_batches():
                 time.sleep(poll_seconds)
-        return asked
 
-    def _take(self, part: int, batch: "Batch", keys: Sequence[str], asked: Asked) -> None:
+    def _take(self, part: int, batch: "Batch", keys: Sequence[str]) -> None:
         answers: list[tuple[str, Answer]] = []
         reasons: dict[str, str] = {}
         known = set(keys)
@@ -135,11 +150,11 @@ class _Batches:
             words = "; ".join(error.message or "" for error in errors) or "(nothing)"
             raise EndpointError(f"the server refused the batch {batch.id}: {words}")
         answered = {key for key, _ in answers}
-        asked.answered += len(answered & self.requests.keys())
+        self.asked.answered += len(answered & self.requests.keys())
         for key in keys:
             if key not in answered and key in self.requests:
                 what = reasons.get(key, f"the batch is {batch.status} and has no answer")
-                asked.failures[self.requests[key].entity] = what
+                self.asked.failures[self.requests[key].entity] = what
 
     def _rows(self, batch: "Batch") -> Iterator[dict[str, Any]]:
         """The lines of a batch's answers and errors."""
@@ -162,28 +177,6 @@ class _Batches:
             return key, read_answer(request, response["body"])
         except DIMError as error:
             return key, str(error)
-
-    def _submit(self, requests: Sequence[Request]) -> None:
-        part = self.ledger.intend([request.key for request in requests])
-        upload = ("requests.jsonl", b"".join(map(_line, requests)), "application/jsonl")
-        file = self._again(lambda: self.api.files.create(file=upload, purpose="batch"))
-
-        def create() -> str:
-            try:
-                return self.api.batches.create(
-                    completion_window="24h",
-                    endpoint=PATHS[requests[0].api],  # type: ignore[arg-type]
-                    input_file_id=file.id,
-                    metadata={METADATA: self._name(part)},
-                ).id
-            except self.client.openai.APIError as error:
-                self.client.failure(error)
-                found = self._find(part)  # the batch may exist although no answer came
-                if found is None:
-                    raise
-                return found
-
-        self.ledger.submitted(part, self._again(create))
 
     def _name(self, part: int) -> str:
         return f"{self.ledger.run_id}/{part}"
@@ -213,6 +206,7 @@ class _Batches:
 
 
 def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """Splits requests into as few batches as the server's bounds allow."""
     part: list[Request] = []
     size = 0
     for request in requests:

@@ -1,0 +1,14 @@
+"""HTTP: what a server's `Retry-After` asks for."""
+
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
+
+from dim.common.http import retry_after
+
+
+def test_dates_of_retry_after():
+    date = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=60), usegmt=True)
+    assert 58 < retry_after(date) <= 60
+    assert retry_after("Mon, 01 Jan 2001 00:00:00 GMT") == 0
+    assert retry_after("-5") == 0
+    assert retry_after("nan") is None
