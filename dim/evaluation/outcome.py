@@ -1,4 +1,4 @@
-"""What a system did to each mention: its ranks under every protocol, its best entities, and how sure it was."""
+"""Results of a system for each mention: ranks under every protocol, best entities, and confidence."""
 
 import hashlib
 import math
@@ -19,15 +19,15 @@ from dim.metrics.ranks import top_k
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a system did to `M` mentions.
+    """Results of a system for `M` mentions.
 
     Args:
         name: The system's name.
         probabilistic: Whether its confidence is a probability.
-        ranks: Ranks of the golds by protocol, each `(M,)`; NaN for mentions that the protocol leaves out.
-        rows: Rows of the best entities under the first protocol `(M, K)`, `K` at most 100; -1 behind the last.
+        ranks: Ranks of the golds by protocol, each `(M,)`; NaN for mentions that the protocol excludes.
+        rows: Indices of the best entities under the first protocol `(M, K)`, `K` at most 100; -1 behind the last.
         scores: Their scores `(M, K)`; `-inf` behind the last.
-        gold: Row of each gold, -1 for NIL `(M,)`.
+        gold: Index of each gold, -1 for NIL `(M,)`.
         gold_scores: Scores of the golds `(M,)`, NaN for NIL.
     """
 
@@ -41,18 +41,18 @@ class Outcome:
 
     @property
     def correct(self) -> Tensor:
-        """Whether the gold has rank 1 under the first protocol `(M,)`; NIL, which is not ranked, is not right."""
+        """Whether the gold has rank 1 under the first protocol `(M,)`; `False` for NIL, which is not ranked."""
         return next(iter(self.ranks.values())) == 1
 
     def confidence(self, temperature: Tensor | None = None) -> Tensor:
-        """How sure the system is of its best entity `(M,)`, 0..1.
+        """Computes the confidence in the best entity `(M,)`, 0..1.
 
         Args:
-            temperature: Divides the scores of each mention `(M,)`; none divides by 1.
+            temperature: Divides the scores of each mention `(M,)`; 1 by default.
 
         Returns:
-            The best entity's part in the softmax over the 100 best, 0 where there is no candidate; for a system whose
-                scores are no logits, the share of mentions whose best score is lower.
+            The best entity's share of the softmax over the 100 best, 0 without candidates; for a system whose scores
+                are not logits, the share of mentions whose best score is lower.
         """
         if not self.probabilistic:
             best = self.scores[:, 0].numpy()
@@ -60,7 +60,7 @@ class Outcome:
         scores = self.scores.double()
         if temperature is not None:
             scores = scores / temperature[:, None]
-        return torch.softmax(scores, dim=1)[:, 0].nan_to_num(0.0)  # NaN: a softmax of nothing
+        return torch.softmax(scores, dim=1)[:, 0].nan_to_num(0.0)  # NaN: a softmax without candidates
 
 
 def run_system(
@@ -71,21 +71,21 @@ def run_system(
     lists: CandidateLists | None = None,
     limit: int = LIMIT,
 ) -> Outcome:
-    """Runs a system over a split once, and ranks the golds under every protocol.
+    """Runs a system on a split once, and ranks the golds under every protocol.
 
     Args:
         system: The system.
         mentions: `M` rows of the config `mentions`.
-        gold: Row of each gold, -1 for NIL `(M,)`.
-        protocols: Names of [`dim.metrics.protocols.PROTOCOLS`]; the best entities kept are those of the first.
+        gold: Index of each gold, -1 for NIL `(M,)`.
+        protocols: Names of [`dim.metrics.protocols.PROTOCOLS`]; the best entities are those of the first.
         lists: The mentions' candidates, for protocols that need them.
-        limit: Candidates of `candidates_dim`.
+        limit: Number of candidates of `candidates_dim`.
 
     Returns:
         The outcome.
 
     Raises:
-        DIMError: If a score is not finite (system and mention are named), or as
+        DIMError: If a score is not finite (the message gives system and mention), or as
             [`dim.metrics.protocols.ranks_under`].
     """
     ranks: dict[str, list[Tensor]] = {name: [] for name in protocols}
@@ -99,8 +99,8 @@ def run_system(
         for name in protocols:
             ranks[name].append(ranks_under(name, block, own, own_lists, limit))
         first = lists_under(protocols[0], own, own_lists, limit)
-        best, places = top_k(block, min(LIMIT, block.shape[1])) if first is None else first.best(block, LIMIT)
-        rows.append(places)
+        best, indices = top_k(block, min(LIMIT, block.shape[1])) if first is None else first.best(block, LIMIT)
+        rows.append(indices)
         scores.append(best)
         golds.append(block.gather(1, own.clamp(min=0)[:, None])[:, 0].masked_fill(own < 0, math.nan))
     return Outcome(
@@ -115,13 +115,13 @@ def run_system(
 
 
 def halves(texts: Sequence[str]) -> Tensor:
-    """Splits mentions in two, so that what is fitted on one half is judged on the other; equal texts stay together.
+    """Splits mentions into two halves for cross-fitting; equal texts stay together.
 
     Args:
-        texts: What must not be split, such as the sentences.
+        texts: `M` texts, such as the sentences.
 
     Returns:
-        `(M,)` bool, by the texts alone.
+        `(M,)` bool, a function of the texts alone.
 
     Example:
         >>> halves(["a", "b", "a"]).tolist()
@@ -131,42 +131,41 @@ def halves(texts: Sequence[str]) -> Tensor:
 
 
 def crossed_temperature(outcome: Outcome, half: Tensor) -> Tensor | None:
-    """The temperature of each mention `(M,)`, fitted on the mentions of the other half.
+    """Fits the temperature of each mention `(M,)` on the mentions of the other half.
 
     Args:
         outcome: The outcome of a system whose scores are logits.
         half: From [`halves`].
 
     Returns:
-        The temperatures; `None` where a half has no gold among its best entities.
+        The temperatures; `None` if a half has no gold among its best entities.
     """
-    found = (outcome.rows == outcome.gold[:, None]) & (outcome.rows >= 0)
-    place = torch.where(found.any(1), found.long().argmax(1), -1)
+    index = CandidateLists(outcome.rows).gold_index(outcome.gold)
     temperature = torch.empty(len(half), dtype=torch.float64)
     for own in (half, ~half):
-        if not bool((place[~own] >= 0).any()):
+        if not bool((index[~own] >= 0).any()):
             return None
-        temperature[own] = fit_temperature(outcome.scores[~own], place[~own])
+        temperature[own] = fit_temperature(outcome.scores[~own], index[~own])
     return temperature
 
 
 def crossed_nil(confidence: Tensor, gold: Tensor, half: Tensor) -> Tensor | None:
-    """Which mentions are called NIL `(M,)`, by the threshold that is best for the other half.
+    """Predicts NIL mentions `(M,)` by the confidence threshold that is best for the other half.
 
     Args:
         confidence: `(M,)`, 0..1.
-        gold: Row of each gold, -1 for NIL `(M,)`.
+        gold: Index of each gold, -1 for NIL `(M,)`.
         half: From [`halves`].
 
     Returns:
-        Bool; `None` where a half is empty.
+        `True` for a predicted NIL; `None` if a half is empty.
     """
-    called = torch.zeros(len(half), dtype=torch.bool)
+    predicted = torch.zeros(len(half), dtype=torch.bool)
     for own in (half, ~half):
         if not bool((~own).any()):
             return None
-        called[own] = confidence[own] < best_nil_threshold(confidence[~own], gold[~own] < 0)
-    return called
+        predicted[own] = confidence[own] < best_nil_threshold(confidence[~own], gold[~own] < 0)
+    return predicted
 
 
 __all__ = ["Outcome", "crossed_nil", "crossed_temperature", "halves", "run_system"]

@@ -1,7 +1,8 @@
-"""The numbers of a report: metrics with intervals, slices, calibration, NIL and paired tests, as plain JSON."""
+"""Numbers of a report as plain JSON: metrics with intervals, slices, calibration, NIL and paired tests."""
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -10,28 +11,27 @@ from torch import Tensor
 from dim.evaluation.outcome import Outcome, crossed_nil, crossed_temperature
 from dim.metrics.calibration_error import expected_calibration_error, reliability_bins
 from dim.metrics.intervals import bootstrap_statistic, paired_test, ranking_metrics_with_intervals
-from dim.metrics.nil import nil_metrics
 from dim.metrics.ranks import DEFAULT_KS, mention_metrics
 
 BINS = 15
 HISTOGRAM = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (21, 100), (101, None))
-"""Ranks that share a bar of the histogram; a tie's rank counts as the next whole one."""
+"""Ranges of ranks in the histogram; the rank of a tie is rounded up."""
 
 Interval = dict[str, float | None]
 
 
 def rank_numbers(ranks: Tensor, groups: Sequence[Hashable], samples: int, seed: int) -> dict[str, Any]:
-    """Metrics of one protocol, each with its interval.
+    """Computes the metrics of one protocol, each with its interval.
 
     Args:
-        ranks: `(M,)`; NaN for mentions that are left out.
-        groups: What is drawn as a whole, one label a mention.
-        samples: Bootstrap samples.
-        seed: Of the draws.
+        ranks: `(M,)`; NaN for excluded mentions.
+        groups: Labels of the `M` mentions; mentions with the same label are drawn together.
+        samples: Number of bootstrap samples.
+        seed: Seed of the draws.
 
     Returns:
-        `mentions`, and by metric `{"value", "low", "high"}`: H@k and MRR in percent; `mean rank` (`None` where a gold
-            was not retrieved: its rank is infinite) and `median rank` (the lowest that half of the mentions reach).
+        `mentions`, and by metric `{"value", "low", "high"}`: H@k and MRR in percent; `mean rank` (`None` if a gold was
+            not retrieved: its rank is infinite) and `median rank` (the lowest rank that half of the mentions reach).
     """
     kept = (~ranks.isnan()).nonzero().flatten()
     if not len(kept):
@@ -50,7 +50,9 @@ def rank_numbers(ranks: Tensor, groups: Sequence[Hashable], samples: int, seed: 
     return table | {"mean rank": mean, "median rank": _interval(median, ranks, draws)}
 
 
-def _interval(statistic: Any, values: Tensor, draws: dict[str, Any], factor: float = 1.0) -> Interval:
+def _interval(
+    statistic: Callable[[Tensor], Tensor], values: Tensor, draws: dict[str, Any], factor: float = 1.0
+) -> Interval:
     value = float(statistic(torch.ones(1, len(values), dtype=torch.float64)))
     low, high = bootstrap_statistic(statistic, len(values), **draws)
     return {name: _finite(factor * one) for name, one in (("value", value), ("low", low), ("high", high))}
@@ -61,13 +63,13 @@ def _finite(value: float) -> float | None:
 
 
 def histogram(ranks: Tensor) -> dict[str, int]:
-    """How many golds have which rank.
+    """Counts golds by their rank.
 
     Args:
-        ranks: `(M,)`; NaN for mentions that are left out.
+        ranks: `(M,)`; NaN for excluded mentions.
 
     Returns:
-        Counts by range of ranks, and those not retrieved.
+        Counts by range of ranks, and the number of golds that were not retrieved.
 
     Example:
         >>> histogram(torch.tensor([1.0, 1.5, 7.0, math.inf, math.nan]))
@@ -84,10 +86,10 @@ def histogram(ranks: Tensor) -> dict[str, int]:
 def slice_numbers(
     ranks: Tensor, slices: dict[str, dict[str, Tensor]], groups: Sequence[Hashable], samples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """H@1 and MRR of each slice.
+    """Computes H@1 and MRR of each slice.
 
     Args:
-        ranks: `(M,)`; NaN for mentions that are left out.
+        ranks: `(M,)`; NaN for excluded mentions.
         slices: Masks by slice, by group, from [`dim.evaluation.slices.make_slices`].
         groups, samples, seed: As for [`rank_numbers`].
 
@@ -109,7 +111,7 @@ def slice_numbers(
 def calibration_numbers(
     outcome: Outcome, half: Tensor, groups: Sequence[Hashable], samples: int, seed: int
 ) -> dict[str, Any]:
-    """How far a system's confidence in its best entity can be believed.
+    """Measures the calibration of a system's confidence in its best entity.
 
     Args:
         outcome: The outcome of a system whose scores are logits.
@@ -117,9 +119,9 @@ def calibration_numbers(
         groups, samples, seed: As for [`rank_numbers`].
 
     Returns:
-        `ECE` in percent with its interval (the bins stay those of the whole split) and `bins`, as the scores are
-            (`raw`), and with the other half's temperature (`fitted`) where it could be fitted. NIL mentions count as
-            wrong, whatever was found.
+        `ECE` in percent with its interval (with the bins of the whole split) and `bins`: of the scores themselves
+            (`raw`), and with the temperature of the other half (`fitted`), if it could be fitted. NIL mentions count as
+            wrong.
     """
     temperature = crossed_temperature(outcome, half)
     found = {"raw": _calibration(outcome.confidence(), outcome.correct, groups, samples, seed)}
@@ -139,55 +141,48 @@ def _calibration(
         bins[rows, number] = 1
     gap = (correct.double() - confidence.double())[:, None] * bins  # (M, bins)
     draws: dict[str, Any] = {"groups": groups, "samples": samples, "seed": seed}
-    low, high = bootstrap_statistic(lambda drawn: (drawn @ gap).abs().sum(1) / drawn.sum(1), len(order), **draws)
-    value = expected_calibration_error(confidence, correct, BINS)
-    made = reliability_bins(confidence, correct, BINS)
-    return {
-        "ECE": {"value": 100 * value, "low": 100 * low, "high": 100 * high},
-        "bins": [{"count": one.count, "confidence": one.confidence, "accuracy": one.accuracy} for one in made],
-    }
+    error = _interval(lambda drawn: (drawn @ gap).abs().sum(1) / drawn.sum(1), order, draws, 100)
+    error["value"] = 100 * expected_calibration_error(confidence, correct, BINS)
+    return {"ECE": error, "bins": [asdict(one) for one in reliability_bins(confidence, correct, BINS)]}
 
 
 def nil_numbers(
     outcome: Outcome, half: Tensor, groups: Sequence[Hashable], samples: int, seed: int
 ) -> dict[str, Any] | None:
-    """How well a system tells NIL mentions by its confidence, with the threshold that is best for the other half.
+    """Measures the detection of NIL mentions by confidence, with the threshold that is best for the other half.
 
     Args:
         outcome: The outcome.
         half, groups, samples, seed: As for [`calibration_numbers`].
 
     Returns:
-        Precision, recall and F1 in percent with their intervals; `None` where there is no NIL, or nothing else.
+        Precision, recall and F1 in percent with their intervals; `None` if no mention is NIL, or all of them.
     """
     nil = outcome.gold < 0
     if not bool(nil.any()) or bool(nil.all()):
         return None
-    called = crossed_nil(outcome.confidence(), outcome.gold, half)
-    if called is None:
+    predicted = crossed_nil(outcome.confidence(), outcome.gold, half)
+    if predicted is None:
         return None
-    right, said, is_nil = (called & nil).double(), called.double(), nil.double()
-    parts = {
-        "NIL precision": (right, said),
-        "NIL recall": (right, is_nil),
-        "NIL F1": (2 * right, said + is_nil),
-    }
+    right, said, is_nil = (predicted & nil).double(), predicted.double(), nil.double()
     draws: dict[str, Any] = {"groups": groups, "samples": samples, "seed": seed}
-    values, found = nil_metrics(called, nil), {}
-    for name, (part, whole) in parts.items():
-        low, high = bootstrap_statistic(
-            lambda drawn, part=part, whole=whole: drawn @ part / (drawn @ whole).clamp(min=1),  # type: ignore[misc]
-            len(nil),
-            **draws,
-        )
-        found[name] = {"value": values[name], "low": 100 * low, "high": 100 * high}
-    return found | {"NIL mentions": int(nil.sum()), "called NIL": int(called.sum())}
+
+    def ratio(part: Tensor, whole: Tensor) -> Interval:
+        return _interval(lambda drawn: drawn @ part / (drawn @ whole).clamp(min=1), nil, draws, 100)
+
+    return {
+        "NIL precision": ratio(right, said),
+        "NIL recall": ratio(right, is_nil),
+        "NIL F1": ratio(2 * right, said + is_nil),
+        "NIL mentions": int(nil.sum()),
+        "called NIL": int(predicted.sum()),
+    }
 
 
 def compare(
     first: Outcome, second: Outcome, protocol: str, groups: Sequence[Hashable], samples: int, seed: int
 ) -> list[dict[str, Any]]:
-    """Paired tests of two systems under a protocol.
+    """Compares two systems under a protocol by paired tests.
 
     Args:
         first: Outcome of one system.

@@ -1,16 +1,18 @@
-"""A whole evaluation: a dataset, a model and baselines in; the report's numbers and examples out."""
+"""Evaluates a model and baselines on a split of a dataset."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
 from tqdm.auto import tqdm
 
+from dim.common.ids import index_of
 from dim.common.text import fold
 from dim.corpora.loading import load_candidates, load_entities, load_mentions, splits_of
 from dim.errors import DIMError
-from dim.evaluation import report_numbers as results
+from dim.evaluation import report_numbers
 from dim.evaluation.examples import make_examples
 from dim.evaluation.outcome import Outcome, halves, run_system
 from dim.evaluation.slices import Table, make_slices
@@ -27,21 +29,21 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Settings:
-    """What is evaluated, and how.
+    """Settings of an evaluation.
 
     Args:
         dataset: Folder or Hub name.
         model: Folder or Hub name of a DIM; `None` for baselines alone.
         split: `train`, `validation` or `test`.
-        protocols: Names of [`dim.metrics.protocols.PROTOCOLS`]; slices, calibration and examples are of the first.
-        baselines: Of `BASELINES`.
-        slices: Of `SLICES`.
+        protocols: Names of [`dim.metrics.protocols.PROTOCOLS`]; slices, calibration and examples use the first.
+        baselines: Names from `BASELINES`.
+        slices: Names from `SLICES`.
         text_tower: Text encoder of the baseline `text`.
-        towers: Checkpoint with both towers of the baseline `picture`.
-        samples: Bootstrap samples.
-        examples: Most mentions of the error browser.
-        batch_size: Rows encoded at a time.
-        progress: Whether to show bars.
+        towers: Checkpoint with text and vision tower, for the baseline `picture`.
+        samples: Number of bootstrap samples.
+        examples: Largest number of mentions in the error browser.
+        batch_size: Number of rows in a batch.
+        progress: Whether to show progress bars.
 
     Raises:
         DIMError: If a name is unknown, a number is too small, or there is nothing to evaluate.
@@ -81,11 +83,11 @@ class Settings:
 
 @dataclass
 class Report:
-    """What an evaluation found.
+    """Results of an evaluation.
 
     Args:
-        numbers: Everything that is a number, as JSON.
-        examples: Mentions with what the first system found for them, for the error browser.
+        numbers: All numbers, as plain JSON.
+        examples: Mentions with the best entities of the first system, for the error browser.
 
     Example:
         >>> report = evaluate(Settings("datasets/namesakes", baselines=("fuzzy",), slices=(), samples=100, examples=3))
@@ -98,16 +100,16 @@ class Report:
 
 
 def evaluate(settings: Settings) -> Report:
-    """Runs every system over a split and makes the report.
+    """Runs every system on a split and returns the report.
 
     Args:
-        settings: What is evaluated, and how.
+        settings: The settings.
 
     Returns:
-        The report. The first system is the model, or the first baseline where there is none.
+        The report. The first system is the model, or the first baseline if there is no model.
 
     Raises:
-        DIMError: If the dataset, the model or a tower is not there or not as it should be, or a score is not finite.
+        DIMError: If the dataset, the model or a tower is missing or invalid, or a score is not finite.
 
     Example:
         >>> settings = Settings("datasets/namesakes", baselines=("fuzzy",), slices=(), samples=100, examples=0)
@@ -119,12 +121,11 @@ def evaluate(settings: Settings) -> Report:
     dataset = settings.dataset
     entities, mentions = load_entities(dataset), load_mentions(dataset, settings.split)
     train = load_mentions(dataset, "train") if settings.split != "train" and "train" in splits_of(dataset) else None
-    row_of = {name: row for row, name in enumerate(entities["id"][:])}
-    _check_golds(dataset, row_of, {settings.split: mentions, "train": train})
-    table = Table.of(mentions, entities, train, row_of)
+    index = index_of(entities["id"][:])
+    table = Table.of(mentions, entities, train, index, dataset)
     if not bool((table.gold >= 0).any()):
         raise DIMError(f"{dataset}: no mention of the split {settings.split!r} has an entity.")
-    lists = _lists(settings, mentions, table, row_of)
+    lists = _lists(settings, mentions, table, index)
 
     encoder = _encoder(settings, entities)
     systems, not_run = _systems(settings, encoder, entities, mentions, table)
@@ -134,54 +135,51 @@ def evaluate(settings: Settings) -> Report:
     ]
     made = make_slices(table)
     slices = {group: made[group] for group in settings.slices if group in made}
+    numbers = _numbers(settings, table, halves(mentions["sentence"][:]), lists, outcomes, slices)
+    examples = make_examples(outcomes, mentions, entities, table, slices, encoder, settings.examples, settings.progress)
+    return Report({**numbers, "not run": not_run}, examples)
+
+
+def _numbers(
+    settings: Settings, table: Table, half: Tensor, lists: CandidateLists | None, outcomes: list[Outcome], slices: dict
+) -> dict[str, Any]:
     groups = [fold(text) for text in table.mentions]
-    numbers: dict[str, Any] = {
-        "dataset": dataset,
+    recalls = {f"recall@{k}": 100 * lists.recall(table.gold, k) for k in (1, 10, 100)} if lists is not None else None
+    return {
+        "dataset": settings.dataset,
         "split": settings.split,
         "model": settings.model,
-        "mentions": len(mentions),
+        "mentions": len(table.mentions),
         "NIL mentions": int((table.gold < 0).sum()),
-        "entities": len(entities),
+        "entities": len(table.names),
         "with picture": sum(table.has_picture),
         "intervals": f"95 %, bootstrap of {len(set(groups)):,} surface forms, {settings.samples:,} samples",
-        "protocols": {name: _protocol(name, dataset) for name in settings.protocols},
-        "candidates": None
-        if lists is None
-        else {f"recall@{k}": 100 * lists.recall(table.gold, k) for k in (1, 10, 100)},
-        "not run": not_run,
+        "protocols": {name: _protocol(name, settings.dataset) for name in settings.protocols},
+        "candidates": recalls,
         "systems": [
-            _system(outcome, settings, slices, groups, halves(mentions["sentence"][:]))
+            _system(outcome, settings, slices, groups, half)
             for outcome in tqdm(outcomes, desc="intervals", disable=not settings.progress)
         ],
         "tests": _tests(outcomes, settings, groups),
     }
-    examples = make_examples(outcomes, mentions, entities, table, slices, encoder, settings.examples, settings.progress)
-    return Report(numbers, examples)
 
 
-def _lists(settings: Settings, mentions: Any, table: Table, row_of: dict[str, int]) -> CandidateLists | None:
-    """The mentions' candidates, where a protocol asks for them."""
-    asking = [protocol for protocol in settings.protocols if protocol != "full_kb"]
-    if not asking:
+def _lists(settings: Settings, mentions: Any, table: Table, index: dict[str, int]) -> CandidateLists | None:
+    """The mentions' candidates, if a protocol needs them."""
+    in_need = [protocol for protocol in settings.protocols if protocol != "full_kb"]
+    if not in_need:
         return None
     if settings.split not in splits_of(settings.dataset, "candidates"):
         raise DIMError(
-            f"{settings.dataset} has no candidates for the split {settings.split!r}, and {asking[0]} ranks only those: "
-            "build the dataset with `dim build`, which finds them, or add a config `candidates` with the "
-            "columns mention_id and entity_ids; or ask for full_kb alone."
+            f"{settings.dataset} has no candidates for the split {settings.split!r}, which {in_need[0]} needs: build "
+            "the dataset with `dim build`, add a config `candidates` with the columns mention_id and "
+            "entity_ids, or use full_kb alone."
         )
     found = load_candidates(settings.dataset, settings.split)
-    lists = CandidateLists.from_ids(found, mentions["id"][:], row_of)
-    if "candidates_normalised" in asking and lists.recall(table.gold, LIMIT) == 0:
-        raise DIMError(f"{settings.dataset}: no gold is among its candidates: candidates_normalised has no mention.")
+    lists = CandidateLists.from_ids(found, mentions["id"][:], index)
+    if "candidates_normalised" in in_need and lists.recall(table.gold, LIMIT) == 0:
+        raise DIMError(f"{settings.dataset}: no gold is among its candidates, so candidates_normalised has no mention.")
     return lists
-
-
-def _check_golds(dataset: str, row_of: dict[str, int], splits: dict[str, Any]) -> None:
-    for split, mentions in splits.items():
-        for name, gold in zip(mentions["id"][:], mentions["entity_id"][:], strict=True) if mentions is not None else ():
-            if gold and gold not in row_of:
-                raise DIMError(f"{dataset}: the entity {gold!r} of {split} mention {name!r} is not in the entities.")
 
 
 def _encoder(settings: Settings, entities: Any) -> Encoder | None:
@@ -193,12 +191,12 @@ def _encoder(settings: Settings, entities: Any) -> Encoder | None:
 def _systems(
     settings: Settings, encoder: Encoder | None, entities: Any, mentions: Any, table: Table
 ) -> tuple[list[System], dict[str, str]]:
-    """The systems, the model's first, and why others do not run; what is slow comes when they are asked for scores."""
+    """The systems, those of the model first, and the reasons why others cannot run; nothing slow runs here."""
     made: list[System] = []
     if encoder is not None:
         answers = mentions["expert_answer"][:] if "expert_answer" in mentions.column_names else []
-        there = {"sentence": True, "picture": any(table.has_picture), "expert": any(answers)}
-        made += encoder.systems([name for name, given in there.items() if given])
+        present = {"sentence": True, "picture": any(table.has_picture), "expert": any(answers)}
+        made += encoder.systems([name for name, given in present.items() if given])
     bar, size = settings.progress, settings.batch_size
     possible: dict[str, tuple[Callable[[], System], str]] = {
         "fuzzy": (lambda: FuzzyName(table.names, table.aliases, bar), ""),
@@ -206,7 +204,7 @@ def _systems(
         "ngrams": (lambda: CharNgrams(table.names, table.aliases, bar), ""),
         "popularity": (
             lambda: Popularity(table.train_forms, table.train_gold, len(table.names), bar),
-            "" if any(row >= 0 for row in table.train_gold) else "there are no answers of another split to count",
+            "" if any(row >= 0 for row in table.train_gold) else "no training split with answers",
         ),
         "text": (
             lambda: ZeroShotText(str(settings.text_tower), entities, size, bar),
@@ -230,16 +228,16 @@ def _protocol(name: str, dataset: str) -> dict[str, Any]:
     return {"meaning": protocol.meaning, "ties": protocol.ties, "comparable": protocol.comparable, **limit}
 
 
-def _system(outcome: Outcome, settings: Settings, slices: dict, groups: list[str], half: Any) -> dict[str, Any]:
+def _system(outcome: Outcome, settings: Settings, slices: dict, groups: list[str], half: Tensor) -> dict[str, Any]:
     draws = (groups, settings.samples, SEED)
     first = outcome.ranks[settings.protocols[0]]
     return {
         "name": outcome.name,
-        "metrics": {name: results.rank_numbers(ranks, *draws) for name, ranks in outcome.ranks.items()},
-        "slices": results.slice_numbers(first, slices, *draws),
-        "ranks": results.histogram(first),
-        "calibration": results.calibration_numbers(outcome, half, *draws) if outcome.probabilistic else None,
-        "nil": results.nil_numbers(outcome, half, *draws),
+        "metrics": {name: report_numbers.rank_numbers(ranks, *draws) for name, ranks in outcome.ranks.items()},
+        "slices": report_numbers.slice_numbers(first, slices, *draws),
+        "ranks": report_numbers.histogram(first),
+        "calibration": report_numbers.calibration_numbers(outcome, half, *draws) if outcome.probabilistic else None,
+        "nil": report_numbers.nil_numbers(outcome, half, *draws),
     }
 
 
@@ -247,21 +245,21 @@ def _tests(outcomes: Sequence[Outcome], settings: Settings, groups: list[str]) -
     found = []
     for other in tqdm(outcomes[1:], desc="paired tests", disable=not settings.progress):
         for protocol in settings.protocols:
-            found += results.compare(outcomes[0], other, protocol, groups, settings.samples, SEED)
+            found += report_numbers.compare(outcomes[0], other, protocol, groups, settings.samples, SEED)
     return found
 
 
 def folder_for(path: Path) -> Path:
-    """A folder for a report, made before anything long starts.
+    """Creates the folder of a report, before anything slow runs.
 
     Args:
-        path: The folder; it may exist.
+        path: The folder; may exist.
 
     Returns:
         The folder.
 
     Raises:
-        DIMError: If a file is in the way.
+        DIMError: If the path is a file.
 
     Example:
         >>> folder_for(Path("reports/first")).is_dir()

@@ -1,4 +1,4 @@
-"""Slices: kinds of mentions that a system may do well or badly on, decided by the data alone."""
+"""Slices of a split: groups of mentions by properties of the data."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -8,29 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dim.common.ids import gold_indices
 from dim.common.text import fold
 
 TYPES = 8
-"""Most types of entities that get a slice of their own."""
+"""Largest number of entity types with a slice of their own."""
 _LENGTHS = ((1, 10), (11, 30), (31, None))
 
 
 @dataclass(frozen=True)
 class Table:
-    """The columns of a split, its knowledge base and its training split that slices are made from.
+    """Columns of a split, its knowledge base and its training split.
 
     Args:
         mentions: Surface forms of the `M` mentions.
         has_picture: Whether each has a picture.
-        entity_types: Type of each mention's answer, as the mention tells it; empty where it does not.
-        gold: Row of each gold, -1 for NIL `(M,)`.
+        entity_types: Type of each mention's gold, from the mention's own column; empty if unknown.
+        gold: Index of each gold, -1 for NIL `(M,)`.
         names: Name of each of the `E` entities.
         aliases: Their other names.
         descriptions: Their descriptions.
-        types: Their types, empty where unknown.
-        enhanced: Whether a description replaces another one, for each entity.
+        types: Their types, empty if unknown.
+        enhanced: Whether the description of each entity replaces an older one.
         train_forms: Surface forms of the training mentions.
-        train_gold: Rows of their entities, -1 for NIL.
+        train_gold: Indices of their entities, -1 for NIL.
     """
 
     mentions: Sequence[str]
@@ -46,24 +47,28 @@ class Table:
     train_gold: Sequence[int] = ()
 
     @classmethod
-    def of(cls, mentions: Any, entities: Any, train: Any | None, row_of: dict[str, int]) -> "Table":
-        """Takes the columns from datasets, without decoding a picture.
+    def of(cls, mentions: Any, entities: Any, train: Any | None, index: dict[str, int], source: str) -> "Table":
+        """Reads the columns from datasets, without decoding pictures.
 
         Args:
             mentions: `datasets.Dataset` of the split.
             entities: `datasets.Dataset` of the knowledge base.
-            train: `datasets.Dataset` of the training split; `None` where there is none.
-            row_of: Row of each entity id.
+            train: `datasets.Dataset` of the training split; `None` if there is none.
+            index: Index of each entity id.
+            source: Name of the dataset, for errors.
 
         Returns:
             The columns.
+
+        Raises:
+            DIMError: If the entity of a mention is not in the index.
         """
 
         def texts(rows: Any, name: str) -> list:
             return [text or "" for text in rows[name][:]] if name in rows.column_names else [""] * len(rows)
 
         def golds(rows: Any) -> list[int]:
-            return [row_of[name] if name else -1 for name in rows["entity_id"][:]]
+            return gold_indices(rows["id"][:], rows["entity_id"][:], index, source)
 
         aliases = entities["aliases"][:] if "aliases" in entities.column_names else [[]] * len(entities)
         original = texts(entities, "description_original")
@@ -83,18 +88,18 @@ class Table:
 
 
 def make_slices(table: Table) -> dict[str, dict[str, Tensor]]:
-    """Which mentions are of which kind.
+    """Assigns mentions to slices.
 
-    * `name`: the mention equals the gold's name (without case and accents), one of its aliases, or neither.
-    * `entity`: the gold was an answer in training, or never.
-    * `picture`: the mention has one, or not.
-    * `form`: ambiguous, if its surface form is a name or an alias of two entities or more, or stands for several in
-      this split and in training; else unambiguous.
-    * `type`: the gold's, the most frequent ones.
-    * `description`: words of the gold's description.
-    * `enhancement`: the gold's description replaces an older one, or is the release's own.
+    * `name`: whether the mention equals the gold's name (without case and accents), one of its aliases, or neither.
+    * `entity`: whether the gold occurs in training.
+    * `picture`: whether the mention has a picture.
+    * `form`: ambiguous if the surface form is a name or an alias of two or more entities, or has several golds in this
+      split and in training; else unambiguous.
+    * `type`: type of the gold, for the most frequent types.
+    * `description`: number of words in the gold's description.
+    * `enhancement`: whether the gold's description replaces an older one.
 
-    A kind that all mentions share, or none has, is left out: it tells nothing apart. NIL mentions are in no slice.
+    Groups with a single slice are omitted. NIL mentions are in no slice.
 
     Args:
         table: The columns.
@@ -102,12 +107,12 @@ def make_slices(table: Table) -> dict[str, dict[str, Tensor]]:
     Returns:
         Masks of the mentions `(M,)`, bool, by slice, by group of slices.
     """
-    rows = table.gold.tolist()  # -1 for NIL reads the last entity; such mentions are in no slice
+    rows = table.gold.tolist()  # NIL (-1) reads the last entity, but is in no slice
     linked = table.gold >= 0
     forms = [fold(text) for text in table.mentions]
     labels: dict[str, list[str]] = {
         "name": [_name(form, row, table) for form, row in zip(forms, rows, strict=True)],
-        "picture": ["with picture" if there else "without picture" for there in table.has_picture],
+        "picture": ["with picture" if present else "without picture" for present in table.has_picture],
         "form": _ambiguity(forms, table),
         "type": _types(rows, table),
         "description": [_length(table.descriptions[row]) for row in rows],
@@ -118,7 +123,7 @@ def make_slices(table: Table) -> dict[str, dict[str, Tensor]]:
         labels["entity"] = ["seen in training" if row in seen else "unseen in training" for row in rows]
     made = {}
     for group, words in labels.items():
-        different = sorted({word for word, there in zip(words, linked.tolist(), strict=True) if there and word})
+        different = sorted({word for word, has_gold in zip(words, linked.tolist(), strict=True) if has_gold and word})
         if len(different) > 1:
             made[group] = {word: torch.tensor([one == word for one in words]) & linked for word in different}
     return made

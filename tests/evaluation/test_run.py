@@ -357,7 +357,7 @@ def test_command_writes_three_files_and_candidates_count_misses(tiny_mel_dir, tm
     numbers = json.loads((out / "report.json").read_text())
     assert numbers["candidates"] == {"recall@1": pytest.approx(100 / 6), "recall@10": 100, "recall@100": 100}
     assert list(numbers["protocols"]) == ["full_kb", "candidates"]
-    assert numbers["not run"] == {"popularity": "there are no answers of another split to count"}
+    assert numbers["not run"] == {"popularity": "no training split with answers"}
     text = (out / "report.md").read_text()
     assert "## Protocol `candidates`" in text
     assert "Not run: popularity" in text

@@ -1,4 +1,4 @@
-"""A DIM as systems: with all it has, and with a part taken away. What the evaluation asks of `dim.linking` is here."""
+"""A DIM as systems: the complete model, and the model without one of its inputs."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from torch import Tensor
 from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import load_dim
 from dim.encoding.mention import Mention, mentions_of
-from dim.encoding.prior_features import lexical_features
+from dim.encoding.prior_features import LexicalFeatures, lexical_features
 from dim.encoding.scoring import check_lexical, score_blocks
 from dim.evaluation.systems.base import Block
 from dim.modeling_dim import DIMModel
@@ -19,17 +19,17 @@ from dim.processing_dim import DIMProcessor
 
 
 class Encoder:
-    """A DIM over a knowledge base that is encoded once, for all the systems made of it.
+    """A DIM with a knowledge base that is encoded once for all its systems.
 
     Args:
         model: A DIM.
         processor: Its processor.
         entities: The knowledge base.
-        batch_size: Rows encoded at a time.
-        progress: Whether to show bars.
+        batch_size: Number of rows in a batch.
+        progress: Whether to show progress bars.
 
     Raises:
-        DIMError: If the model's lexical prior knows other features.
+        DIMError: If the model's lexical prior was trained on other features.
     """
 
     def __init__(
@@ -39,17 +39,17 @@ class Encoder:
         check_lexical(model)
         self.model, self.processor, self.entities = model, processor, entities
         self.batch_size, self.progress = batch_size, progress
-        self._kept: tuple[Sequence[dict], tuple[str, ...], Tensor] | None = None
+        self._cached: tuple[Sequence[dict], tuple[str, ...], Tensor] | None = None
 
     @classmethod
     def load(
         cls, model: str | Path, entities: Sequence[dict], batch_size: int = 64, progress: bool = False
     ) -> "Encoder":
-        """Loads a DIM, onto the GPU if there is one.
+        """Loads a DIM, to the GPU if there is one.
 
         Args:
             model: Folder or Hub name.
-            entities, batch_size, progress: As above.
+            entities, batch_size, progress: As for [`Encoder`].
 
         Returns:
             The encoder.
@@ -69,57 +69,57 @@ class Encoder:
         )
 
     @cached_property
-    def features(self) -> object:
+    def features(self) -> LexicalFeatures | None:
         """Lexical features of the knowledge base; `None` for a model without a lexical prior."""
         return lexical_features(self.entities) if self.model.config.num_lexical_features else None
 
     def mention_vectors(self, mentions: Sequence[dict], without: tuple[str, ...] = ()) -> Tensor:
-        """Vectors of mentions `(M, D)`; the last ones are kept, since systems may differ in their scores alone.
+        """Encodes mentions `(M, D)`; the last vectors are cached, because some systems differ only in their scores.
 
         Args:
             mentions: `M` rows of mentions.
-            without: Modalities that are hidden from the model.
+            without: Modalities to hide from the model.
 
         Returns:
             The vectors.
         """
-        if self._kept is None or self._kept[0] is not mentions or self._kept[1] != without:
+        if self._cached is None or self._cached[0] is not mentions or self._cached[1] != without:
             with hidden(self.model, without):
                 vectors = encode_mentions(
                     self.model, self.processor, mentions, batch_size=self.batch_size, progress=self.progress
                 )
-            self._kept = mentions, without, vectors
-        return self._kept[2]
+            self._cached = mentions, without, vectors
+        return self._cached[2]
 
     def systems(self, modalities: Sequence[str] = ()) -> list["DIMSystem"]:
-        """The model as it is, and with one thing taken away at a time.
+        """Returns the systems of the model: the complete one, and one without each of its inputs.
 
         Args:
             modalities: Those of `sentence`, `picture`, `expert` that the mentions have.
 
         Returns:
-            The whole model first; then without its prior, and without each modality that it looks at.
+            The complete model first; then without its prior, and without each modality that it uses.
         """
-        there = [name for name in self.model.config.mention_modalities if name in modalities]
+        used = [name for name in self.model.config.mention_modalities if name in modalities]
         whole = [DIMSystem(self, "DIM")]
         prior = [DIMSystem(self, "DIM without prior", prior=False)] if self.model.config.num_lexical_features else []
-        return whole + prior + [DIMSystem(self, f"DIM without {name}", without=(name,)) for name in there]
+        return whole + prior + [DIMSystem(self, f"DIM without {name}", without=(name,)) for name in used]
 
     def attentions(self, mentions: Sequence[dict]) -> list[dict[str, float]]:
-        """How much of each modality went into each mention: the mean over the attention's heads.
+        """Computes the attention weights of each mention's modalities, averaged over heads.
 
         Args:
             mentions: Rows of mentions.
 
         Returns:
-            For each mention a weight by modality, of those that it has; empty dicts for a model without attention.
+            For each mention, weights by modality, without those that it lacks; empty for a model without attention.
         """
         names = self.model.config.mention_modalities
         if self.model.config.fusion != "attention" or not names:
             return [{} for _ in mentions]
         found: list[Tensor] = []
         hook = self.model.attention.register_forward_hook(lambda module, inputs, output: found.append(output[1]))
-        try:  # one by one, since encoding reorders a batch
+        try:  # one by one, because encoding reorders a batch
             for mention in mentions:
                 encode_mentions(self.model, self.processor, [mention])
         finally:
@@ -132,10 +132,10 @@ class DIMSystem:
     """A DIM as a system.
 
     Args:
-        encoder: The model over its knowledge base.
-        name: What it is called.
-        prior: Whether the lexical prior speaks, where the model has one.
-        without: Modalities of the mention that are hidden from it, as if the mention had none.
+        encoder: The model with its knowledge base.
+        name: Name in every table.
+        prior: Whether to use the lexical prior, if the model has one.
+        without: Modalities of the mention to hide from the model.
     """
 
     probabilistic = True
@@ -151,23 +151,23 @@ class DIMSystem:
         if "sentence" in self._without:
             texts = [Mention(mention.text, "") for mention in texts]
         features = encoder.features if self._prior else None
-        yield from score_blocks(encoder.model, vectors, encoder.vectors, features, texts, encoder.progress)  # type: ignore[arg-type]
+        yield from score_blocks(encoder.model, vectors, encoder.vectors, features, texts, encoder.progress)
 
 
 @contextmanager
 def hidden(model: DIMModel, modalities: Sequence[str]) -> Iterator[None]:
-    """Hides modalities of mentions from a model for a while: it then treats every mention as if it lacked them.
+    """Hides modalities from a model within a `with` block: it treats every mention as if it lacked them.
 
     Args:
         model: A DIM.
         modalities: Of `sentence`, `picture`, `expert`.
     """
-    kept = model.config.mention_modalities
-    model.config.mention_modalities = [name for name in kept if name not in modalities]
+    modalities_before = model.config.mention_modalities
+    model.config.mention_modalities = [name for name in modalities_before if name not in modalities]
     try:
         yield
     finally:
-        model.config.mention_modalities = kept
+        model.config.mention_modalities = modalities_before
 
 
 __all__ = ["DIMSystem", "Encoder", "hidden"]

@@ -1,4 +1,4 @@
-"""Towers that were never trained for linking, as systems: what pretraining alone gives."""
+"""Pretrained towers as systems, without training for linking."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dim.common.ids import index_of
 from dim.common.pictures import load_picture
 from dim.encoding.mention import column
 from dim.errors import DIMError
@@ -17,13 +18,13 @@ from dim.processing_dim import DIMProcessor
 
 
 class ZeroShotText:
-    """A text tower as it was pretrained: ``cos(mention, name) + cos(sentence, description)``.
+    """A pretrained text tower: ``cos(mention, name) + cos(sentence, description)``.
 
     Args:
         tower: Folder or Hub name of a text encoder.
         entities: The knowledge base.
-        batch_size: Texts encoded at a time.
-        progress: Whether to show bars.
+        batch_size: Number of texts in a batch.
+        progress: Whether to show progress bars.
 
     Raises:
         DIMError: If there is no such encoder.
@@ -48,15 +49,15 @@ class ZeroShotText:
 
 
 class ZeroShotPicture:
-    """A checkpoint with both towers, such as CLIP, as it was pretrained: the mention's picture against entities' texts.
+    """A pretrained checkpoint with both towers, such as CLIP: the mention's picture against the entities' texts.
 
-    Mentions without a picture score 0 with every entity, so that all tie.
+    Mentions without a picture score 0 with every entity, so all entities tie.
 
     Args:
         towers: Folder or Hub name of the checkpoint.
         entities: The knowledge base.
-        batch_size: Texts or pictures encoded at a time.
-        progress: Whether to show bars.
+        batch_size: Number of texts or pictures in a batch.
+        progress: Whether to show progress bars.
 
     Raises:
         DIMError: If there is no such checkpoint, or it has no vision tower.
@@ -85,8 +86,8 @@ class Towers:
 
     Args:
         source: Folder or Hub name.
-        batch_size: Texts or pictures encoded at a time.
-        progress: Whether to show bars.
+        batch_size: Number of texts or pictures in a batch.
+        progress: Whether to show progress bars.
 
     Raises:
         DIMError: If there is no such checkpoint.
@@ -102,7 +103,7 @@ class Towers:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit vectors of texts `(T, D)`, float32, on the CPU; equal texts are encoded once."""
+        """Encodes texts as unit vectors `(T, D)`, float32, on the CPU; equal texts are encoded once."""
         unique = sorted(set(texts), key=lambda text: (len(text), text))
         model, tokenizer, limit = self.model, self.processor.tokenizer, self.processor.max_length
         found = []
@@ -110,22 +111,22 @@ class Towers:
             batch = tokenizer(unique[rows], padding=True, truncation=True, max_length=limit, return_tensors="pt")
             batch = batch.to(model.device)
             found.append(model.text_projection(model.pool_texts(batch.input_ids, batch.attention_mask)).float().cpu())
-        place = {text: row for row, text in enumerate(unique)}
-        return torch.nn.functional.normalize(torch.cat(found), dim=1)[[place[text] for text in texts]]
+        index = index_of(unique)
+        return torch.nn.functional.normalize(torch.cat(found), dim=1)[[index[text] for text in texts]]
 
     @torch.inference_mode()
     def pictures(self, mentions: Sequence[dict]) -> Tensor:
-        """Unit vectors of the mentions' pictures `(M, D)`, float32, on the CPU; zeros for a mention without one."""
+        """Encodes mentions' pictures as unit vectors `(M, D)`, float32, on the CPU; zeros for a mention without one."""
         vectors = torch.zeros(len(mentions), self.model.config.projection_dim)
         for rows in self._batches(len(mentions), "zero-shot pictures"):
             images = {row: mentions[row]["image"] for row in range(rows.start, rows.stop)}
-            there = [row for row, image in images.items() if image is not None]
-            if there:
+            present = [row for row, image in images.items() if image is not None]
+            if present:
                 pixels = self.processor.image_processor(
-                    [load_picture(images[row]) for row in there], return_tensors="pt"
+                    [load_picture(images[row]) for row in present], return_tensors="pt"
                 ).pixel_values
                 projected = self.model.visual_projection(self.model.pool_pictures(pixels.to(self.model.device)))
-                vectors[there] = projected.float().cpu()
+                vectors[present] = projected.float().cpu()
         return torch.nn.functional.normalize(vectors, dim=1)
 
     def _batches(self, count: int, what: str) -> Iterator[slice]:
