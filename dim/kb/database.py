@@ -32,14 +32,17 @@ def connect(uri: str) -> "lancedb.DBConnection":
         The connection.
 
     Raises:
-        DIMError: If LanceDB is not installed.
+        DIMError: If LanceDB is not installed, or the URI is one that it cannot connect to.
     """
     os.environ.setdefault("LANCEDB_LOG", "error")  # it warns of intended actions, such as a new table
     try:
         import lancedb
     except ImportError as error:
         raise DIMError("A knowledge base needs LanceDB: pip install 'dim-mel[kb]'.") from error
-    return lancedb.connect(uri)
+    try:
+        return lancedb.connect(uri)
+    except ValueError as error:  # such as a `db://` without an API key
+        raise DIMError(f"Cannot connect to {uri}: {error}") from error
 
 
 def is_local(uri: str) -> bool:
