@@ -26,7 +26,8 @@ class Calibrate(Linking, Command):
     def run(self) -> None:
         """Fits and saves the calibration, and prints its figures."""
         from dim.corpora.loading import load_mentions
-        from dim.linking.calibration import FILE, calibrate
+        from dim.linking.calibrate import calibrate
+        from dim.linking.calibration import FILE
         from dim.linking.reranker import FOLDER
 
         if not 0 < self.nil_share < 1:

@@ -66,7 +66,7 @@ def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool =
         if debug:
             traceback.print_exc()
         message, code = _line(error)
-        print(f"{name}: {message}", file=sys.stderr)
+        print(f"{getattr(error, 'usage', '')}{name}: {message}", file=sys.stderr)
         return code
 
 

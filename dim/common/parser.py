@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
 
 from dim.errors import DIMError
 
@@ -75,6 +75,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+class UsageError(DIMError):
+    """Arguments that argparse cannot parse.
+
+    Args:
+        message: What is wrong.
+        usage: The usage of the command.
+    """
+
+    def __init__(self, message: str, usage: str):
+        super().__init__(message)
+        self.usage = usage
+
+
 class Parser(HfArgumentParser):
     """`HfArgumentParser` with positional arguments, lower bounds and errors that name the nearest option.
 
@@ -118,8 +131,12 @@ class Parser(HfArgumentParser):
             del self._option_string_actions[name]
         action.option_strings = shown  # both spellings parse; help and errors show one
 
+    def error(self, message: str) -> NoReturn:
+        """Raises a `UsageError`; argparse calls this."""
+        raise UsageError(message, self.format_usage())
+
     def parse(self, argv: Sequence[str]) -> list[Any]:
-        """Parses arguments. Errors that argparse itself detects end the process with exit code 2.
+        """Parses arguments.
 
         Args:
             argv: The arguments.
@@ -129,6 +146,7 @@ class Parser(HfArgumentParser):
 
         Raises:
             DIMError: For an unknown option, or a number below its bound.
+            UsageError: For errors that argparse itself detects.
         """
         *found, rest = self.parse_args_into_dataclasses(
             self._words(argv), return_remaining_strings=True, look_for_args_file=False
@@ -169,4 +187,4 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
         return super()._get_help_string(action) if shown else action.help
 
 
-__all__ = ["Parser", "did_you_mean", "option"]
+__all__ = ["Parser", "UsageError", "did_you_mean", "option"]

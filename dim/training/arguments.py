@@ -12,6 +12,8 @@ from dim.common.assets import asset
 from dim.common.parser import Parser, did_you_mean, option
 from dim.errors import DIMError
 
+_SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
+              "inverse_sqrt")  # fmt: skip
 _TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
@@ -30,7 +32,7 @@ class ModelArguments:
         "Folder or Hub name of a text encoder, or of a checkpoint with both towers such as CLIP.", None
     )
     vision_tower: str | None = option("Folder or Hub name of a vision encoder, where text_tower has none.", None)
-    max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None)
+    max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)
     dropout: float | None = option("Dropout of the fusion, for a new DIM. Default: the paper's 0.4.", None)
     logit_scale_init_value: float | None = option(
         "Logarithm of the scale that a new DIM's cosines start with. Default: 2.6592.", None
@@ -44,7 +46,7 @@ class ModelArguments:
         "full",
         choices=["full", "lora", "head"],
     )
-    lora_rank: int = option("Rank of the adapters of `--tune lora`.", 16)
+    lora_rank: int = option("Rank of the adapters of `--tune lora`.", 16, least=1)
     freeze_text: bool = option(
         "Keep the text tower and its projection as they are; every text is then encoded only once.", False
     )
@@ -111,20 +113,20 @@ class TrainArguments:
         None,
         least=1,
     )
-    dataloader_num_workers: int = option("Processes that draw batches ahead of time.", 0)
+    dataloader_num_workers: int = option("Processes that draw batches ahead of time.", 0, least=0)
     per_device_eval_batch_size: int = option("Texts or pictures encoded at a time.", 256, least=1)
-    learning_rate: float = option("Highest learning rate of the towers and their projections.", 5e-5)
-    head_learning_rate: float | None = option("The same for the fusion. Default: learning_rate.", None)
-    prior_learning_rate: float | None = option("The same for the lexical prior. Default: learning_rate.", None)
+    learning_rate: float = option("Highest learning rate of the towers and their projections.", 5e-5, least=0)
+    head_learning_rate: float | None = option("The same for the fusion. Default: learning_rate.", None, least=0)
+    prior_learning_rate: float | None = option("The same for the lexical prior. Default: learning_rate.", None, least=0)
     prior_epochs: int = option(
         "Before each ranking, fit the lexical prior for so many epochs on each training mention's answer "
         "against its hard negatives, and train the rest without it. 0: the prior is trained with the rest.",
         0,
         least=0,
     )
-    weight_decay: float = option("AdamW's, on matrices; not on biases, norms, scales.", 1e-3)
-    warmup_steps: int = option("Steps in which the learning rate rises.", 100)
-    lr_scheduler_type: str = option("linear, cosine, constant_with_warmup ...", "linear")
+    weight_decay: float = option("AdamW's, on matrices; not on biases, norms, scales.", 1e-3, least=0)
+    warmup_steps: int = option("Steps in which the learning rate rises.", 100, least=0)
+    lr_scheduler_type: str = option("Shape of the learning rate after the warm-up.", "linear", choices=_SCHEDULES)
     max_grad_norm: float = option("Longer gradients are shortened to this.", 1.0)
     mixed_precision: str = option("bf16, fp16 or no.", "no", choices=["no", "bf16", "fp16"])
     seed: int = option("Seed of weights, batches and dropout.", 0)
@@ -185,33 +187,44 @@ def parse_arguments(
                     description="Trains DIM. CONFIG is a YAML file of options, or the name of one that ships with DIM, "
                     "such as wikimel_text.")  # fmt: skip
     if argv and not argv[0].startswith("-"):
-        parser.set_defaults(**_read_yaml(argv.pop(0)))
+        path, argv = _config(argv[0]), argv[1:]
+        words = _words(path)
+        try:
+            parser.parse(words)
+        except DIMError as error:
+            raise DIMError(f"{path}: {error}") from error
+        argv = [*words, *argv]
     model, data, train = parser.parse(argv)
     _check(model, data, train)
     return model, data, train
 
 
-def _read_yaml(config: str) -> dict:
-    path = Path(config) if Path(config).is_file() else asset(f"configs/{config}.yaml")
+def _config(name: str) -> Path:
+    path = Path(name) if Path(name).is_file() else asset(f"configs/{name}.yaml")
     if not path.is_file():
         shipped = [file.stem for file in asset("configs").glob("*.yaml")]
-        raise DIMError(f"There is no config file {config}{did_you_mean(config, shipped) or '.'}")
+        raise DIMError(f"There is no config file {name}{did_you_mean(name, shipped) or '.'}")
+    return path
+
+
+def _words(path: Path) -> list[str]:
+    """The values of a YAML file as options, so that both are checked alike."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DIMError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise DIMError(f"{path} must hold `key: value` lines, got a {type(values).__name__}.")
-    types = {one.name: one.type for group in ARGUMENT_GROUPS for one in fields(group)}
-    for key in values:
-        if key not in types:
-            raise DIMError(f"Unknown key {key!r}{did_you_mean(str(key), types) or '; `--help` lists what there is.'}")
-        if types[key] in (float, float | None) and isinstance(values[key], str | int):  # YAML 1.1 reads 1e-4 as a text
-            try:
-                values[key] = float(values[key])
-            except ValueError as error:
-                raise DIMError(f"{path}: {key} must be a number, got {values[key]!r}.") from error
-    return values
+    known = [one.name for group in ARGUMENT_GROUPS for one in fields(group)]
+    words: list[str] = []
+    for key, value in values.items():
+        if key not in known:
+            raise DIMError(f"Unknown key {key!r}{did_you_mean(str(key), known) or '; `--help` lists what there is.'}")
+        if isinstance(value, list):
+            words += [f"--{key}", *map(str, value)]
+        elif value is not None:
+            words.append(f"--{key}={value}")
+    return words
 
 
 def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) -> None:

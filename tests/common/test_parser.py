@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from dim.common.parser import Parser, option
+from dim.common.parser import Parser, UsageError, option
 from dim.errors import DIMError
 
 
@@ -74,12 +74,27 @@ def test_what_is_refused_in_one_line(words, message):
         parse(words)
 
 
-@pytest.mark.parametrize("words", ["--dtype int8", "--max-length x", "--clean maybe", "--input-file f", "another"])
-def test_what_argparse_refuses_ends_with_exit_code_2(words, capsys):
-    with pytest.raises(SystemExit) as stop:
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--dtype int8", "argument --dtype: invalid choice: 'int8'"),
+        ("--max-length x", "argument --max-length: invalid int value: 'x'"),
+        ("--clean=maybe", "argument --clean: Truthy value expected"),
+        ("--input-file f", "argument --input-file: not allowed with argument --sentence"),
+        ("another", "unrecognized arguments: another"),
+    ],
+)
+def test_what_argparse_refuses_comes_with_the_usage(words, message):
+    with pytest.raises(UsageError, match=message) as caught:
         parse(words)
-    assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: dim x ")
+    assert caught.value.usage.startswith("usage: dim x ")
+
+
+def test_what_is_required():
+    with pytest.raises(UsageError, match="one of the arguments --sentence --input-file is required"):
+        Parser(Settings).parse(["x"])
+    with pytest.raises(UsageError, match="the following arguments are required: name"):
+        Parser(Settings).parse(["--sentence", "s"])
 
 
 @pytest.mark.parametrize("separator, shown, hidden", [("-", "--max-length", "--max_"), ("_", "--max_length", "--max-")])

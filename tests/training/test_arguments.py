@@ -31,7 +31,7 @@ def test_shipped_configs_are_valid():
         ("zzz: 1", "Unknown key 'zzz'; `--help` lists what there is"),
         ("- a\n- b", "must hold `key: value` lines, got a list"),
         ("a: [", "is not valid YAML"),
-        ("learning_rate: fast", "learning_rate must be a number, got 'fast'"),
+        ("learning_rate: fast", "argument --learning_rate: invalid float value: 'fast'"),
     ],
 )
 def test_bad_files(tmp_path, text, message):
