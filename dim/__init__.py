@@ -6,7 +6,7 @@ DIM links a mention in a sentence, with a picture, to the entity of a knowledge 
     >>> DIMConfig().model_type
     'dim'
 
-`import dim` makes DIM known to the Auto classes of transformers. Each name below is loaded when it is first used.
+`import dim` registers DIM with the Auto classes of transformers. Each public name is loaded when it is first used.
 """
 
 import importlib
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from .experts.image_text import ImageTextToTextExpert
     from .experts.openai_compatible import OpenAIExpert
     from .kb.store import KnowledgeBase
-    from .linking.calibration import Calibration, calibrate
+    from .linking.calibrate import calibrate
+    from .linking.calibration import Calibration
     from .linking.candidates import CandidateSearch
     from .linking.linker import DIMLinker
     from .linking.links import LinkedEntity, Links
@@ -72,7 +73,7 @@ _MODULES = {
     "Question": "enhancement.answers",
     "RankingEvaluator": "metrics.evaluator",
     "Reranker": "linking.reranker",
-    "calibrate": "linking.calibration",
+    "calibrate": "linking.calibrate",
     "encode_entities": "encoding.encode",
     "encode_mentions": "encoding.encode",
     "enhance": "enhancement.enhance",
@@ -139,17 +140,15 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'dim' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
-    globals()[name] = value
-    return value
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return [*__all__, "__version__"]
 
 
 def _is_command() -> bool:
-    """Whether this process is the command `dim` or `python -m dim`, which registers when it loads a model."""
+    """Whether this process is the command `dim` or `python -m dim`, which registers DIM when it loads a model."""
     program = Path(sys.argv[0]).stem if sys.argv else ""
     return program == "dim" or (program == "-m" and "dim" in sys.orig_argv)
 

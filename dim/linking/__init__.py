@@ -1,1 +1,1 @@
-"""Linking: a knowledge base as vectors, exact search, and the linker."""
+"""Linking: retrieval of candidates, ranking, calibration, and the linker."""

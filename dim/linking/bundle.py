@@ -1,4 +1,4 @@
-"""A whole linker in one folder or Hub repository: a DIM, its processor, and the entities with their vectors."""
+"""Bundles: a complete linker in one folder or Hub repository, with model, processor, entities and their vectors."""
 
 import json
 import re
@@ -20,19 +20,19 @@ from dim.kb.store import KnowledgeBase
 
 MANIFEST = "linker.json"
 ENTITIES = "kb/entities.parquet"
-_IGNORED = ["*.py", "*.md"]  # the classes are those of this package; code of a repository never runs
+_IGNORED = ["*.py", "*.md"]  # the classes of this package are used; code from a repository never runs
 
 
 def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, KnowledgeBase]:
-    """Opens a bundle that `dim push linker` made; from the Hub, downloads it first, all of one commit.
+    """Opens a bundle from `dim push linker`; one on the Hub is downloaded first, from a single commit.
 
-    The entities are imported once into a knowledge base in the assets' cache of Hugging Face, under the checksum of
-    their file. It is opened at the version that was imported, which cannot be changed: import `kb/entities.parquet`
-    into a knowledge base of your own (`dim kb import`) to change entities.
+    The entities are imported once into a knowledge base in the assets cache of Hugging Face, under the checksum of
+    their file. It is opened at the imported version, which cannot be changed; to change entities, import
+    `kb/entities.parquet` into a knowledge base of your own (`dim kb import`).
 
     Args:
         name: Folder or Hub name.
-        revision: Branch, tag or commit of the Hub's repository.
+        revision: Branch, tag or commit of the repository on the Hub.
 
     Returns:
         The folder with model, processor and calibration, and the knowledge base.
@@ -43,14 +43,14 @@ def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, Kn
     folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
     path = folder / MANIFEST
     if not path.is_file():
-        raise DIMError(f"{name} is no linker (it has no {MANIFEST}): give a knowledge base, too (--kb).")
+        raise DIMError(f"{name} is not a linker (it has no {MANIFEST}): also give a knowledge base (--kb).")
     manifest = json.loads(path.read_text(encoding="utf-8"))
     known = manifest.get("format") == 1 and manifest.keys() >= {"encoder", "entities", "files"}
     if not known or not re.fullmatch("[0-9a-f]{64}", str(manifest.get("sha256"))):
-        raise DIMError(f"{path} is not what this version of dim reads; a newer one may: pip install -U dim-mel.")
+        raise DIMError(f"{path} has a format that this version of dim cannot read: pip install -U dim-mel.")
     missing = next((file for file in manifest["files"] if not (folder / file).is_file()), None)
     if missing is not None:
-        raise DIMError(f"{name} is here only in part ({missing} is missing): run it again when the Hub can be reached.")
+        raise DIMError(f"{name} is incomplete ({missing} is missing): run it again when the Hub can be reached.")
     kb = _import(folder / ENTITIES, manifest["sha256"])
     found = {encoder: count for encoder, count in kb.encoders().items() if count}
     if found != {manifest["encoder"]: manifest["entities"]}:
@@ -59,25 +59,25 @@ def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, Kn
 
 
 def _download(name: str, revision: str | None) -> Path:
-    """The folder of a repository's commit in the Hub's cache; what an earlier try has brought is kept."""
+    """Downloads one commit of a repository into the Hub cache, and returns its folder; cached files are reused."""
     try:
         manifest = Path(hf_hub_download(name, MANIFEST, revision=revision))
         return Path(snapshot_download(name, revision=manifest.parent.name, ignore_patterns=_IGNORED))
     except HFValidationError as error:
-        raise DIMError(f"There is no linker {name!r}: it is no folder, and no name on the Hub.") from error
+        raise DIMError(f"There is no linker {name!r}: it is neither a folder nor a name on the Hub.") from error
     except RemoteEntryNotFoundError as error:
-        raise DIMError(f"{name} is no linker (it has no {MANIFEST}): give a knowledge base, too (--kb).") from error
+        raise DIMError(f"{name} is not a linker (it has no {MANIFEST}): also give a knowledge base (--kb).") from error
     except RepositoryNotFoundError as error:
         raise DIMError(f"There is no linker {name!r} on the Hub, or it is private (hf auth login).") from error
     except RevisionNotFoundError as error:
         raise DIMError(f"The linker {name} has no revision {revision!r}.") from error
-    except (OSError, httpx.HTTPError, RuntimeError) as error:  # the last: the Hub's threads close each other's client
+    except (OSError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: download threads close a shared client
         reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-        raise DIMError(f"Cannot download the linker {name}: {reason} Run it again: whole files are kept.") from error
+        raise DIMError(f"Cannot download the linker {name}: {reason} Run it again: complete files are kept.") from error
 
 
 def _import(path: Path, checksum: str) -> KnowledgeBase:
-    """The knowledge base made from a bundle's entities; by one process, once."""
+    """Imports a bundle's entities into a knowledge base, once and by one process."""
     cache = cached_assets_path("dim", "linking", "knowledge_bases")
     home = cache / checksum
     with WeakFileLock(cache / f".{checksum}.lock"):

@@ -24,11 +24,11 @@ class Candidates:
     """The candidates of `M` mentions.
 
     Args:
-        rows: Row indices of the `C` best of the union, each once, those that several channels rank high first; -1 where
-            there are fewer `(M, C)`, int64.
-        channels: Which retrieval channels found each, a bit mask: `1 << CHANNELS.index(name)`; 0 where there is no
-            candidate `(M, C)`, int64.
-        lists: What each channel found, best first, -1 where there are fewer `(M, k)`.
+        rows: Row indices of the `C` best candidates of the union, by reciprocal rank fusion; -1 after the last
+            `(M, C)`, int64.
+        channels: Bit mask of the retrieval channels that found each candidate, `1 << CHANNELS.index(name)`; 0 after
+            the last `(M, C)`, int64.
+        lists: Row indices from each channel, best first, -1 after the last `(M, k)`.
 
     Example:
 
@@ -48,11 +48,11 @@ class Candidates:
         return len(self.rows)
 
     def recall_at(self, k: int, golds: Sequence[int] | np.ndarray) -> dict[str, float]:
-        """How often the gold is among the first `k`, by channel and for the union.
+        """Computes how often the gold is among the first `k` candidates, for each channel and for the union.
 
         Args:
-            k: How many; not more than were searched.
-            golds: Row index of each mention's gold; -1 for NIL, which does not count.
+            k: Number of candidates; at most the number that was searched.
+            golds: Row index of each mention's gold; -1 for NIL, which is not counted.
 
         Returns:
             Percentage by channel, and for `union`.
@@ -77,11 +77,11 @@ class Candidates:
 
 
 class CandidateSearch:
-    """Searches a knowledge base for candidates; a change of it is seen by the next search.
+    """Searches a knowledge base for candidates; each search uses the newest version.
 
     Args:
-        kb: The knowledge base. Rows that are not encoded are found by their texts alone.
-        progress: Whether to show a bar while names are indexed that no stored index knows.
+        kb: The knowledge base. Rows that are not encoded are found by name search and BM25 only.
+        progress: Whether to show a progress bar while texts are indexed.
 
     Example:
 
@@ -96,7 +96,7 @@ class CandidateSearch:
     def __init__(self, kb: KnowledgeBase, progress: bool = False):
         self.kb = kb
         self._dense: DenseSearch | None = None
-        with ThreadPoolExecutor(1) as beside:  # of a million entities, each takes a second to read
+        with ThreadPoolExecutor(1) as beside:  # each takes a second for a million entities
             index = beside.submit(_read_index, kb, progress)
             self._load_vectors()
             self._index = index.result()
@@ -108,7 +108,7 @@ class CandidateSearch:
         return "none" if self._dense is None else self._dense.method
 
     def refresh(self) -> bool:
-        """Takes in what has changed in the knowledge base; every search does so. True if something has."""
+        """Loads changes of the knowledge base, as every search does, and returns whether there were any."""
         version = self._version
         self.kb.refresh()
         if self.kb.version != version:
@@ -128,50 +128,50 @@ class CandidateSearch:
         self.channels: list[Channel] = [NameSearch(texts), BM25Search(texts), VectorSearch(self._dense)]
 
     def search(self, mentions: Sequence[Mention], vectors: Tensor | None = None, k: int = 64) -> Candidates:
-        """Finds candidates.
+        """Finds the candidates of mentions.
 
         Args:
             mentions: `M` mentions; a sentence may be empty.
-            vectors: Their vectors `(M, D)` by the model that encoded the knowledge base; without them dense search is
-                left out.
-            k: How many candidates of each channel, and of the union.
+            vectors: Their vectors `(M, D)`, from the model that encoded the knowledge base; without them, dense search
+                is left out.
+            k: Number of candidates from each channel, and of the union.
 
         Returns:
             The candidates.
 
         Raises:
-            DIMError: If mentions and vectors differ in number, `k` is less than 1, or the vectors are not as wide as
-                the knowledge base's, or not finite.
+            DIMError: If mentions and vectors differ in number, `k` is less than 1, or the vectors have another width
+                than those of the knowledge base or are not finite.
         """
         if k < 1:
             raise DIMError(f"k must be at least 1, got {k}.")
         if vectors is not None and len(vectors) != len(mentions):
             raise DIMError(f"There are {len(mentions)} mentions, but {len(vectors)} vectors.")
         if vectors is not None and not torch.isfinite(vectors).all():
-            raise DIMError("The mentions' vectors hold NaN or infinity.")
+            raise DIMError("The mentions' vectors contain NaN or infinity.")
         self.refresh()
         found = {channel.name: channel.search(mentions, vectors, k) for channel in self.channels}
         return _fused({name: rows for name, rows in found.items() if rows is not None}, k)
 
 
 def _read_index(kb: KnowledgeBase, progress: bool) -> LexicalIndex:
-    """The stored index of texts; a new one where there is none, or where another version of the package made it."""
+    """Reads the stored lexical index, or builds it if there is none from this version of the package."""
     arrays = database.read_arrays(kb.uri)
     index = None if arrays is None else LexicalIndex.from_arrays(arrays)
     return index or LexicalIndex.build(kb.table(COLUMNS), progress)
 
 
 def _fused(lists: dict[str, np.ndarray], k: int) -> Candidates:
-    """The union by reciprocal rank fusion (Cormack et al. 2009), for all mentions at once."""
+    """Merges the channels by reciprocal rank fusion (Cormack et al. 2009), for all mentions at once."""
     names = list(lists)
     rows = np.concatenate([lists[name] for name in names], axis=1)  # (M, S * k)
     weights = np.tile(1 / (_FUSION + 1 + np.arange(k)), len(names))[None] * (rows >= 0)
     bits = np.repeat([1 << CHANNELS.index(name) for name in names], k)[None] * (rows >= 0)
-    order = np.argsort(rows, axis=1, kind="stable")  # equal rows stand together
+    order = np.argsort(rows, axis=1, kind="stable")  # equal rows become neighbours
     rows, weights, bits = (np.take_along_axis(part, order, 1) for part in (rows, weights, bits))
     first = np.ones_like(rows, bool)
     first[:, 1:] = rows[:, 1:] != rows[:, :-1]
-    starts = np.flatnonzero(first)  # each row's first cell begins a run, so no run goes over to the next mention
+    starts = np.flatnonzero(first)  # each mention's first cell begins a run
     score, mask = np.zeros(rows.shape), np.zeros(rows.shape, np.int64)
     score.reshape(-1)[starts] = np.add.reduceat(weights.reshape(-1), starts)
     mask.reshape(-1)[starts] = np.bitwise_or.reduceat(bits.reshape(-1), starts)

@@ -26,10 +26,10 @@ class Channel(Protocol):
         Args:
             mentions: `M` mentions.
             vectors: Their vectors `(M, D)`, if they are encoded.
-            k: How many entities.
+            k: Number of entities.
 
         Returns:
-            Row indices `(M, k)`, int64, best first, -1 behind the last; `None` if the channel cannot search for these
+            Row indices `(M, k)`, int64, best first, -1 after the last; `None` if the channel cannot search for these
             mentions, such as dense search without vectors.
         """
 
@@ -83,8 +83,8 @@ CHANNELS = (NameSearch.name, BM25Search.name, VectorSearch.name)
 
 def _padded(found: Sequence[np.ndarray] | np.ndarray, count: int, k: int) -> np.ndarray:
     rows = np.full((count, k), -1, np.int64)
-    for index, numbers in enumerate(found):
-        rows[index, : len(numbers)] = numbers
+    for index, entities in enumerate(found):
+        rows[index, : len(entities)] = entities
     return rows
 
 

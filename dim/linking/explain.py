@@ -1,4 +1,4 @@
-"""What a score is made of: vectors, names and context, the picture, the expert, and where the attention looked."""
+"""Explanation of a score: shares of vectors, lexical prior, reranker, picture and caption, and attention weights."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
-    """Says of each entity why it has its score.
+    """Explains the score of each linked entity.
 
-    `why` holds `score_by_vectors`; `score_by_prior`, what the lexical prior makes of it beyond that;
-    `score_by_reranker`, what the reranker adds, if there is one; `features`, the prior's features that are not 0;
-    `found_by`, the searches that found the entity; `attention`, the weight of each modality in the mention's vector,
-    the mean over heads and pictures; and, where the mention has them, `without_picture` and `without_expert`: the
-    entity's score if they were missing.
+    `why` holds `score_by_vectors`; `score_by_prior`, the change by the lexical prior; `score_by_reranker`, the change
+    by the reranker, if there is one; `features`, the prior's features that are not 0; `found_by`, the retrieval
+    channels that found the entity; `attention`, the weight of each modality in the mention's vector, averaged over
+    heads and pictures; and, if the mention has them, `without_picture` and `without_expert`, the entity's score without
+    the picture or the caption.
 
     Args:
-        linker: Who linked the mention.
+        linker: The linker that linked the mention.
         mention: The mention, as a row for `encode_mentions`.
-        links: What it was linked to.
+        links: The entities that it was linked to.
 
     Returns:
         The same links, each with its `why`.
@@ -60,10 +60,10 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
     attention = _attention(linker, mention)
     explained = []
     for entity, row in zip(links, rows[0].tolist(), strict=True):
-        place = _place(whole, row)
-        vectors, score = whole.vector_scores[0, place].item(), whole.scores[0, place].item()
+        index = _index(whole, row)
+        vectors, score = whole.vector_scores[0, index].item(), whole.scores[0, index].item()
         reread = 0.0 if linker.reranker is None else entity.score - score
-        features = zip(LEXICAL_FEATURES, whole.features[0, place].tolist(), strict=False)
+        features = zip(LEXICAL_FEATURES, whole.features[0, index].tolist(), strict=False)
         why = {
             "score_by_vectors": vectors,
             "score_by_prior": score - vectors,
@@ -72,18 +72,18 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
             "found_by": [name for bit, name in enumerate(CHANNELS) if masks[row] >> bit & 1],
             "attention": attention,
         }
-        why |= {name: ranking.scores[0, _place(ranking, row)].item() + reread for name, ranking in less.items()}
+        why |= {name: ranking.scores[0, _index(ranking, row)].item() + reread for name, ranking in less.items()}
         explained.append(replace(entity, why=why))
     return Links(explained, links.nil, links.is_nil)
 
 
-def _place(ranking: Ranking, row: int) -> int:
+def _index(ranking: Ranking, row: int) -> int:
     return int((ranking.rows[0] == row).nonzero()[0])
 
 
 @torch.inference_mode()
 def _attention(linker: "DIMLinker", mention: dict) -> dict[str, float]:
-    """Weight of each modality that the mention has; empty for a model that does not attend."""
+    """Returns the weight of each modality that the mention has; empty for a model without attention."""
     model = linker.model
     rows, _ = one_picture_each([mention])
     inputs = mention_batch(linker.processor, list(rows), "picture" in model.config.mention_modalities)

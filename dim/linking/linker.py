@@ -1,4 +1,4 @@
-"""The linker: a sentence, a mention and a picture in, ranked entities out."""
+"""The linker: ranks the entities of a knowledge base for a mention with its sentence and picture."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -32,26 +32,26 @@ from dim.processing_dim import DIMProcessor
 from dim.search.vectors import vectors_of
 
 CANDIDATES = 64
-_CHUNK = 8192  # mentions whose candidates are ranked at a time
+_CHUNK = 8192  # mentions ranked at a time
 _TEXTS = ("name", "aliases", "description")
 
 
 class DIMLinker:
-    """Links mentions to the entities of a knowledge base: candidates by names, texts and vectors, ranked by the model.
+    """Links mentions to the entities of a knowledge base: retrieval channels find candidates, the model ranks them.
 
-    The knowledge base may change while the linker is used: the next question sees it. An entity that is not encoded
-    yet is found by its texts, and encoded when it is somebody's candidate.
+    The knowledge base may change while the linker is in use; the next query sees the change. An entity that is not
+    encoded yet is found by name search and BM25, and encoded when it is a candidate.
 
     Args:
         model: A DIM.
         processor: Its processor.
-        kb: Entities encoded by that very model.
-        calibration: Makes scores probabilities and tells NIL.
-        dtype: Of the arithmetic that reads texts (autocast); vectors, scores and ranking are float32 all the same.
-        reranker: Reads the best candidates once more; `None` leaves the model's ranking as it is.
+        kb: The knowledge base, encoded by this model.
+        calibration: Turns scores into probabilities and detects NIL.
+        dtype: Type of the arithmetic of encoder and reranker (autocast); vectors and scores are float32 in any case.
+        reranker: Reranks the best candidates; `None` keeps the model's ranking.
 
     Raises:
-        DIMError: If another model encoded the knowledge base, or none did.
+        DIMError: If another model encoded the knowledge base, or nothing is encoded.
 
     Example:
 
@@ -87,14 +87,13 @@ class DIMLinker:
         """Loads a linker.
 
         Args:
-            model: Folder or Hub name of a DIM; a `calibration.json` beside a folder's weights is used.
-            kb: URI of a knowledge base that `dim kb create` or `KnowledgeBase.create` made; by default the one that
-                the model's repository brings (`dim push linker`).
-            device: `cpu`, `cuda` ...; the GPU by default if there is one.
+            model: Folder or Hub name of a DIM; a `calibration.json` next to the weights in a folder is used.
+            kb: URI of a knowledge base; by default, the one in the model's repository (`dim push linker`).
+            device: `cpu`, `cuda` ...; by default, the GPU if there is one.
             dtype: As above.
-            rerank: How many of the best candidates the model's reranker reads once more (`dim train-reranker`; its
-                folder is `reranker`, with a calibration of its own); the others are dropped. None by default.
-            revision: Branch, tag or commit of a repository that brings its knowledge base.
+            rerank: Number of best candidates for the model's reranker (`dim train-reranker`; in the folder `reranker`,
+                with a calibration of its own); the others are dropped. 0, the default, for no reranking.
+            revision: Branch, tag or commit of a repository with a knowledge base.
 
         Returns:
             The linker.
@@ -127,19 +126,19 @@ class DIMLinker:
         Args:
             text: The sentence, with the mention in double brackets if neither `mention` nor `span` is given. It may be
                 empty: the mention is then read on its own.
-            mention: What is mentioned; it need not stand in the sentence.
-            image: The picture that belongs to the sentence: a path, bytes, or a PIL image; of several in a list, the
-                mean of the mention's vectors counts. Without one the model goes by the text.
-            k: How many entities, at most 64.
+            mention: The mention; it need not be in the sentence.
+            image: The picture of the sentence: a path, bytes or a PIL image. The mention's vectors are averaged over
+                several pictures in a list; without a picture, the model uses the text alone.
+            k: Number of entities, at most 64.
             span: Character offsets of the mention in the sentence.
-            expert_answer: What an expert said about the picture.
-            why: Whether to say what each score is made of; the mention is then encoded up to three times.
+            expert_answer: A caption of the picture from an expert.
+            why: Whether to explain each score; the mention is then encoded up to three times.
 
         Returns:
-            The `k` best candidates, best first; fewer where the knowledge base has fewer, none where it is empty.
+            The `k` best candidates, best first; fewer if the knowledge base has fewer entities.
 
         Raises:
-            DIMError: If the mention cannot be told, or `k` is out of range.
+            DIMError: If the mention is not clear (see `mention_row`), or `k` is out of range.
             PictureError: If the picture cannot be read.
         """
         row = mention_row(text, mention, span, read_pictures(image), expert_answer)
@@ -153,18 +152,18 @@ class DIMLinker:
         return self.link([mention_row(plain, None, span, picture, None) for span in spans], k)
 
     def link(self, mentions: Sequence[dict], k: int = 5, **encoding: Any) -> list[Links]:
-        """Ranks the entities for many mentions. A picture that cannot be read is missing, and told in a warning.
+        """Ranks the entities for many mentions. Pictures that cannot be read are left out, with a warning in the log.
 
         Args:
-            mentions: Rows as `encode_mentions` takes them.
-            k: How many entities each, at most 64.
+            mentions: Rows for `encode_mentions`.
+            k: Number of entities per mention, at most 64.
             **encoding: `batch_size`, `num_workers`, `progress` of `encode_mentions`.
 
         Returns:
-            For each mention its `k` best candidates.
+            The `k` best candidates of each mention.
 
         Raises:
-            DIMError: If a row is not as it should be, or `k` is out of range.
+            DIMError: If a row is invalid, or `k` is out of range.
         """
         if not 1 <= k <= CANDIDATES:
             raise DIMError(f"k must lie between 1 and {CANDIDATES}, got {k}.")
@@ -175,15 +174,15 @@ class DIMLinker:
         """Links the mentions of a dataset.
 
         Args:
-            dataset: Columns `mention`, `sentence`, `start`, `end`, and where there are any `image`, `expert_answer`.
-            k: How many entities each, at most 64.
-            batch_size: Mentions encoded at a time.
+            dataset: Columns `mention`, `sentence`, `start`, `end` and optionally `image` and `expert_answer`.
+            k: Number of entities per mention, at most 64.
+            batch_size: Mentions per batch.
             num_workers: Processes that decode pictures and tokenise.
-            progress: Whether to show bars.
+            progress: Whether to show progress bars.
 
         Returns:
-            The dataset with the columns `linked_id` (empty for NIL), `linked_confidence`, `linked_nil`, and of the `k`
-            best `candidate_ids`, `candidate_scores` and `candidate_confidences`.
+            The dataset with the columns `linked_id` (empty for NIL), `linked_confidence`, `linked_nil` and, for the `k`
+            best candidates, `candidate_ids`, `candidate_scores` and `candidate_confidences`.
 
         Raises:
             DIMError: If a column is missing, or `k` is out of range.
@@ -200,14 +199,14 @@ class DIMLinker:
         return datasets.concatenate_datasets([dataset, datasets.Dataset.from_dict(columns)], axis=1)
 
     def rank(self, mentions: Sequence[dict], progress: bool = False, **encoding: Any) -> Iterator[Ranking]:
-        """Candidates of mentions, ranked, a chunk at a time; see [`DIMLinker.link`]."""
+        """Ranks the candidates of mentions, and yields them in chunks; see [`DIMLinker.link`]."""
         queries = self.encode(mentions, progress=progress, **encoding)
         texts = mentions_of(mentions)
         for start in tqdm(range(0, len(texts), _CHUNK), desc="ranking", disable=not progress):
             yield self.rank_vectors(queries[start : start + _CHUNK], texts[start : start + _CHUNK])
 
     def encode(self, mentions: Sequence[dict], **encoding: Any) -> Tensor:
-        """Mention vectors `(M, D)`; of a mention with several pictures, their mean."""
+        """Encodes mentions as vectors `(M, D)`, averaged over the pictures of a mention."""
         rows, owners = one_picture_each(mentions)
         with self._autocast():
             vectors = encode_mentions(self.model, self.processor, rows, **encoding)
@@ -222,14 +221,14 @@ class DIMLinker:
         return torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def rank_vectors(self, queries: Tensor, mentions: Sequence[Mention]) -> Ranking:
-        """Candidates of encoded mentions, ranked.
+        """Finds and ranks the candidates of encoded mentions.
 
         Args:
             queries: Mention vectors `(M, D)`.
             mentions: The mentions.
 
         Returns:
-            The ranking of 64 candidates each, or of as many as the reranker reads.
+            The ranking of 64 candidates per mention, or of as many as the reranker reads.
         """
         found = self.search.search(mentions, queries, CANDIDATES)
         ranking = self.score(queries, mentions, found.rows, found.channels)
@@ -239,36 +238,36 @@ class DIMLinker:
             return self.reranker.rerank(ranking, mentions, self.kb)
 
     def score(self, queries: Tensor, mentions: Sequence[Mention], rows: np.ndarray, channels: np.ndarray) -> Ranking:
-        """Given candidates of encoded mentions, ranked by the model alone.
+        """Ranks given candidates of encoded mentions by the model alone.
 
         Args:
             queries: Mention vectors `(M, D)`.
             mentions: The mentions.
             rows: Row indices of their candidates, -1 for none `(M, C)`.
-            channels: Which retrieval channels found them, as `Candidates.channels` `(M, C)`.
+            channels: Their retrieval channels, as in `Candidates.channels` `(M, C)`.
 
         Returns:
             The ranking of those candidates.
         """
         unique = np.unique(rows[rows >= 0])
-        places = np.where(rows >= 0, np.searchsorted(unique, rows), -1)
+        indices = np.where(rows >= 0, np.searchsorted(unique, rows), -1)
         lexical, vectors = None, torch.zeros(1, queries.shape[1])
         if len(unique):
             entities = self.kb.take(unique, [*_TEXTS, "vector", "encoded_hash", "content_hash"])
             vectors = self._vectors(unique, entities)
             if self.model.config.num_lexical_features:
                 lexical = lexical_features(entities)
-        return rank_candidates(self.model, queries, vectors, lexical, mentions, torch.from_numpy(places),
+        return rank_candidates(self.model, queries, vectors, lexical, mentions, torch.from_numpy(indices),
                                torch.from_numpy(rows), torch.from_numpy(channels))  # fmt: skip
 
-    def _vectors(self, numbers: np.ndarray, entities: pa.Table) -> Tensor:
-        """Vectors of entities `(E, D)`; those that are not encoded as they are now are encoded here."""
+    def _vectors(self, rows: np.ndarray, entities: pa.Table) -> Tensor:
+        """Returns the vectors of entities `(E, D)`, and encodes those without an up-to-date vector."""
         done = up_to_date(entities).to_numpy()
         vectors = torch.empty(len(entities), self.kb.width)
         if done.any():
             vectors[torch.from_numpy(done)] = vectors_of(entities.filter(done))
         if not done.all():
-            late = self.kb.take(numbers[~done], ["name", "description", "images"]).to_pylist()
+            late = self.kb.take(rows[~done], ["name", "description", "images"]).to_pylist()
             vectors[torch.from_numpy(~done)] = encode_entities(self.model, self.processor, late)
         return vectors
 
@@ -283,11 +282,11 @@ class DIMLinker:
         entities = iter([LinkedEntity(row["id"], row["name"], row["description"] or "", score, confidence)
                          for row, score, confidence in zip(rows, scores, sure, strict=True)])  # fmt: skip
         found = []
-        for place, count in enumerate(there.sum(1).tolist()):
+        for index, count in enumerate(there.sum(1).tolist()):
             links = Links([next(entities) for _ in range(count)])
             links.is_nil = not links
             if self.calibration is not None:
-                links.nil = nil[place].item()
+                links.nil = nil[index].item()
                 links.is_nil = not links or links[0].confidence < self.calibration.threshold
             found.append(links)
         return found

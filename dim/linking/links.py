@@ -1,4 +1,4 @@
-"""What a linker answers: entities with scores, and whether any of them is meant."""
+"""Results of a linker: entities with scores and probabilities, and the probability of NIL."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,16 +7,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class LinkedEntity:
-    """An entity and how well it fits.
+    """An entity with its score for a mention.
 
     Args:
         id: Its id in the knowledge base.
         name: Its name.
-        description: What the knowledge base says of it.
+        description: Its description in the knowledge base.
         score: The model's score; comparable between entities of one mention.
-        confidence: Probability that this is the answer. Without a calibration (`dim calibrate`) it is the share of the
-            score among the candidates, which knows of no NIL.
-        why: What the score is made of, if that was asked for: see `dim.linking.explain.explain`.
+        confidence: Probability that the mention means this entity. Without a calibration (`dim calibrate`), it is the
+            softmax of the scores of the candidates, which ignores NIL.
+        why: Explanation of the score, if requested; see `dim.linking.explain.explain`.
 
     Example:
 
@@ -33,17 +33,17 @@ class LinkedEntity:
     why: dict | None = None
 
     def to_dict(self) -> dict:
-        """The fields as a dict, for JSON."""
+        """Returns the fields as a dict, for JSON."""
         return asdict(self)
 
 
 class Links(list[LinkedEntity]):
-    """What a mention was linked to: entities, best first.
+    """The linked entities of a mention, best first.
 
     Args:
         entities: The entities.
-        nil: Probability that none of the knowledge base is meant; `None` without a calibration.
-        is_nil: Whether the best entity is too unsure to be linked.
+        nil: Probability that the mention means no entity of the knowledge base; `None` without a calibration.
+        is_nil: Whether the best entity is too uncertain to be linked.
 
     Example:
 
@@ -59,12 +59,12 @@ class Links(list[LinkedEntity]):
         self.nil, self.is_nil = nil, is_nil
 
     def __getitem__(self, index: Any) -> Any:
-        """An entity, or for a slice the `Links` of these entities, with the same `nil` and `is_nil`."""
+        """Returns an entity, or for a slice, `Links` of its entities with the same `nil` and `is_nil`."""
         found = super().__getitem__(index)
         return Links(found, self.nil, self.is_nil) if isinstance(index, slice) else found
 
     def to_dict(self) -> dict:
-        """What was found, for JSON."""
+        """Returns the links as a dict, for JSON."""
         return {"is_nil": self.is_nil, "nil": self.nil, "entities": [entity.to_dict() for entity in self]}
 
 

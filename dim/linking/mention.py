@@ -1,4 +1,4 @@
-"""Mentions as people give them: by double brackets, by their text, or by their place in the sentence."""
+"""Mentions from users: marked by double brackets, or given as text or span."""
 
 import re
 from collections.abc import Sequence
@@ -12,13 +12,13 @@ _BRACKETS = re.compile(r"\[\[(.+?)\]\]")
 
 
 def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
-    """Takes the mentions from a sentence that marks them by double brackets.
+    """Reads the mentions that a sentence marks by double brackets.
 
     Args:
         sentence: A text with `[[mentions]]`.
 
     Returns:
-        The text without the brackets, and each mention's character offsets in it.
+        The text without the brackets, and the character offsets of each mention in it.
 
     Raises:
         DIMError: If the text marks no mention.
@@ -40,7 +40,7 @@ def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
 
 
 def read_pictures(image: Any) -> Any:
-    """Reads what somebody gave as a mention's picture, so that one that cannot be read is an error at once.
+    """Reads the picture of a mention at once, so that one that cannot be read raises an error.
 
     Args:
         image: A picture in any form that `load_picture` takes, several in a list, or None.
@@ -59,15 +59,15 @@ def read_pictures(image: Any) -> Any:
 def mention_row(
     text: str, mention: str | None, span: tuple[int, int] | None, image: object, expert_answer: str | None
 ) -> dict:
-    """One mention as the encoders take it.
+    """Makes the row of a mention, for the encoders.
 
     Args:
-        text: The sentence; with the mention in double brackets if neither `mention` nor `span` is given; empty for a
-            mention that has none.
-        mention: What is mentioned. It need not stand in the sentence, which is then read without a mark.
-        span: Its character offsets in the sentence.
+        text: The sentence, with the mention in double brackets if neither `mention` nor `span` is given; empty for a
+            mention without a sentence.
+        mention: The mention. If it is not in the sentence, no part of the sentence is marked.
+        span: Character offsets of the mention in the sentence.
         image: The picture, or several in a list, or None.
-        expert_answer: What an expert said about the picture.
+        expert_answer: A caption of the picture from an expert.
 
     Returns:
         A row for `encode_mentions`.
@@ -110,22 +110,22 @@ def mention_row(
 
 
 def one_picture_each(rows: Sequence[dict]) -> tuple[Sequence[dict], list[int] | None]:
-    """Rows of one picture each, for mentions that have several.
+    """Splits mentions with several pictures into rows of one picture each.
 
     Args:
         rows: Mentions whose `image` may be a list.
 
     Returns:
-        The rows, and which mention each belongs to; `None` where nothing was to be done.
+        The rows, and the mention index of each row; `None` if no `image` is a list.
     """
     if not isinstance(rows, list) or not any(isinstance(row.get("image"), list | tuple) for row in rows):
         return rows, None
     single, owners = [], []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         image = row.get("image")
         for one in (image or [None]) if isinstance(image, list | tuple) else [image]:
             single.append({**row, "image": one})
-            owners.append(place)
+            owners.append(index)
     return single, owners
 
 

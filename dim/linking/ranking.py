@@ -1,4 +1,4 @@
-"""Ranking the candidates of mentions: the model's score of every pair, in float32, best first."""
+"""Ranking of the candidates of mentions by the model's scores, in float32."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -15,14 +15,14 @@ from dim.modeling_dim import DIMModel
 
 @dataclass(frozen=True)
 class Ranking:
-    """The candidates of `M` mentions, best first; equal scores in the order of their row numbers.
+    """The candidates of `M` mentions, best first; equal scores in the order of the row indices.
 
     Args:
-        rows: Row numbers of the knowledge base `(M, C)`, int64; -1 behind the last candidate.
-        scores: The model's scores `(M, C)`, float32; `-inf` behind the last.
+        rows: Row indices in the knowledge base `(M, C)`, int64; -1 after the last candidate.
+        scores: The model's scores `(M, C)`, float32; `-inf` after the last.
         vector_scores: Scores by the vectors alone `(M, C)`, float32.
         features: Lexical features of the pairs `(M, C, F)`; `F` is 0 for a model without a lexical prior.
-        channels: Bit mask of who found each candidate `(M, C)`: see `dim.linking.candidates.CHANNELS`.
+        channels: Bit mask of the retrieval channels that found each candidate `(M, C)`, see `Candidates.channels`.
 
     Example:
 
@@ -42,37 +42,37 @@ class Ranking:
         return len(self.rows)
 
     def without(self, entities: Tensor) -> "Ranking":
-        """The ranking as it would be if the knowledge base lacked some entities.
+        """Removes entities from the candidates, as if the knowledge base lacked them.
 
         Args:
-            entities: Their row numbers.
+            entities: Row indices of the entities.
 
         Returns:
-            The ranking in which they are no candidates.
+            The ranking without them.
         """
         gone = torch.isin(self.rows, entities)
         left = replace(self, rows=self.rows.masked_fill(gone, -1))
         return left.rescored(self.scores.masked_fill(gone, -torch.inf))
 
     def first(self, count: int) -> "Ranking":
-        """The best candidates of each mention.
+        """Returns the best candidates of each mention.
 
         Args:
-            count: How many.
+            count: Number of candidates.
 
         Returns:
-            The ranking of those `(M, min(count, C))`.
+            The ranking of these candidates `(M, min(count, C))`.
         """
         return Ranking(*(getattr(self, field.name)[:, :count] for field in fields(self)))
 
     def rescored(self, scores: Tensor) -> "Ranking":
-        """The same candidates in the order of other scores.
+        """Sorts the candidates by other scores.
 
         Args:
-            scores: `(M, C)`, `-inf` for none.
+            scores: The other scores `(M, C)`; `-inf` where there is no candidate.
 
         Returns:
-            Their ranking.
+            The ranking of the same candidates by these scores.
         """
         last = torch.where(self.rows < 0, torch.iinfo(torch.int64).max, self.rows)
         order = last.argsort(dim=1, stable=True)
@@ -104,14 +104,14 @@ def rank_candidates(
         features: Lexical features of those entities; `None` for a model without a lexical prior.
         mentions: The `M` mentions.
         places: Each mention's candidates, as indices in `vectors`, -1 for none `(M, C)`.
-        rows: The same as row indices of the knowledge base `(M, C)`.
-        channels: Which retrieval channels found them `(M, C)`.
+        rows: The same candidates, as row indices in the knowledge base `(M, C)`.
+        channels: Bit mask of their retrieval channels `(M, C)`.
 
     Returns:
         The ranking.
 
     Raises:
-        DIMError: If the prior knows other features, or a score is not finite.
+        DIMError: If the prior was trained on other features, or a score is not finite.
     """
     check_lexical(model)
     there, own = places >= 0, places.clamp(min=0)

@@ -1,4 +1,4 @@
-"""A cross-encoder that reads a mention's sentence and an entity's description together: slower, and more is seen."""
+"""The reranker: a cross-encoder that reads a mention's sentence and an entity's description together."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,21 +21,21 @@ from dim.linking.ranking import Ranking
 from dim.processing_dim import mark_mention
 
 FOLDER = "reranker"
-"""Where a model's reranker lies, beside its weights."""
+"""Folder of a model's reranker, next to its weights."""
 
 _BEFORE = 200  # characters
 _MARKS = ("[ ", " ]")
 
 
 class Reranker:
-    """Scores pairs of a mention with its sentence and an entity with its description, each pair read as one text.
+    """Scores mention-entity pairs; sentence and description are read as one text.
 
-    What it gives is added to the model's own score: both are logarithms of odds, learned apart. It sees no picture.
+    Its score is added to the model's: both are log odds, trained separately. It uses no pictures.
 
     Args:
-        model: A model of sequence classification with one label.
-        tokenizer: Its tokenizer; `model_max_length` tokens of a pair are read, and the longer of the two texts is cut.
-        count: How many of a mention's best candidates are read.
+        model: A sequence classification model with one label.
+        tokenizer: Its tokenizer; a pair is cut to `model_max_length` tokens, at the end of the longer of its two texts.
+        count: Number of each mention's best candidates that are reranked.
 
     Raises:
         DIMError: If `count` is less than 1.
@@ -58,18 +58,18 @@ class Reranker:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, count: int = 16, device: str | torch.device = "cpu") -> "Reranker":
-        """Loads what `dim train-reranker` wrote.
+        """Loads a reranker that `dim train-reranker` wrote.
 
         Args:
-            folder: Where it is.
+            folder: Folder of the reranker.
             count: As above.
-            device: Where it runs.
+            device: Device of the model.
 
         Returns:
             The reranker.
 
         Raises:
-            DIMError: If there is none, or `count` is less than 1.
+            DIMError: If the folder has no reranker, or `count` is less than 1.
         """
         try:
             model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -80,12 +80,12 @@ class Reranker:
 
     @torch.inference_mode()
     def score(self, mentions: Sequence[str], entities: Sequence[str], batch_size: int = 128) -> Tensor:
-        """Scores of pairs, the longest first, so that a batch holds pairs of one length.
+        """Scores pairs of texts, in batches of similar length.
 
         Args:
-            mentions: `P` texts, as [`mention_text`] gives them.
-            entities: `P` texts, as [`entity_text`] gives them.
-            batch_size: Pairs at a time.
+            mentions: `P` texts from [`mention_text`].
+            entities: `P` texts from [`entity_text`].
+            batch_size: Pairs per batch.
 
         Returns:
             `torch.Tensor` of shape `(P,)`, float32.
@@ -98,12 +98,12 @@ class Reranker:
         return scores
 
     def rerank(self, ranking: Ranking, mentions: Sequence[Mention], kb: EntityView) -> Ranking:
-        """Ranks the best candidates of each mention anew.
+        """Reranks the best candidates of each mention.
 
         Args:
             ranking: Ranked candidates.
             mentions: The mentions.
-            kb: Whose entities they are.
+            kb: The knowledge base of the candidates.
 
         Returns:
             The ranking of the `count` best, by the sum of both scores; the others are dropped.
@@ -127,10 +127,10 @@ class Reranker:
 
 
 def mention_text(mention: Mention) -> str:
-    """A sentence with its mention in brackets, as a reranker reads them.
+    """Returns a sentence with its mention in brackets, the first text of a pair.
 
-    It begins at most 200 characters before the mention, so that the cut at its end seldom takes the mention. A mention
-    that is not in its sentence comes first.
+    It begins at most 200 characters before the mention, so that truncation seldom removes the mention. A mention that
+    is not in its sentence comes first.
 
     Example:
 
@@ -144,12 +144,12 @@ def mention_text(mention: Mention) -> str:
 
 
 def entity_text(name: str, description: str | None) -> str:
-    """An entity's name with its description, as a reranker reads them."""
+    """Returns an entity's name and description, the second text of a pair."""
     return f"{name}: {description}" if description else name
 
 
 def pair_inputs(tokenizer: PreTrainedTokenizerBase, mentions: list[str], entities: list[str]) -> BatchEncoding:
-    """Token ids and masks of pairs, tensors `(P, L)`."""
+    """Tokenises pairs to ids and masks of shape `(P, L)`."""
     return tokenizer(mentions, entities, truncation="longest_first", padding=True, return_tensors="pt")
 
 

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from dim.linking import calibration as confidence
-from dim.linking.calibration import Calibration, evidence_of, fit, held_out_entities
+from dim.linking import calibrate
+from dim.linking.calibrate import fit, held_out_entities
+from dim.linking.calibration import FILE, Calibration, evidence_of
 from dim.linking.ranking import Ranking
 
 COUNT, CANDIDATES = 3000, 6
@@ -68,11 +69,11 @@ def test_a_stated_precision_is_reached():
 def test_nothing_learned_from_the_fold_that_is_judged(monkeypatch):
     ranking, gold = made_up()
     seen = []
-    honest = confidence._fit
-    monkeypatch.setattr(confidence, "_fit", lambda part, *rest: seen.append(part.rows) or honest(part, *rest))
+    honest = calibrate._fit
+    monkeypatch.setattr(calibrate, "_fit", lambda part, *rest: seen.append(part.rows) or honest(part, *rest))
     groups = [row // 2 for row in range(COUNT)]
     fit(ranking, gold, groups)
-    folds = confidence._folds(groups)
+    folds = calibrate._folds(groups)
     assert folds[::2].equal(folds[1::2])  # a group is never split
     for fold, rows in enumerate(seen[:5]):
         assert rows.equal(ranking.rows[folds != fold])
@@ -90,9 +91,9 @@ def test_candidates_that_are_missing_get_nothing(fitted):
 
 def test_save_and_load(fitted, tmp_path):
     fitted.save(tmp_path)
-    assert Calibration.load(tmp_path / confidence.FILE) == fitted
+    assert Calibration.load(tmp_path / FILE) == fitted
     (tmp_path / "x.json").write_text("[1]")
-    with pytest.raises(ValueError, match="holds no calibration"):
+    with pytest.raises(ValueError, match="is not a calibration"):
         Calibration.load(tmp_path / "x.json")
 
 
@@ -100,7 +101,7 @@ def test_what_cannot_be_fitted():
     ranking, gold = made_up()
     with pytest.raises(ValueError, match="None of the mentions is NIL"):
         fit(ranking, gold.clamp(min=0), list(range(COUNT)))
-    with pytest.raises(ValueError, match="needs five or more"):
+    with pytest.raises(ValueError, match="needs at least five"):
         fit(ranking, gold, [0] * COUNT)
     other = Ranking(ranking.rows, ranking.scores, ranking.scores, torch.zeros(COUNT, CANDIDATES, 17), ranking.channels)
     with pytest.raises(ValueError, match="other lexical features"):

@@ -190,7 +190,7 @@ def test_what_does_not_belong_together(dim, kb, tmp_path, tiny_clip_dir):
         DIMLinker(other, dim[1], kb)
     with pytest.raises(ValueError, match="entities of .* are not encoded yet; encode it: dim kb encode"):
         DIMLinker(*dim, KnowledgeBase.create(tmp_path / "kb", ENTITIES))
-    with pytest.raises(ValueError, match="no knowledge base"):
+    with pytest.raises(ValueError, match="is not a knowledge base"):
         DIMLinker.from_pretrained(tmp_path, tmp_path / "nothing")
 
 
