@@ -1,4 +1,4 @@
-"""Copies what the commands read from the root (cards, scripts, configs, the Space, the metric) into the wheel.
+"""Adds files outside `dim/` to the wheel: dataset cards and scripts, configs, the Space and the metric.
 
 Everything else about the distribution is in pyproject.toml.
 """
@@ -10,15 +10,15 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ASSETS = ("configs/*.yaml", "datasets/*/README.md", "datasets/*/script/*.py", "metrics/**/*", "space/**/*")
-SAMPLE = "datasets/namesakes/"  # stays in the repository: it is passed to the commands by its path
+SAMPLE = "datasets/namesakes/"  # only in the repository, as users pass its path
 
 
 class BuildPackage(build_py):
-    """Builds the package with `dim/assets`, a copy of the files that `ASSETS` names."""
+    """Builds the package with a copy of `ASSETS` in `dim/assets`, where `dim.common.assets.asset` finds them."""
 
     def run(self):
         super().run()
-        if self.editable_mode:  # the files are read where they are
+        if self.editable_mode:  # `asset` finds the files in the clone
             return
         for pattern in ASSETS:
             for path in sorted(Path().glob(pattern)):

@@ -1,4 +1,4 @@
-"""What the loopback Hub answers to each path of the Hub's HTTP API: an action a path, listed in `ROUTES`."""
+"""Routes of the loopback Hub: one function for each path of the HTTP API, listed in `ROUTES`."""
 
 import base64
 import hashlib
@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 if TYPE_CHECKING:
     from loopback_hub import Request
 
-LFS = re.compile(r"\.(safetensors|parquet|png)$")  # what the Hub stores apart from git
+LFS = re.compile(r"\.(safetensors|parquet|png)$")  # files that the Hub stores outside git
 
 
 def whoami(here: "Request", content: bytes, **_: Any) -> None:

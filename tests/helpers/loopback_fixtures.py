@@ -1,4 +1,4 @@
-"""Fixtures around the loopback Hub: this process, or a fresh one, talks to it and to nothing else."""
+"""Fixtures of the loopback Hub, for this process or a new one."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ METRICS = {"step": 3, "H@1": 50.0, "MRR": 66.6}
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A Hub that this process uses, with caches of their own and without waiting between retries."""
+    """A Hub for this process, with separate caches and no waiting between retries."""
     with LoopbackHub() as made:
         monkeypatch.setattr(constants, "ENDPOINT", made.url)
         template = made.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -36,7 +36,7 @@ def hub(monkeypatch, tmp_path):
 
 @pytest.fixture
 def model_folder(tiny_dim_dir, tmp_path) -> Path:
-    """What `dim train` leaves of a model: weights, processor, code and card, and what is not to be published."""
+    """A model as `dim train` saves it: weights, processor, code and card, and files that are not published."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_dim_dir, folder)
     (folder / "README.md").write_text(model_card(METRICS, {"dataset": "gems", "output_dir": "/runs/gems"}))
@@ -66,7 +66,7 @@ else:
 
 
 def fresh_process(hub: LoopbackHub, home: Path, *arguments: str, code: int = 0) -> str:
-    """Runs Python anew, far from the checkout, against a Hub; what it printed, or what it complained of."""
+    """Runs Python in a new process outside the checkout, and returns its stdout, or its stderr if it shall fail."""
     home.mkdir(parents=True, exist_ok=True)
     result = subprocess.run(
         [sys.executable, *arguments], env={**os.environ, **hub.environment(home)}, cwd=home,

@@ -1,7 +1,7 @@
-"""A Hub on 127.0.0.1 that speaks enough of the Hub's HTTP API for pushing and pulling models, datasets and Spaces.
+"""A server on 127.0.0.1 with the parts of the Hub's HTTP API that push and pull models, datasets and Spaces.
 
-Repositories live in memory, outside of the HTTP server: stop it and start it again, and they are still there. Answers
-can be made to fail (`Fault`). Made after what huggingface_hub 2.4 asks; no xet, no discussions, no gated repositories.
+Repositories are kept in memory and survive a restart of the HTTP server. `Fault` makes responses fail. It supports the
+requests of huggingface_hub 2.4, without xet, discussions and gated repositories.
 """
 
 import contextlib
@@ -46,10 +46,10 @@ class Repo:
 
 @dataclass
 class Fault:
-    """What goes wrong with the next `times` downloads of a file.
+    """Failure of the next `times` downloads of a file.
 
-    `status` alone is an error of the server. `keep` sends that many bytes and hangs up, or with `declared` says that
-    these are all: a file that was cut. `then` runs when it has happened.
+    `status` sends an HTTP error. `keep` sends that many bytes and closes the connection, or with `declared` declares
+    them as the complete file. `then` is called afterwards.
     """
 
     file: str
@@ -61,12 +61,12 @@ class Fault:
 
 
 class LoopbackHub:
-    """The Hub. Use as a context manager; `environment` is what a fresh process needs to talk to it."""
+    """The Hub, a context manager; `environment` returns the variables for a new process."""
 
     def __init__(self) -> None:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.blobs: dict[str, bytes] = {}  # by git's id
-        self.large: dict[str, str] = {}  # git's id -> sha256, for files that are stored apart
+        self.large: dict[str, str] = {}  # git's id -> sha256, for LFS files
         self.uploaded: dict[str, bytes] = {}  # by sha256
         self.faults: list[Fault] = []
         self.log: list[tuple[str, str, int]] = []  # method, path, status
@@ -86,13 +86,13 @@ class LoopbackHub:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listens, on the same port as before."""
+        """Starts the server, on the same port after a stop."""
         self._server = _Server(self)
         self.port = self._server.server_address[1]
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Hangs up on everybody, at once, as a killed server does."""
+        """Closes all connections at once, as a killed server does."""
         server, self._server = self._server, None
         if server is not None:
             server.socket.close()
@@ -102,7 +102,7 @@ class LoopbackHub:
             threading.Thread(target=server.shutdown, daemon=True).start()  # may be called by one of its own threads
 
     def environment(self, home: Path) -> dict[str, str]:
-        """Variables that make a process talk to this Hub alone, with caches of its own in `home`."""
+        """Environment variables for a process that uses this Hub only, with its caches in `home`."""
         offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_EVALUATE_OFFLINE")
         return {
             "HF_ENDPOINT": self.url, "HF_TOKEN": TOKEN, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
@@ -133,7 +133,7 @@ class LoopbackHub:
 
 
 class _Server(ThreadingHTTPServer):
-    """Knows its connections, so that it can hang up on them."""
+    """Server that records its connections, to close them."""
 
     daemon_threads = True
     block_on_close = False
@@ -143,11 +143,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", hub.port), Request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hung up is no news."""
+        """Ignores clients that closed the connection."""
 
 
 class Request(BaseHTTPRequestHandler):
-    """One connection: finds the action for a path, and answers."""
+    """Handler of a connection."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
@@ -162,7 +162,7 @@ class Request(BaseHTTPRequestHandler):
         super().finish()
 
     def log_message(self, *_: object) -> None:
-        """The hub keeps a log of its own."""
+        """Does nothing: the hub has its own log."""
 
     def answer(self, status: int, body: object = b"", length: int | None = None, **headers: str) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -207,7 +207,7 @@ class Request(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def at(self, kind: str, name: str, revision: str) -> tuple[Repo, str, dict[str, str]] | None:
-        """A repository, a commit and its files; `None` once the client has been told that there is none."""
+        """A repository, a commit and its files; sends an error and returns `None` if there is none."""
         repo = self.hub.repos.get((kind, name))
         if repo is None:
             return self.refuse(404, "RepoNotFound", "Repository not found")
