@@ -1,4 +1,4 @@
-"""Ablations: one model trained for each row, all ranked alike, in one table."""
+"""Ablations: trains one model for each row of a table and ranks them all in the same way."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ from dim.metrics.protocols import find_protocol
 from dim.training.arguments import parse_arguments
 
 RESULT = "ablation.json"
-"""In each row's folder: what the row asks for, written before its training, and its metrics, written last."""
+"""File in the folder of each row: its settings, written before training, and its metrics, written last."""
 _KEYS = {"rows", "protocols", "samples", "base", "output_dir"}
 _ROW_KEYS = {"name", "arguments", "model"}
 _CONFIG_FIELDS = ("fusion", "mention_modalities", "entity_pictures")
@@ -30,9 +30,9 @@ class Row:
     """A row of the table.
 
     Args:
-        name: What the row is called.
-        arguments: Training arguments that differ from the base's.
-        model: What the new model is made of where no argument says it: `fusion`, `mention_modalities`,
+        name: Name of the row.
+        arguments: Training arguments that differ from the base.
+        model: Settings of the new model that are not training arguments: `fusion`, `mention_modalities`,
             `entity_pictures` of its configuration, `entity_template` of its processor.
     """
 
@@ -43,14 +43,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Ablation:
-    """An ablation, as its file tells it.
+    """An ablation, as defined in its file.
 
     Args:
         base: Training arguments of every row.
         rows: The rows.
-        output_dir: Folder of the rows' models and of the table.
+        output_dir: Folder of the models and the table.
         protocols: Protocols to rank under.
-        samples: Bootstrap samples.
+        samples: Number of bootstrap samples.
     """
 
     base: dict[str, Any]
@@ -61,7 +61,7 @@ class Ablation:
 
 
 def read_ablation(path: Path) -> Ablation:
-    """Reads and checks an ablation, with the training arguments of every row, before anything is trained.
+    """Reads an ablation and checks it, including the training arguments of every row.
 
     Args:
         path: The YAML file.
@@ -70,8 +70,8 @@ def read_ablation(path: Path) -> Ablation:
         The ablation.
 
     Raises:
-        DIMError: If the file is not there or no YAML, a key is unknown or missing, two rows share a name, or a row's
-            training arguments are wrong; the row is named.
+        DIMError: If the file is missing or not valid YAML, a key is unknown or missing, two rows have the same name, or
+            the training arguments of a row are wrong (the message gives the row).
     """
     if not path.is_file():
         raise DIMError(f"There is no ablation file {path}.")
@@ -92,7 +92,7 @@ def read_ablation(path: Path) -> Ablation:
             )
         rows.append(Row(row["name"], row.get("arguments", {}), row.get("model", {})))
     if len({slug(row.name) for row in rows}) < len(rows) or not rows:
-        raise DIMError(f"{path}: rows need different names, and there must be one.")
+        raise DIMError(f"{path}: rows need different names, and there must be at least one row.")
     ablation = Ablation(
         values["base"], tuple(rows), Path(values["output_dir"]),
         tuple(values.get("protocols", ("full_kb",))), values.get("samples", 1000),
@@ -102,15 +102,15 @@ def read_ablation(path: Path) -> Ablation:
     for row in rows:
         try:
             model, _, _ = parse_arguments(flags(arguments_of(ablation, row)))
-        except ValueError as error:
+        except ValueError as error:  # ours, and those of TrainingArguments
             raise DIMError(f"{path}: row {row.name!r}: {error}") from error
         if row.model and model.text_tower is None:
-            raise DIMError(f"{path}: row {row.name!r}: `model` needs text_tower, a new model, in its arguments.")
+            raise DIMError(f"{path}: row {row.name!r}: `model` needs a new model: give text_tower in its arguments.")
     return ablation
 
 
 def slug(name: str) -> str:
-    """A name as a name of a folder.
+    """Converts a name to the name of a folder.
 
     Args:
         name: Any name.
@@ -122,12 +122,12 @@ def slug(name: str) -> str:
         >>> slug("+ picture, sum")
         'picture-sum'
     """
-    kept = "".join(sign if sign.isalnum() else " " for sign in name.lower())
-    return "-".join(kept.split())
+    letters = "".join(letter if letter.isalnum() else " " for letter in name.lower())
+    return "-".join(letters.split())
 
 
 def arguments_of(ablation: Ablation, row: Row) -> dict[str, Any]:
-    """The training arguments of a row: the base's, its own, its folder, and to go on where it was stopped.
+    """Returns the training arguments of a row: those of the base and its own, with its folder, resuming if possible.
 
     Args:
         ablation: The ablation.
@@ -142,7 +142,7 @@ def arguments_of(ablation: Ablation, row: Row) -> dict[str, Any]:
 
 
 def flags(values: dict[str, Any]) -> list[str]:
-    """Training arguments as flags of `train.py`.
+    """Converts training arguments to flags of `train.py`.
 
     Args:
         values: Values by name.
@@ -154,30 +154,30 @@ def flags(values: dict[str, Any]) -> list[str]:
         >>> flags({"seed": 7, "report_to": ["none"]})
         ['--seed', '7', '--report_to', 'none']
     """
-    made: list[str] = []
+    found: list[str] = []
     for name, value in values.items():
-        made += [f"--{name}", *(str(one) for one in (value if isinstance(value, list) else [value]))]
-    return made
+        found += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return found
 
 
 def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool = False) -> list[dict[str, Any]]:
-    """Trains and ranks every row; a row that is done is not done again, and a training goes on where it was stopped.
+    """Trains and ranks every row; finished rows are skipped, and an interrupted training is resumed.
 
     Args:
         ablation: The ablation.
         train: Trains by flags, and returns an exit code: `dim.cli.train.main`.
-        progress: Whether to show bars.
+        progress: Whether to show progress bars.
 
     Returns:
         For each row its name, its training arguments and its metrics by protocol.
 
     Raises:
-        DIMError: If a training fails, the ranking does, or the folder of a row holds something else.
+        DIMError: If training or ranking fails, or the folder of a row holds other files.
     """
     folders = [ablation.output_dir / slug(row.name) for row in ablation.rows]
     for folder in folders:
         if folder.exists() and any(folder.iterdir()) and not (folder / RESULT).is_file():
-            raise DIMError(f"{folder} is in the way: it is no folder of this ablation.")
+            raise DIMError(f"{folder} holds other files, not a row of this ablation: choose another output_dir.")
     return [_row(ablation, row, folder, train, progress) for row, folder in zip(ablation.rows, folders, strict=True)]
 
 
@@ -188,7 +188,7 @@ def _row(
     asked = {"name": row.name, "arguments": values, "model": row.model}
     ranked = {"protocols": list(ablation.protocols), "samples": ablation.samples}
     known = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else {}
-    if {name: known.get(name) for name in asked} != asked:  # else training went on from what was asked for before
+    if {name: known.get(name) for name in asked} != asked:  # else training would resume with the old settings
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         write_json(folder / RESULT, asked)
@@ -196,7 +196,7 @@ def _row(
     if "metrics" not in known:
         code = train(flags(_from_new_model(values, row) if row.model else values))
         if code:
-            raise DIMError(f"the training of row {row.name!r} ended with exit code {code}; run it again to go on.")
+            raise DIMError(f"the training of row {row.name!r} ended with exit code {code}; run it again to resume.")
     elif {name: known[name] for name in ranked} == ranked:
         return known
     found = asked | ranked | {"metrics": _rank(values, ablation, progress)}
@@ -214,7 +214,7 @@ def _rank(values: dict[str, Any], ablation: Ablation, progress: bool) -> dict[st
 
 
 def _from_new_model(values: dict[str, Any], row: Row) -> dict[str, Any]:
-    """Writes an untrained model as the row wants it, and gives the arguments that start from it."""
+    """Writes the untrained model of a row, and returns the arguments that start from it."""
     import torch
 
     from dim.configuration_dim import DIMConfig
@@ -234,12 +234,12 @@ def _from_new_model(values: dict[str, Any], row: Row) -> dict[str, Any]:
     folder = Path(values["output_dir"]) / "start"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    kept = {name: value for name, value in values.items() if name not in _TOWER_ARGUMENTS}
-    return kept | {"model_name_or_path": str(folder)}
+    others = {name: value for name, value in values.items() if name not in _TOWER_ARGUMENTS}
+    return others | {"model_name_or_path": str(folder)}
 
 
 def ablation_markdown(table: list[dict[str, Any]]) -> str:
-    """The table as Markdown, one part a protocol.
+    """Formats the table as Markdown, with a section for each protocol.
 
     Args:
         table: From [`ablate`].

@@ -1,4 +1,4 @@
-"""The report's files: JSON for machines, Markdown for a paper, one HTML page to look at, which needs nothing else."""
+"""Report files: JSON for programs, Markdown for papers, and one self-contained HTML page."""
 
 import json
 from datetime import datetime, timezone
@@ -16,9 +16,9 @@ def write_report(report: Report, folder: Path, command: str = "") -> list[Path]:
     """Writes `report.json`, `report.md` and `report.html`.
 
     Args:
-        report: What was found.
-        folder: Where to; it exists.
-        command: The command that made it, for the reader.
+        report: The results.
+        folder: An existing folder.
+        command: The command that was run, for the reader.
 
     Returns:
         The files.
@@ -34,7 +34,7 @@ def write_report(report: Report, folder: Path, command: str = "") -> list[Path]:
 
 
 def _embedded(value: object) -> str:
-    """JSON that cannot end the script it stands in, whatever the texts hold."""
+    """JSON with escaped markup, so that no text can close the script element that contains it."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
@@ -51,7 +51,7 @@ def _without_pictures(example: dict[str, Any]) -> dict[str, Any]:
 
 
 def markdown(numbers: dict[str, Any]) -> str:
-    """The report as Markdown: one table a protocol, then slices, calibration, NIL and paired tests.
+    """Formats the report as Markdown: a table for each protocol, then slices, calibration, NIL and paired tests.
 
     Args:
         numbers: As in `report.json`.
@@ -95,13 +95,13 @@ def markdown(numbers: dict[str, Any]) -> str:
 
 
 def cell(text: object) -> str:
-    """A text for a cell of a table: on one line, without what Markdown or HTML would take for its own.
+    """Formats a text for a cell of a Markdown table: on one line, with Markdown and HTML characters escaped.
 
     Args:
-        text: Anything.
+        text: Any value.
 
     Returns:
-        The text.
+        The escaped text.
 
     Example:
         >>> cell("a|b\\n<i>")
@@ -133,8 +133,8 @@ def _calibration(systems: list[dict[str, Any]]) -> list[str]:
     known = [system for system in systems if system["calibration"]]
     if not known:
         return []
-    lines = ["## Calibration", "", "ECE of the confidence in the best entity, in 15 bins of equal mass.", ""]
-    lines += ["| system | as it is | temperature of the other half of the split |", "|---|--:|--:|"]
+    lines = ["## Calibration", "", "ECE of the confidence in the best entity, with 15 bins of equal mass.", ""]
+    lines += ["| system | raw | temperature of the other half of the split |", "|---|--:|--:|"]
     for system in known:
         found = system["calibration"]
         fitted = _interval(found["fitted"]["ECE"]) if "fitted" in found else ""
@@ -147,7 +147,12 @@ def _nil(systems: list[dict[str, Any]]) -> list[str]:
     if not known:
         return []
     names = ("NIL precision", "NIL recall", "NIL F1")
-    lines = ["## NIL", "", "Called NIL below the confidence that gives the best F1 on the other half of the split.", ""]
+    lines = [
+        "## NIL",
+        "",
+        "A mention is NIL below the confidence with the best F1 on the other half of the split.",
+        "",
+    ]
     lines += ["| system | " + " | ".join(names) + " |", "|---|--:|--:|--:|"]
     for system in known:
         lines.append(f"| {system['name']} | " + " | ".join(_interval(system["nil"][name]) for name in names) + " |")
@@ -160,7 +165,7 @@ def _tests(tests: list[dict[str, Any]]) -> list[str]:
     lines = [
         "## Paired tests",
         "",
-        "Differences in points; p of the paired randomisation test, surface forms swapped.",
+        "Differences in percentage points; p of the paired randomisation test over surface forms.",
         "",
     ]
     lines += ["| difference | protocol | metric | points | p |", "|---|---|---|--:|--:|"]

@@ -80,7 +80,9 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(write, tmp_path):
 def test_a_training_that_fails_is_named_and_goes_on(write, tmp_path):
     ablation, asked = read_ablation(write([{"name": "a"}])), []
     for code in (143, 1):
-        with pytest.raises(ValueError, match=f"the training of row 'a' ended with exit code {code}; run it again"):
+        with pytest.raises(
+            ValueError, match=f"the training of row 'a' ended with exit code {code}; run it again to resume"
+        ):
             ablate(ablation, lambda flags, code=code: asked.append(flags) or code)
         (tmp_path / "runs" / "a" / "checkpoint-1").mkdir(exist_ok=True)
     assert asked[0] == asked[1]
@@ -91,7 +93,7 @@ def test_a_training_that_fails_is_named_and_goes_on(write, tmp_path):
 def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
     (tmp_path / "runs" / "b").mkdir(parents=True)
     (tmp_path / "runs" / "b" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="b is in the way: it is no folder of this ablation"):
+    with pytest.raises(ValueError, match="b holds other files, not a row of this ablation"):
         ablate(read_ablation(write([{"name": "a"}, {"name": "b"}])), lambda flags: pytest.fail("trained"))
 
 
@@ -101,12 +103,12 @@ def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
         ([{"name": "a", "arguments": {"lerning_rate": 1}}], {}, "row 'a': Unknown option --lerning_rate"),
         ([{"name": "a", "model": {"width": 1}}], {}, "row 'a': model knows fusion, mention_modalities"),
         ([{"name": "a"}, {"name": "A!"}], {}, "rows need different names"),
-        ([], {}, "there must be one"),
+        ([], {}, "there must be at least one row"),
         ([{"nme": "a"}], {}, "row 1 must have a name"),
         ([{"name": "a"}], {"protocols": ["kb"]}, "there is no protocol 'kb'"),
         ([{"name": "a"}], {"row": []}, "must have the keys base, rows and output_dir"),
         ([{"name": "a", "model": {"fusion": "sum"}, "arguments": {"text_tower": None, "model_name_or_path": "x"}}], {},
-         "`model` needs text_tower"),
+         "`model` needs a new model: give text_tower"),
     ],
 )  # fmt: skip
 def test_mistakes_are_told_before_any_training(write, rows, changes, message, capsys):

@@ -98,10 +98,10 @@ def test_tables_and_plots_are_drawn(page):
     assert [tables.nth(number).locator("tbody tr").count() for number in range(4)] == [3, 3, 3, 1]
     page.click("summary")
     assert "3.00 [1.00, 5.00]" in tables.nth(3).inner_text()
-    assert page.locator("h3 .tag").all_inner_texts() == ["only to compare with published tables"]
+    assert page.locator("h3 .tag").all_inner_texts() == ["only for comparison with published tables"]
     assert "recall@1 50.00" in page.locator("#head").inner_text()
     titles = page.locator("figure h3").all_inner_texts()
-    assert titles == ["Hits at k", "Taken away at ranking", "By name", "Ranks of the right entity", "Calibration"]
+    assert titles == ["Hits at k", "Without one input", "By name", "Ranks of the right entity", "Calibration"]
     assert page.locator("figure svg").count() == 5
     assert "script" in page.locator("h1").inner_text()  # shown as text, not run
     assert not re.search(r"NaN|undefined", page.content().split('id="data"')[0])
