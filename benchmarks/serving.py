@@ -1,13 +1,13 @@
-"""The service under load: 64 clients at once, every answer compared with the linker's own; latency and memory.
+"""Load test of the service: 64 concurrent clients, every answer compared with the linker's; latency and memory.
 
     python benchmarks/serving.py [--seconds 60] [--clients 64]
     python benchmarks/serving.py --model MODEL --kb KB --dataset DATASET   # the mentions of its validation split
 
-`dim serve` runs as a process of its own on this machine; so does the client, which keeps a connection and one
-question in flight for each of its users, and takes its share of the cores. An answer is wrong if its entities are not
-those of `DIMLinker`, scores 1e-3 apart, and lost if none comes. Memory is the service's own, from its `/metrics`:
-after the first tenth of the time, at half of it, and at the end. By default model and entities are made up: BERT of
-width 128 with 2 layers, 10,000 entities, half of the mentions with a picture of 96 x 96 pixels.
+`dim serve` and the client run as two processes of this machine and share its cores. The client keeps one connection
+with one request in flight for each user. An answer is wrong if its entities differ from those of `DIMLinker`, or a
+score by more than 1e-3; it is lost if there is no response. Memory is that of the service, from its `/metrics`, after a
+tenth and a half of the time and at the end. By default, model and entities are synthetic: a BERT of width 128 with 2
+layers, 10,000 entities, and pictures of 96 x 96 pixels for half of the mentions.
 """
 
 import argparse
@@ -26,18 +26,14 @@ from pathlib import Path
 import aiohttp
 from _made_up import checkpoint, dataset
 
-from dim.corpora.loading import load_mentions
-from dim.encoding.loading import load_dim
-from dim.kb.store import KnowledgeBase
-from dim.linking.linker import DIMLinker
-from dim.linking.links import Links
+from dim import DIMLinker, KnowledgeBase, Links, load_dim, load_mentions
 from dim.linking.mention import mention_row
 
 QUESTIONS, K, TOLERANCE = 512, 5, 1e-3
 
 
 def prepared(folder: Path) -> tuple[Path, Path, Path]:
-    """A made-up model, its knowledge base and mentions."""
+    """Creates a synthetic model, its knowledge base and mentions."""
     model, kb, data = folder / "model", folder / "kb", folder / "data"
     checkpoint(model, width=128, layers=2, picture=96)
     dataset(data, mentions=QUESTIONS, entities=10_000, words=20, picture=96)
@@ -46,12 +42,12 @@ def prepared(folder: Path) -> tuple[Path, Path, Path]:
 
 
 def questions(linker: DIMLinker, data: Path, split: str) -> list[tuple[bytes, Links]]:
-    """Bodies of requests and what the linker answers; every other mention without its picture."""
+    """Returns bodies of requests with the linker's answers; every other mention without its picture."""
     rows = load_mentions(str(data), split)
     asked = []
-    for place in range(min(QUESTIONS, len(rows))):
-        row = rows[place]
-        image = row.get("image") if place % 2 else None
+    for index in range(min(QUESTIONS, len(rows))):
+        row = rows[index]
+        image = row.get("image") if index % 2 else None
         span = (row["start"], row["end"]) if row["start"] >= 0 else None
         mention = None if span else row["mention"]
         body: dict = {"sentence": row["sentence"]}
@@ -64,7 +60,7 @@ def questions(linker: DIMLinker, data: Path, split: str) -> list[tuple[bytes, Li
 
 
 def same(answer: dict, links: Links) -> bool:
-    """Whether a service's answer is the linker's; entities that score alike may stand in either order."""
+    """Whether an answer is the linker's; entities with equal scores may swap."""
     [result] = answer["results"]
     expected = {entity.id: entity.score for entity in links}
     scores = [entity["score"] for entity in result["entities"]]
@@ -76,7 +72,7 @@ def same(answer: dict, links: Links) -> bool:
 
 
 async def load(url: str, asked: list[tuple[bytes, Links]], clients: int, seconds: float) -> dict:
-    """Asks for some seconds and counts."""
+    """Sends requests for some seconds, and measures."""
     times: list[float] = []
     counts = {"wrong": 0, "lost": 0, "refused": 0}
     end = time.perf_counter() + seconds
@@ -84,10 +80,10 @@ async def load(url: str, asked: list[tuple[bytes, Links]], clients: int, seconds
     async with aiohttp.ClientSession(url, connector=connector, timeout=patience) as session:
 
         async def user(number: int) -> None:
-            place = number * 7919
+            index = number * 7919
             while time.perf_counter() < end:
-                body, links = asked[place % len(asked)]
-                place += 1
+                body, links = asked[index % len(asked)]
+                index += 1
                 began = time.perf_counter()
                 try:
                     async with session.post("/link", data=body, headers={"Content-Type": "application/json"}) as got:
@@ -114,24 +110,24 @@ async def load(url: str, asked: list[tuple[bytes, Links]], clients: int, seconds
         (memory, text), *_ = await asyncio.gather(watch(), *(user(number) for number in range(clients)))
     total, count = (float(re.search(rf"^dim_batch_mentions_{name} (\S+)", text, re.MULTILINE)[1])
                     for name in ("sum", "count"))  # fmt: skip
-    p50, p95, p99 = (1000 * statistics.quantiles(times, n=100)[place] for place in (49, 94, 98))
+    p50, p95, p99 = (1000 * statistics.quantiles(times, n=100)[index] for index in (49, 94, 98))
     return {"answers": len(times), "answers/s": len(times) / seconds, "p50 ms": p50, "p95 ms": p95, "p99 ms": p99,
             **counts, "mentions a batch": total / count, "MiB, early": memory[0], "MiB, half": memory[1],
             "MiB, end": memory[2]}  # fmt: skip
 
 
 def main() -> None:
-    """Prints the table; ends with 1 if an answer was wrong or lost."""
+    """Prints the table; the exit code is 1 if an answer was wrong or lost."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--model", help="folder of a DIM; made up by default")
+    parser.add_argument("--model", help="folder of a DIM; synthetic by default")
     parser.add_argument("--kb", help="a knowledge base that it encoded")
     parser.add_argument("--dataset", help="folder of a dataset with mentions")
     arguments = parser.parse_args()
     given = (arguments.model, arguments.kb, arguments.dataset)
     if any(given) and not all(given):
-        parser.error("--model, --kb and --dataset belong together")
+        parser.error("give --model, --kb and --dataset together, or none of them")
     with tempfile.TemporaryDirectory() as folder:
         model, kb, data = map(Path, given) if all(given) else prepared(Path(folder))
         linker = DIMLinker.from_pretrained(model, kb)

@@ -1,4 +1,4 @@
-"""`dim serve` in a process of its own, with a tiny model and knowledge base, and a linker that waits for a sign."""
+"""`dim serve` in its own process with a tiny model and knowledge base, and a linker that blocks until released."""
 
 import base64
 import contextlib
@@ -13,11 +13,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dim import DIMModel, DIMProcessor
+from dim import DIMLinker, DIMModel, DIMProcessor, KnowledgeBase, LinkedEntity, Links
 from dim.encoding.prior_features import LEXICAL_FEATURES
-from dim.kb.store import KnowledgeBase
-from dim.linking.linker import DIMLinker
-from dim.linking.links import LinkedEntity, Links
 
 TOKEN = "let me in"
 WORDS = ("Amber", "Basalt", "Coral", "Diamond", "Emerald", "Flint", "Garnet", "Halite", "Iolite", "Jade")
@@ -28,19 +25,19 @@ ENTITIES = [
 
 
 def png(colour="red", width=20, height=20):
-    """The content of a plain picture."""
+    """Content of a plain picture."""
     out = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(out, "PNG")
     return out.getvalue()
 
 
 def data_url(content: bytes) -> str:
-    """A picture as JSON takes it."""
+    """A picture as a data URL."""
     return "data:image/png;base64," + base64.b64encode(content).decode()
 
 
 def error_of(answer) -> tuple[int, str, str]:
-    """Status, code and message of an error, which is one line of JSON."""
+    """Status, code and message of an error response, after checking its form."""
     assert answer.headers["content-type"] == "application/json"
     error = answer.json()["error"]
     assert answer.json() == {"error": {"code": error["code"], "message": error["message"]}}
@@ -53,11 +50,11 @@ def make(folder: Path, tiny_dim_dir: Path) -> tuple[Path, Path]:
     """Writes a model with a lexical prior and a knowledge base that it encoded.
 
     Args:
-        folder: Where to.
-        tiny_dim_dir: A model without one.
+        folder: Folder to write into.
+        tiny_dim_dir: A model without a lexical prior.
 
     Returns:
-        Both folders.
+        The folders of the model and of the knowledge base.
     """
     torch.manual_seed(0)
     model = DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=len(LEXICAL_FEATURES)).eval()
@@ -71,7 +68,7 @@ def make(folder: Path, tiny_dim_dir: Path) -> tuple[Path, Path]:
 
 
 class Gate(DIMLinker):
-    """A linker that waits for `open` and notes what it is asked."""
+    """A linker that waits for `open` and records its batches."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -112,7 +109,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(model: Path, kb: Path, *flags: str, token: str | None = None):
-    """Starts the service on a free port; it is killed at the end if it has not ended."""
+    """Starts the service on a free port, and kills it at the end if it is still running."""
     environment = {name: value for name, value in os.environ.items() if name != "DIM_SERVE_TOKEN"}
     if token is not None:
         environment["DIM_SERVE_TOKEN"] = token

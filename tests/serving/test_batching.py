@@ -1,11 +1,11 @@
-"""The queue before the linker: batches across clients, order, bounds, and what is cancelled."""
+"""Batching of requests: batches across clients, order, limits and cancellation."""
 
 import asyncio
 
 import pytest
 from serving_server import Gate, make
 
-from dim.linking.linker import DIMLinker
+from dim import DIMLinker
 from dim.serving.batching import LinkQueue
 from dim.serving.errors import BusyError
 from dim.serving.settings import Settings
@@ -30,7 +30,7 @@ def rows(*names):
 
 
 def queued(linker, steps, **limits):
-    """Runs `steps(queue)` with a queue before a linker."""
+    """Runs `steps(queue)` with a queue for a linker."""
 
     async def run():
         queue = LinkQueue(linker, Settings(**limits))
@@ -45,7 +45,7 @@ def queued(linker, steps, **limits):
 
 
 async def until(condition):
-    """Waits, at most some seconds."""
+    """Waits for a condition, for at most 5 seconds."""
     for _ in range(1000):
         if condition():
             return
@@ -53,7 +53,7 @@ async def until(condition):
     raise TimeoutError
 
 
-def test_what_waits_is_linked_together_up_to_the_limit_and_in_order(gate):
+def test_waiting_mentions_are_linked_in_batches_and_in_order(gate):
     async def steps(queue):
         first = asyncio.create_task(queue.link(rows("a"), 1))
         await until(lambda: gate.asked)
@@ -109,7 +109,7 @@ def test_one_bad_mention_fails_its_own_request_alone(gate):
     assert str(bad) == "'bad' does not fit"
 
 
-def test_who_is_cancelled_before_its_turn_costs_nothing(gate):
+def test_cancelled_requests_are_not_linked(gate):
     async def steps(queue):
         tasks = [asyncio.create_task(queue.link(rows(name), 1)) for name in "abc"]
         await until(lambda: gate.asked)
@@ -124,7 +124,7 @@ def test_who_is_cancelled_before_its_turn_costs_nothing(gate):
     assert gate.asked == [["a", "b", "c"], ["e"]]
 
 
-def test_a_change_keeps_its_place_among_questions(gate):
+def test_a_change_keeps_its_position_in_the_queue(gate):
     async def steps(queue):
         asked = [queue.link(rows("a"), 1), queue.call(lambda: gate.asked.append("change")), queue.link(rows("b"), 1)]
         gate.open.set()
@@ -150,7 +150,7 @@ def test_a_full_queue_refuses_and_recovers(gate):
     queued(gate, steps, max_queue=3, max_wait=0)
 
 
-def test_closing_finishes_what_waits(gate):
+def test_close_finishes_the_waiting_jobs(gate):
     async def run():
         queue = LinkQueue(gate, Settings(max_batch=1))
         queue.start()

@@ -1,4 +1,4 @@
-"""The service as its clients see it: a real process, asked over HTTP."""
+"""The HTTP API of a service in its own process."""
 
 import asyncio
 import base64
@@ -18,11 +18,11 @@ from schemathesis.specs.openapi.checks import (
 )
 from serving_server import ENTITIES, TOKEN, WORDS, data_url, error_of, make, png, serving
 
-from dim.linking.linker import DIMLinker
+from dim import DIMLinker
 
 WRITER = {"Authorization": f"Bearer {TOKEN}"}
 EXAMPLES = 12  # requests of each operation
-TOLERANCE = 1e-4  # of scores and confidences: what a mention is batched with changes the last bits of float32
+TOLERANCE = 1e-4  # of scores and confidences: the batch changes the last bits of float32
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def linked(client, *mentions, **options):
 
 
 def equal(result, links):
-    """Whether an answer is the linker's, up to the tolerance."""
+    """Checks that an answer is the linker's, up to the tolerance."""
     expected = links.to_dict()["entities"]
     assert [entity["id"] for entity in result["entities"]] == [entity["id"] for entity in expected]
     for entity, other in zip(result["entities"], expected, strict=True):
@@ -118,8 +118,8 @@ def test_multipart(client, linker):
         equal(result, linker(f"[[{word}]]", image=png(colour)))
 
 
-def test_answers_of_64_clients_at_once_are_each_its_own(server, linker, client):
-    """Every client asks something else; a swapped answer would show."""
+def test_64_concurrent_clients_get_their_own_answers(server, linker, client):
+    """Every client sends another sentence, so that a swapped answer fails."""
     sentences = [f"Number {row} of the [[{WORDS[row % 10]} number {row}]] stones." for row in range(64)]
     expected = [linker(sentence, k=4) for sentence in sentences]
     before = batches(client)
@@ -160,7 +160,7 @@ def samples(client):
 
 
 @pytest.mark.parametrize("name", ["Q1", "http://some.org/entity/1?a=b", 'it\'s "Ø" %2F #1'])
-def test_a_change_is_seen_by_the_next_question(client, name):
+def test_the_next_request_sees_a_change(client, name):
     path = "/entities/" + "".join(f"%{byte:02X}" for byte in name.encode())
     given = {"name": "Zeolite", "aliases": ["boiling stone"], "description": "it swells", "extra": {"a": [1, None]},
              "images": [data_url(png())]}  # fmt: skip
@@ -186,7 +186,7 @@ def test_a_change_is_seen_by_the_next_question(client, name):
     assert error_of(client.delete(path, headers=WRITER))[:2] == (404, "not_found")
 
 
-def test_what_is_put_is_encoded_as_the_knowledge_base_would(client, linker):
+def test_put_encodes_as_the_knowledge_base_does(client, linker):
     entity = {"name": "Amber number 0", "description": "a stone of amber, the 0th"}  # another's text, so its vector
     assert client.put("/entities/twin", json=entity, headers=WRITER).status_code == 201
     assert linker.kb.refresh()
@@ -229,14 +229,14 @@ def test_entities_that_are_refused(client, body, message):
 
 
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
-def test_openapi_document_is_kept_to(server, mode):
-    """Requests made from the document, right and wrong ones: no 5xx, and every answer is one that it describes."""
+def test_responses_match_the_openapi_document(server, mode):
+    """Valid and invalid requests generated from the document get no 5xx, and only documented responses."""
     schema = schemathesis.openapi.from_url(server.url + "/openapi.json")
     checks = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
     asked = []
     for operation in (found.ok() for found in schema.get_all_operations()):
         if mode.is_negative and not (operation.path_parameters or operation.body):
-            continue  # there is nothing to get wrong
+            continue  # there is no invalid request
 
         @given(case=operation.as_strategy(mode))
         @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
