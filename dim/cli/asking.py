@@ -1,6 +1,7 @@
 """What `dim enhance` and `dim kb refresh` share: their options, and a run that may be stopped at any moment."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -81,14 +82,12 @@ class Session:
             entities: Whom to ask about.
             since: Answers from before that time (ISO 8601, UTC) do not count.
         """
-        from dim.enhancement.ledger import Ledger
         from dim.enhancement.report import estimate
 
         answered: set[str] = set()
         if self.answers.is_file():
-            ledger = Ledger(self.answers)
-            answered = ledger.keys(since)
-            ledger.close()
+            with self.ledger() as ledger:
+                answered = ledger.keys(since)
         found = estimate(entities, self.question, answered)
         print(f"{len(entities):,} entities, {found.requests:,} requests still to send")
         print(f"tokens asked: about {found.likely_input:,}, at most {found.most_input:,}")
@@ -99,20 +98,18 @@ class Session:
             likely, most = (self.prices.cost(n, found.most_output) for n in (found.likely_input, found.most_input))
             print(f"price: about {likely:.4f} dollars if every answer is as long as it may be, at most {most:.4f}")
 
-    def run(self, work: "Callable[[Ledger], None]") -> None:
-        """Does work with the open file of answers.
-
-        Args:
-            work: The work.
+    @contextmanager
+    def ledger(self) -> "Iterator[Ledger]":
+        """Opens the file of answers.
 
         Raises:
-            CommandError: If the user stops it: exit code 130, and the message says that nothing is lost.
+            CommandError: If the user stops the command: exit code 130, and the message says that nothing is lost.
         """
         from dim.enhancement.ledger import Ledger
 
         ledger = Ledger(self.answers)
         try:
-            work(ledger)
+            yield ledger
         except KeyboardInterrupt as stop:
             message = f"stopped; every answer that came is in {self.answers}, and the same command goes on"
             raise CommandError(message, 130) from stop

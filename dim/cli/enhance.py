@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dim.cli.asking import Asking, Session
 from dim.common.parser import option
 from dim.errors import DIMError
-
-if TYPE_CHECKING:
-    from dim.enhancement.ledger import Ledger
 
 
 @dataclass(kw_only=True)
@@ -34,8 +30,5 @@ class Enhance(Asking):
         if self.dry_run:
             session.estimate(entities)
             return
-
-        def work(ledger: "Ledger") -> None:
+        with session.ledger() as ledger:
             session.report(session.ask(entities, ledger))
-
-        session.run(work)

@@ -36,19 +36,13 @@ class Eval(Command):
         from dim.evaluation.report import write_report
         from dim.evaluation.run import BASELINES, SLICES, Settings, evaluate, folder_for
 
+        names = ("dataset", "model", "split", "text_tower", "towers", "samples", "examples", "batch_size")
         settings = Settings(
-            dataset=self.dataset,
-            model=self.model,
-            split=self.split,
             protocols=tuple(dict.fromkeys(self.protocol)) or ("full_kb",),
             baselines=_names(self.baselines, BASELINES),
             slices=_names(self.slices, SLICES),
-            text_tower=self.text_tower,
-            towers=self.towers,
-            samples=self.samples,
-            examples=self.examples,
-            batch_size=self.batch_size,
             progress=True,
+            **{name: getattr(self, name) for name in names},
         )
         folder = folder_for(self.out)
         report = evaluate(settings)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dim.cli.asking import Asking, Session
-from dim.cli.command import DIM, Command, Compute
+from dim.cli.command import DIM, Command
+from dim.cli.encoding import Encoder, Encoding, encode_changed
 from dim.common.parser import option
 from dim.errors import DIMError
 
 if TYPE_CHECKING:
-    from dim.enhancement.ledger import Ledger
     from dim.kb.store import KnowledgeBase
 
 _SOURCE = "a .jsonl, .csv or .parquet file, MIMIC's kb_entity.json, or a dataset with the config `entities`"
@@ -30,63 +30,17 @@ class _Existing(Command):
 
 
 @dataclass(kw_only=True)
-class _Encoding(Compute):
-    batch_size: int = option("rows encoded at a time", 64, least=1, metavar="N")
-    workers: int = option("processes that decode pictures", 0, least=0, metavar="N")
-
-
-class _Encoder:
-    """A model, loaded before anything is written."""
-
-    def __init__(self, options: _Encoding, model: str):
-        from dim.encoding.loading import load_dim
-
-        self.options = options
-        self.model, self.processor = load_dim(model)
-
-    def check(self, kb: "KnowledgeBase") -> None:
-        """Raises a `DIMError` if another model, or none, encoded the knowledge base: all of it would be encoded."""
-        from dim.encoding.loading import fingerprint
-
-        if not kb.width:
-            raise DIMError(f"Nothing in {kb.uri} is encoded: leave --model out, or encode it first by dim kb encode.")
-        others = set(kb.table(["encoder"])["encoder"].to_pylist()) - {None, fingerprint(self.model, self.processor)}
-        if others:
-            raise DIMError(f"{kb.uri} was encoded by another model than --model; encode it by dim kb encode first.")
-
-    def encode(self, kb: "KnowledgeBase") -> None:
-        """Encodes what is not up to date."""
-        from accelerate import PartialState
-
-        options = self.options
-        state = PartialState(cpu=options.device == "cpu")
-        model = self.model.to(options.device or state.device)
-        count = kb.encode(model, self.processor, batch_size=options.batch_size, num_workers=options.workers,
-                          dtype=options.torch_dtype, progress=True)  # fmt: skip
-        if state.is_main_process:
-            print(f"{count:,} entities encoded")
-
-
-def _encode_changed(kb: "KnowledgeBase", encoder: _Encoder | None) -> None:
-    if encoder is not None:
-        encoder.encode(kb)
-    elif kb.width:
-        print(f"not encoded yet: {kb.encoders().get(None, 0):,} (dim kb encode {kb.uri} --model MODEL)")
-
-
-@dataclass(kw_only=True)
-class Create(_Encoding, _Existing):
+class Create(Encoding, _Existing):
     """Makes a knowledge base, and with --model encodes it."""
 
     source: str = option(_SOURCE, aliases=["--from"], metavar="SOURCE")
-    model: str | None = option(f"{DIM} that encodes it", None)
     overwrite: bool = option("replace an existing one, which stays as a version", False)
 
     def run(self) -> None:
-        """Makes it."""
+        """Runs the command."""
         from dim.kb.store import KnowledgeBase
 
-        encoder = _Encoder(self, self.model) if self.model else None
+        encoder = self.encoder()
         kb = KnowledgeBase.create(self.kb, self.source, overwrite=self.overwrite, progress=True)
         if encoder is not None:
             encoder.encode(kb)
@@ -94,18 +48,17 @@ class Create(_Encoding, _Existing):
 
 
 @dataclass(kw_only=True)
-class Add(_Encoding, _Existing):
+class Add(Encoding, _Existing):
     """Adds entities, and replaces those whose id exists."""
 
     source: str = option(_SOURCE, aliases=["--from"], metavar="SOURCE")
-    model: str | None = option(f"{DIM} that encodes the new entities", None)
 
     def run(self) -> None:
-        """Adds them."""
+        """Runs the command."""
         kb = self.open()
-        encoder = _Encoder(self, self.model) if self.model else None
+        encoder = self.encoder()
         print(f"{kb.upsert(self.source):,} entities added or changed")
-        _encode_changed(kb, encoder)
+        encode_changed(kb, encoder)
 
 
 @dataclass(kw_only=True)
@@ -117,7 +70,7 @@ class Remove(_Existing):
                                metavar="FILE")  # fmt: skip
 
     def run(self) -> None:
-        """Removes them."""
+        """Runs the command."""
         ids = list(self.ids)
         if self.file is not None:
             content = sys.stdin.buffer.read() if str(self.file) == "-" else self.file.read_bytes()
@@ -133,29 +86,28 @@ class Remove(_Existing):
 
 
 @dataclass(kw_only=True)
-class Encode(_Encoding, _Existing):
+class Encode(Encoding, _Existing):
     """Encodes new and changed entities, or everything by another model."""
 
     model: str = option(DIM)
 
     def run(self) -> None:
-        """Encodes them."""
+        """Runs the command."""
         kb = self.open()
-        _Encoder(self, self.model).encode(kb)
+        Encoder(self).encode(kb)
 
 
 @dataclass(kw_only=True)
-class Refresh(_Encoding, Asking, _Existing):
+class Refresh(Encoding, Asking, _Existing):
     """Renews descriptions by a language model, and with --model encodes the changed entities."""
 
     older_than: str | None = option("descriptions older than this: 90d, 12w or 36h", None, one_of="which",
                                     metavar="AGE")  # fmt: skip
     ids: list[str] = option("descriptions of these entities", [], one_of="which", metavar="ID")
     out: Path | None = option("JSONL of the new descriptions; default: KB.refresh.jsonl", None, metavar="FILE")
-    model: str | None = option(f"{DIM}: the one that encoded the rest", None)
 
     def run(self) -> None:
-        """Asks, writes the answers back, and encodes."""
+        """Runs the command."""
         from dim.enhancement.refresh import chosen, cutoff, older_than, texts_of, write_back
 
         kb = self.open()
@@ -165,22 +117,19 @@ class Refresh(_Encoding, Asking, _Existing):
         if self.dry_run:
             session.estimate(entities, since)
             return
-        encoder = _Encoder(self, self.model) if self.model else None
+        encoder = self.encoder()
         if encoder is not None:
             encoder.check(kb)
-
-        def work(ledger: "Ledger") -> None:
+        with session.ledger() as ledger:
             ledger.drop_before(since)
             if cached := len(ledger.keys()):
                 print(f"{cached:,} answers of a refresh that was not finished are in {session.answers}")
             result = session.ask(entities, ledger)
             write_back(kb, entities, result)
             session.report(result)
-            _encode_changed(kb, encoder)
+            encode_changed(kb, encoder)
             if not result.failed and not result.not_asked:
                 ledger.clear()  # the next refresh asks anew
-
-        session.run(work)
 
     def _out(self, uri: str) -> Path:
         from dim.kb.database import is_local
@@ -200,7 +149,7 @@ class Info(_Existing):
     json: bool = option("print JSON instead of lines", False)
 
     def run(self) -> None:
-        """Prints it."""
+        """Runs the command."""
         info = self.open().info()
         if self.json:
             print(json.dumps(info, ensure_ascii=False, indent=2))
@@ -219,7 +168,7 @@ class Versions(_Existing):
     json: bool = option("print JSON instead of a table", False)
 
     def run(self) -> None:
-        """Prints them."""
+        """Runs the command."""
         versions = self.open().versions()
         if self.json:
             print(json.dumps([{**one, "time": one["time"].isoformat()} for one in versions], indent=2))
@@ -236,7 +185,7 @@ class Restore(_Existing):
     version: int = option("its number, as `dim kb versions` lists it", positional=True, metavar="VERSION")
 
     def run(self) -> None:
-        """Restores it."""
+        """Runs the command."""
         kb = self.open()
         kb.restore(self.version)
         print(f"version {kb.version} is what version {self.version} was: {len(kb):,} entities")
@@ -249,7 +198,7 @@ class Export(_Existing):
     file: Path = option("the Parquet file; replaced if it exists", positional=True, metavar="FILE")
 
     def run(self) -> None:
-        """Writes the file."""
+        """Runs the command."""
         kb = self.open()
         kb.export(self.file)
         print(f"{len(kb):,} entities in {self.file}")
@@ -263,7 +212,7 @@ class Import(_Existing):
     overwrite: bool = option("replace an existing one, which stays as a version", False)
 
     def run(self) -> None:
-        """Makes it."""
+        """Runs the command."""
         from dim.kb.store import KnowledgeBase
 
         if self.file.suffix != ".parquet":

@@ -1,4 +1,4 @@
-"""The arguments of `train.py`: one set of dataclasses, read from YAML and from options; options win."""
+"""Arguments of `dim train`: dataclasses, filled from a YAML file and from options; options win."""
 
 import importlib.util
 import sys
@@ -12,14 +12,13 @@ from dim.common.assets import asset
 from dim.common.parser import Parser, did_you_mean, option
 from dim.errors import DIMError
 
-_SCHEDULES = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup",
-              "inverse_sqrt")  # fmt: skip
+_SCHEDULES = ["linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"]
 _TRACKERS = ("tensorboard", "trackio", "wandb")
 
 
 @dataclass
 class ModelArguments:
-    """Where the model comes from: a DIM to go on with, or towers to build a new one on.
+    """The model: a DIM to continue with, or towers of a new one.
 
     Example:
 
@@ -28,36 +27,23 @@ class ModelArguments:
     """
 
     model_name_or_path: str | None = option("Folder or Hub name of a DIM, trained or not, with its processor.", None)
-    text_tower: str | None = option(
-        "Folder or Hub name of a text encoder, or of a checkpoint with both towers such as CLIP.", None
-    )
-    vision_tower: str | None = option("Folder or Hub name of a vision encoder, where text_tower has none.", None)
+    text_tower: str | None = option("Folder or Hub name of a text encoder, or of a model with both towers.", None)
+    vision_tower: str | None = option("Folder or Hub name of a vision encoder, if text_tower has none.", None)
     max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)
     dropout: float | None = option("Dropout of the fusion, for a new DIM. Default: the paper's 0.4.", None)
-    logit_scale_init_value: float | None = option(
-        "Logarithm of the scale that a new DIM's cosines start with. Default: 2.6592.", None
-    )
-    lexical_prior: bool = option(
-        "Give a new DIM a lexical prior: a small layer that weighs how alike names are.", False
-    )
-    tune: str = option(
-        "`full`: everything. `lora`: adapters on the towers, and the fusion. `head`: the fusion alone; the "
-        "towers run once, and their vectors are kept in output_dir/cache.",
-        "full",
-        choices=["full", "lora", "head"],
-    )
+    logit_scale_init_value: float | None = option("Initial logarithm of a new DIM's scale. Default: 2.6592.", None)
+    lexical_prior: bool = option("Give a new DIM a lexical prior: a small layer on similarities of names.", False)
+    tune: str = option("`full`: everything. `lora`: adapters on the towers, and the fusion. `head`: the fusion alone; "
+                       "the towers run once, and their vectors are cached in output_dir/cache.", "full",
+                       choices=["full", "lora", "head"])  # fmt: skip
     lora_rank: int = option("Rank of the adapters of `--tune lora`.", 16, least=1)
-    freeze_text: bool = option(
-        "Keep the text tower and its projection as they are; every text is then encoded only once.", False
-    )
-    freeze_vision: bool = option(
-        "Keep the vision tower and its projection as they are; every picture is then encoded only once.", False
-    )
+    freeze_text: bool = option("Freeze the text tower and its projection; every text is encoded once.", False)
+    freeze_vision: bool = option("Freeze the vision tower and its projection; every picture is encoded once.", False)
 
 
 @dataclass
 class DataArguments:
-    """What is trained on, and how a batch is drawn.
+    """The dataset, and how batches are made.
 
     Example:
 
@@ -66,33 +52,21 @@ class DataArguments:
     """
 
     dataset: str | None = option("Folder or Hub name of a dataset with the configs `mentions` and `entities`.", None)
-    negatives: str = option(
-        "`in_batch`: the golds of the batch's other mentions. `candidates`: also each mention's own "
-        "candidates, from the dataset's config `candidates`. `mined`: also entities that the model or the name "
-        "takes for the answer.",
-        "in_batch",
-        choices=["in_batch", "candidates", "mined"],
-    )
-    num_candidates: int = option("Candidates or mined entities that a mention adds to the pool at most.", 4, least=1)
-    rank_candidates: bool = option(
-        "Rank the validation split among each mention's own candidates, too (config `candidates`); a gold that "
-        "is not among them is a miss.",
-        False,
-    )
+    negatives: str = option("`in_batch`: golds of the batch's other mentions. `candidates`: also each mention's "
+                            "candidates from the dataset. `mined`: also entities that the model or the name takes for "
+                            "the gold.", "in_batch", choices=["in_batch", "candidates", "mined"])  # fmt: skip
+    num_candidates: int = option("Candidates or mined entities of a mention in the pool, at most.", 4, least=1)
+    rank_candidates: bool = option("Also rank the validation split among each mention's own candidates.", False)
     mine_every: int = option("Epochs between two minings.", 1, least=1)
-    picture_dropout: float = option(
-        "Part of the training mentions that go without their picture, anew each epoch.", 0.0
-    )
-    mention_masking: float = option(
-        "Part of the training mentions with a picture whose name is hidden, anew each epoch.", 0.0
-    )
-    mask_text: str = option("What stands in place of a hidden name.", "it")
-    augment: bool = option("Shift, scale, turn and recolour the training pictures, anew each epoch.", False)
+    picture_dropout: float = option("Share of training mentions without their picture, redrawn each epoch.", 0.0)
+    mention_masking: float = option("Share of mentions with a picture but a hidden name, redrawn each epoch.", 0.0)
+    mask_text: str = option("Text in place of a hidden name.", "it")
+    augment: bool = option("Shift, scale, rotate and recolour the training pictures, anew each epoch.", False)
 
 
 @dataclass
 class TrainArguments:
-    """How long, how fast, and where to.
+    """The optimization, the rankings, and the output.
 
     Example:
 
@@ -104,53 +78,35 @@ class TrainArguments:
     num_train_epochs: int = option("Epochs over the training mentions.", 10, least=1)
     max_steps: int = option("Stop after this many steps. -1: by num_train_epochs.", -1)
     per_device_train_batch_size: int = option("Mentions of a step, for each process.", 64, least=1)
-    gradient_accumulation_steps: int = option(
-        "Batches of an optimizer's step; each has negatives of its own.", 1, least=1
-    )
-    mini_batch_size: int | None = option(
-        "Rows that go through the towers at a time (gradient caching): memory follows this, and the gradient "
-        "is that of the whole batch. Default: the batch at once.",
-        None,
-        least=1,
-    )
+    gradient_accumulation_steps: int = option("Batches of an optimizer step, each with its negatives.", 1, least=1)
+    mini_batch_size: int | None = option("Rows in the towers at a time (gradient caching): less memory, the gradient "
+                                         "of the whole batch. Default: the batch.", None, least=1)  # fmt: skip
     dataloader_num_workers: int = option("Processes that draw batches ahead of time.", 0, least=0)
     per_device_eval_batch_size: int = option("Texts or pictures encoded at a time.", 256, least=1)
     learning_rate: float = option("Highest learning rate of the towers and their projections.", 5e-5, least=0)
     head_learning_rate: float | None = option("The same for the fusion. Default: learning_rate.", None, least=0)
     prior_learning_rate: float | None = option("The same for the lexical prior. Default: learning_rate.", None, least=0)
-    prior_epochs: int = option(
-        "Before each ranking, fit the lexical prior for so many epochs on each training mention's answer "
-        "against its hard negatives, and train the rest without it. 0: the prior is trained with the rest.",
-        0,
-        least=0,
-    )
-    weight_decay: float = option("AdamW's, on matrices; not on biases, norms, scales.", 1e-3, least=0)
-    warmup_steps: int = option("Steps in which the learning rate rises.", 100, least=0)
+    prior_epochs: int = option("Before each ranking, fit the lexical prior for so many epochs on golds against their "
+                               "hard negatives, and train the rest without it. 0: train it with the rest.", 0,
+                               least=0)  # fmt: skip
+    weight_decay: float = option("Weight decay of matrices; biases, norms and scales have none.", 1e-3, least=0)
+    warmup_steps: int = option("Steps over which the learning rate rises.", 100, least=0)
     lr_scheduler_type: str = option("Shape of the learning rate after the warm-up.", "linear", choices=_SCHEDULES)
-    max_grad_norm: float = option("Longer gradients are shortened to this.", 1.0)
+    max_grad_norm: float = option("Longer gradients are scaled down to this norm.", 1.0)
     mixed_precision: str = option("bf16, fp16 or no.", "no", choices=["no", "bf16", "fp16"])
     seed: int = option("Seed of weights, batches and dropout.", 0)
-    eval_epochs: int = option("Rank the validation split after every so many epochs.", 1, least=1)
-    eval_steps: int | None = option("Rank it after every so many steps instead.", None, least=1)
-    early_stopping_patience: int | None = option("Stop after so many rankings without a better one.", None, least=1)
-    save_steps: int | None = option(
-        "Steps between two checkpoints, beside those at rankings. Default: an epoch.", None, least=1
-    )
+    eval_epochs: int = option("Epochs between two rankings of the validation split.", 1, least=1)
+    eval_steps: int | None = option("Steps between two rankings, instead of epochs.", None, least=1)
+    early_stopping_patience: int | None = option("Stop after so many rankings without improvement.", None, least=1)
+    save_steps: int | None = option("Steps between two checkpoints. Default: an epoch.", None, least=1)
     logging_steps: int = option("Steps between two lines of the log.", 10, least=1)
-    report_to: list[str] = option(
-        "Where the curves go: tensorboard, trackio, wandb; several, or `none`.", ["tensorboard"]
-    )
+    report_to: list[str] = option("Trackers: tensorboard, trackio, wandb, or `none`.", ["tensorboard"])
     expected_processes: int | None = option("Fail when the run has more or fewer processes.", None)
-    picture_weights: list[float] = option(
-        "Weights that the entities' pictures are tried with at each ranking of the validation split; the best "
-        "stays in the saved model. Training pictures are better known than new ones, which misleads the weight "
-        "that training finds.",
-        [1.0],
-    )
+    picture_weights: list[float] = option("Weights of the entities' pictures to try at each ranking; the best one is "
+                                          "saved. The trained one is too high, since training pictures are better "
+                                          "known than new ones.", [1.0])  # fmt: skip
     metric_for_best_model: str = option("H@1, H@3, H@5, H@10, H@20 or MRR.", "H@1")
-    resume_from_checkpoint: str | None = option(
-        "`auto` for the newest checkpoint in output_dir, or a checkpoint's folder.", None
-    )
+    resume_from_checkpoint: str | None = option("`auto`: the newest in output_dir; or a checkpoint's folder.", None)
     save_total_limit: int = option("How many checkpoints to keep.", 1, least=1)
 
 
@@ -232,7 +188,9 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         if not value:
             raise DIMError(f"--{name} is missing.")
     if (model.model_name_or_path is None) == (model.text_tower is None):
-        raise DIMError("Give either --model_name_or_path (a DIM to go on with) or --text_tower (to build a new one).")
+        raise DIMError(
+            "Give either --model_name_or_path (a DIM to continue with) or --text_tower (to build a new one)."
+        )
     for name in ("vision_tower", "max_length", "dropout", "logit_scale_init_value", "lexical_prior"):
         if model.model_name_or_path and getattr(model, name):
             raise DIMError(f"--{name} belongs to --text_tower; a saved DIM has its own.")
