@@ -125,4 +125,20 @@ def words(text: str) -> list[Word]:
     return [Word(start, end, text[start:end], fold(text[start:end])) for start, end in filter(None, spans)]
 
 
-__all__ = ["PARTICLES", "SMALL_WORDS", "TITLES", "Folded", "Word", "fold", "fold_character", "words"]
+def sentence_key(sentence: str) -> str:
+    """Removes case, accents and punctuation from a sentence, so that near-duplicates compare equal.
+
+    Args:
+        sentence: Any text.
+
+    Returns:
+        Its words; the text itself if it has none.
+
+    Example:
+        >>> sentence_key("He met Beyoncé.") == sentence_key("he met BEYONCE")
+        True
+    """
+    return " ".join(word.form for word in words(sentence)) or sentence
+
+
+__all__ = ["PARTICLES", "SMALL_WORDS", "TITLES", "Folded", "Word", "fold", "fold_character", "sentence_key", "words"]

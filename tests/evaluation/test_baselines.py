@@ -1,15 +1,12 @@
 """The name matcher against exact expectations and a naive oracle."""
 
-import doctest
-import importlib
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
-from dim.evaluation.systems import name_match as baselines
+from dim.evaluation.systems import name_match
 from dim.evaluation.systems.name_match import NameMatch, comparable
 
 WORDS = st.text(alphabet="abÀéß Łи1.-", min_size=1, max_size=12).filter(str.strip)
@@ -65,24 +62,21 @@ def test_entities_of_one_name_tie():
     assert scores[0, 0] == scores[0, 2] > scores[0, 1]
 
 
-@pytest.mark.parametrize(
-    "text, expected",
-    [
-        ("BEYONCÉ", "beyonce"),
-        ("Straße", "strasse"),
-        ("Dvořák", "dvorak"),
-        ("İstanbul", "istanbul"),
-        ("ΆΡΗΣ", "αρησ"),
-        ("ﬁrst", "first"),
-        ("Łódź", "łodz"),  # the bar is no mark
-        ("हिन्दी", "हिन्दी"),  # vowel signs are letters
-        ("ガ", "ガ"),
-        ("서울", "서울"),
-    ],
-)
-def test_comparable(text, expected):
-    assert comparable(text) == expected
-    assert comparable(comparable(text)) == expected
+def test_comparable():
+    forms = {
+        "BEYONCÉ": "beyonce",
+        "Straße": "strasse",
+        "Dvořák": "dvorak",
+        "İstanbul": "istanbul",
+        "ΆΡΗΣ": "αρησ",
+        "ﬁrst": "first",
+        "Łódź": "łodz",  # the bar is no mark
+        "हिन्दी": "हिन्दी",  # vowel signs are letters
+        "ガ": "ガ",
+        "서울": "서울",
+    }
+    assert {text: comparable(text) for text in forms} == forms
+    assert {form: comparable(form) for form in forms.values()} == {form: form for form in forms.values()}
 
 
 def test_case_and_accents_do_not_count():
@@ -91,8 +85,8 @@ def test_case_and_accents_do_not_count():
 
 def test_equal_mentions_are_scored_once(monkeypatch):
     seen = []
-    cdist = baselines.process.cdist
-    monkeypatch.setattr(baselines.process, "cdist", lambda a, b, **kw: seen.append(list(a)) or cdist(a, b, **kw))
+    cdist = name_match.process.cdist
+    monkeypatch.setattr(name_match.process, "cdist", lambda a, b, **kw: seen.append(list(a)) or cdist(a, b, **kw))
     scores = NameMatch(["Paris", "Rome"]).scores(["Rome", "rome", "Paris", "Rome"])
     assert seen == [["rome", "paris"]] * 2
     assert scores.argmax(dim=1).tolist() == [1, 1, 0, 1]
@@ -122,9 +116,3 @@ def test_names_it_refuses(names, aliases, message):
 def test_mentions_it_refuses(mentions, message):
     with pytest.raises(ValueError, match=message):
         NameMatch(["a"]).scores(mentions)
-
-
-def test_docstring_examples():
-    results = doctest.testmod(importlib.import_module("dim.evaluation.systems.name_match"))
-    assert results.attempted >= 3
-    assert results.failed == 0

@@ -122,10 +122,17 @@ def test_baselines_score_what_they_say():
     assert scores_of(CharNgrams(names, [[], [], ["Swift"]]), [row])[0].tolist()[1:] == pytest.approx([1.0, 1.0])
 
 
-@pytest.mark.parametrize("text", ["", "the of and", "zzz", "!?"])
-def test_bm25_takes_queries_without_a_known_word(text):
-    scores = scores_of(BM25(["Ruby", "Opal"], ["red", "white"]), [{"mention": text, "sentence": text}])
-    assert scores.tolist() == [[0.0, 0.0]]
+def test_bm25_takes_queries_without_a_known_word():
+    rows = [{"mention": text, "sentence": text} for text in ("", "the of and", "zzz", "!?")]
+    assert scores_of(BM25(["Ruby", "Opal"], ["red", "white"]), rows).tolist() == [[0.0, 0.0]] * 4
+
+
+def test_bm25_ignores_stop_words_and_refuses_entities_without_words():
+    system = BM25(["The Who", "Who"], ["", "the band"])
+    first, second = scores_of(system, [{"mention": "the who", "sentence": ""}, {"mention": "who", "sentence": ""}])
+    assert torch.equal(first, second)
+    with pytest.raises(ValueError, match="BM25 has nothing to search"):
+        BM25(["a", "The"], ["", "!"])
 
 
 def test_popularity_counts_forms_first():

@@ -1,7 +1,5 @@
 """Ranks, metrics and intervals against naive oracles in plain Python."""
 
-import doctest
-import importlib
 import inspect
 import math
 
@@ -11,8 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dim.metrics import counting
-from dim.metrics import ranks as ranking
+from dim.metrics import counting, ranks
 from dim.metrics.intervals import bootstrap_interval, ranking_metrics_with_intervals
 from dim.metrics.ranks import (
     gold_ranks,
@@ -128,7 +125,7 @@ class TestGoldRanks:
         assert gold_ranks(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
 
     def test_there_is_no_argsort(self):
-        assert "argsort" not in inspect.getsource(ranking) + inspect.getsource(counting)
+        assert "argsort" not in inspect.getsource(ranks) + inspect.getsource(counting)
 
 
 class TestGoldRanksFromEmbeddings:
@@ -348,10 +345,10 @@ class TestIntervals:
         expected = (means.quantile(0.1).item(), means.quantile(0.9).item())
         assert bootstrap_interval(values, groups=groups, samples=50, seed=7, level=0.8) == pytest.approx(expected)
 
-    @pytest.mark.parametrize("labels", [torch.tensor([4, 9, 4]), ("x", "y", "x"), [(1, "a"), None, (1, "a")]])
-    def test_any_labels_that_hash(self, labels):
+    def test_any_labels_that_hash(self):
         values = torch.tensor([1.0, 0.0, 0.5])
-        assert bootstrap_interval(values, groups=labels) == bootstrap_interval(values, groups=[0, 1, 0])
+        for labels in (torch.tensor([4, 9, 4]), ("x", "y", "x"), [(1, "a"), None, (1, "a")]):
+            assert bootstrap_interval(values, groups=labels) == bootstrap_interval(values, groups=[0, 1, 0])
 
     def test_single_labels_are_no_groups_and_seeds_repeat(self):
         values = torch.rand(30)
@@ -394,10 +391,3 @@ class TestIntervals:
         low, high = bootstrap_interval((ranks <= 3).double(), samples=200)
         assert (table["H@3"]["low"], table["H@3"]["high"]) == (100 * low, 100 * high)
         assert all(row["low"] < row["value"] < row["high"] for row in table.values())
-
-
-@pytest.mark.parametrize("module", ["dim.metrics.ranks", "dim.metrics.intervals"])
-def test_docstring_examples(module):
-    results = doctest.testmod(importlib.import_module(module))
-    assert results.attempted >= 3
-    assert results.failed == 0
