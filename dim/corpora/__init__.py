@@ -1,1 +1,1 @@
-"""From what users have on disk to mentions, entities and pictures."""
+"""Datasets of mentions, entities and pictures: readers of raw releases, building, loading, inspecting."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 
+from dim.common.ids import index_of
 from dim.corpora.schema import SPLITS
 from dim.errors import DIMError
 
@@ -55,10 +56,10 @@ def load_entities(dataset: str) -> datasets.Dataset:
         ('e0001', 'loudly crying face', 'Yellow expression with streams of tears.')
     """
     entities = _load(dataset, "entities", "kb", ENTITY_COLUMNS, "images")
-    ids = entities["id"][:]
-    if len(set(ids)) != len(ids):
-        first = next(name for name in ids if ids.count(name) > 1)
-        raise DIMError(f"{dataset} has the entity id {first!r} more than once; ids must be unique.")
+    try:
+        index_of(entities["id"][:])
+    except DIMError as error:
+        raise DIMError(f"{dataset}, entities: {error}") from error
     return entities
 
 

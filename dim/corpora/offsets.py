@@ -1,4 +1,4 @@
-"""Where a mention stands in its sentence, for releases that do not say: one order of rules, the surest first."""
+"""Finds mentions in their sentences, for releases without offsets, by a list of rules, the safest first."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -6,41 +6,41 @@ from collections.abc import Callable, Iterator, Sequence
 from dim.common.text import PARTICLES, SMALL_WORDS, TITLES, Folded, Word, fold_character, words
 
 Span = tuple[int, int, str]
-"""Start, end and the rule that found it; -1, -1 and the reason where none did."""
+"""Start, end and the rule that found the mention; -1, -1 and the reason where none did."""
 
 ABSENT = "not in the sentence"
 AMBIGUOUS = "several parts of the name fit"
 
-_Places = list[tuple[int, int]]  # offsets, or first and last word
+_Spans = list[tuple[int, int]]  # offsets, or first and last word
 _APOSTROPHES = ("'", "’", "ʼ", "`", "´")
 _JOINTS = " \t\r\n\u00a0-‐‑–\"'“”„«»"  # what may stand between two words of one name
 _LONGEST_GAP = 3  # words, as in "von und zu"
 
 
 def find_span(sentence: str, mention: str, occurrence: int = 0) -> Span:
-    """Finds a mention in its sentence by the first of these rules that finds anything.
+    """Finds a mention in its sentence by the first of these rules that applies.
 
     1. `verbatim`: the mention itself, as whole words.
     2. `inside a word`: the mention itself, anywhere.
-    3. `letter case`: as whole words, whatever the case of its letters.
-    4. `accents`: also without accents (U+0300-U+036F after NFKD).
-    5. `punctuation`: the same words in the same order, whatever signs and spaces stand between and around them.
-    6. `possessive`: so, without 's on either side.
-    7. `small words`: two or more of the same words in the same order; words such as "von", "of the" are left out on
-       either side, and initials and Roman numerals of the sentence ("Russell J. Waters" for "Russell Waters").
-    8. `part of the name`: the longest beginning or end of the mention that is a name and stands in the sentence
-       without another name beside it: "Ada Byron" is found in "Byron met her", not in "Mary Byron". Titles, and what
-       follows "of" or the like, are no names. Of a mention that has other words in lower case ("Ada Byron was a
-       mathematician") only a beginning of two words or more.
+    3. `letter case`: as whole words, ignoring case.
+    4. `accents`: as whole words, ignoring case and accents (U+0300-U+036F after NFKD).
+    5. `punctuation`: the same words in the same order, with any signs and spaces between and around them.
+    6. `possessive`: as 5, ignoring 's in the sentence and in the mention.
+    7. `small words`: as 5 for two words or more, ignoring words such as "von" or "of the" in both, and initials and
+       Roman numerals in the sentence ("Russell J. Waters" for "Russell Waters").
+    8. `part of the name`: the longest beginning or end of the mention that is a name and has no other name beside it in
+       the sentence: "Ada Byron" is found in "Byron met her", but not in "Mary Byron". Titles are not names, nor is what
+       follows "of" or the like. If the mention has other words in lower case ("Ada Byron was a mathematician"), only a
+       beginning of two words or more counts.
 
     Args:
         sentence: The sentence.
-        mention: The mention; spaces around it do not count.
-        occurrence: Which of several occurrences to take, from 0; it starts over behind the last one.
+        mention: The mention; spaces around it are ignored.
+        occurrence: Index of the occurrence to return, modulo their number.
 
     Returns:
-        Character offsets `(start, end)` and the rule; `(-1, -1)` and the reason where no rule finds it: it is not
-        there, or its beginning and its end stand in different places.
+        Character offsets `(start, end)` and the rule; `(-1, -1)` and the reason where no rule applies: the mention is
+        not there, or its beginning and its end are in different positions.
 
     Example:
         >>> find_span("Otto von Bismarck in 1871", "Otto Bismarck")
@@ -58,14 +58,14 @@ def find_span(sentence: str, mention: str, occurrence: int = 0) -> Span:
 
 
 def find_spans(sentence: str, mentions: Sequence[str]) -> list[Span]:
-    """Finds all mentions of a sentence: the same string a second time is looked for at its second occurrence.
+    """Finds all mentions of a sentence. If a string is mentioned twice, the second mention is the second occurrence.
 
     Args:
         sentence: The sentence.
         mentions: Its mentions.
 
     Returns:
-        What [`find_span`] returns for each.
+        The result of [`find_span`] for each.
 
     Example:
         >>> find_spans("Ada met Ada", ["Ada", "Ada"])
@@ -79,15 +79,15 @@ def find_spans(sentence: str, mentions: Sequence[str]) -> list[Span]:
     return spans
 
 
-def _by_rule(sentence: str, mention: str) -> Iterator[tuple[str, _Places]]:
-    """The rules in their order, each with all the spans that it finds."""
+def _by_rule(sentence: str, mention: str) -> Iterator[tuple[str, _Spans]]:
+    """Yields each rule in order, with all the spans that it finds."""
     if mention in sentence:
         yield "verbatim", list(_occurrences(sentence, mention, whole_words=True))
         yield "inside a word", list(_occurrences(sentence, mention, whole_words=False))
     folds: tuple[tuple[str, Callable[[str], str]], ...] = (("letter case", str.casefold), ("accents", fold_character))
     for rule, fold_one in folds:
         text, part = Folded(sentence, fold_one), Folded(mention, fold_one).text
-        found = (text.span(*place) for place in _occurrences(text.text, part, whole_words=True)) if part else ()
+        found = (text.span(*pair) for pair in _occurrences(text.text, part, whole_words=True)) if part else ()
         yield rule, [span for span in found if span]
     line, parts = words(sentence), words(mention)
     yield "punctuation", _offsets(line, _runs(line, parts))
@@ -98,7 +98,7 @@ def _by_rule(sentence: str, mention: str) -> Iterator[tuple[str, _Places]]:
 
 
 def _occurrences(text: str, part: str, whole_words: bool) -> Iterator[tuple[int, int]]:
-    r"""Places of a part; as whole words exactly where `(?<!\w)part(?!\w)` matches, without compiling an expression."""
+    r"""Yields the offsets of a part; as whole words, where `(?<!\w)part(?!\w)` would match, without compiling it."""
     start = text.find(part)
     while start >= 0:
         end = start + len(part)
@@ -113,12 +113,12 @@ def _is_word(character: str) -> bool:
     return character.isalnum() or character == "_"
 
 
-def _offsets(line: list[Word], places: _Places) -> _Places:
-    return [(line[first].start, line[last].end) for first, last in places]
+def _offsets(line: list[Word], spans: _Spans) -> _Spans:
+    return [(line[first].start, line[last].end) for first, last in spans]
 
 
-def _runs(line: list[Word], parts: list[Word]) -> _Places:
-    """First and last word wherever the words of a mention follow one another."""
+def _runs(line: list[Word], parts: list[Word]) -> _Spans:
+    """First and last word of each run of a mention's words in the sentence."""
     forms, wanted = [word.form for word in line], [part.form for part in parts]
     size = len(wanted)
     starts = range(len(forms) - size + 1) if size else range(0)
@@ -129,24 +129,24 @@ def _no_possessives(text: str, line: list[Word]) -> list[Word]:
     return [word for word in line if not (word.form == "s" and text[: word.start].endswith(_APOSTROPHES))]
 
 
-def _with_gaps(line: list[Word], parts: list[Word]) -> _Places:
-    """First and last word wherever nothing but small words, initials and numerals stands between those of a mention."""
+def _with_gaps(line: list[Word], parts: list[Word]) -> _Spans:
+    """First and last word of each run of a mention's words with only small words, initials or numerals between them."""
     if len(parts) < 2:
         return []
-    places = []
+    spans = []
     for first, word in enumerate(line):
         last = first if word.form == parts[0].form else None
         for part in parts[1:]:
             if last is not None:
                 last = _next(line, last, part.form)
         if last is not None:
-            places.append((first, last))
-    return places
+            spans.append((first, last))
+    return spans
 
 
-def _next(line: list[Word], place: int, form: str) -> int | None:
-    """The place of the next word that is `form`, if only words that may stand between come before it."""
-    for step, word in enumerate(line[place + 1 : place + 2 + _LONGEST_GAP], place + 1):
+def _next(line: list[Word], index: int, form: str) -> int | None:
+    """Index of the next word that is `form`, if only words that may be ignored come before it."""
+    for step, word in enumerate(line[index + 1 : index + 2 + _LONGEST_GAP], index + 1):
         if word.form == form:
             return step
         if not (word.is_small or word.is_number):
@@ -154,8 +154,8 @@ def _next(line: list[Word], place: int, form: str) -> int | None:
     return None
 
 
-def _parts_of_name(sentence: str, line: list[Word], mention: str, parts: list[Word]) -> Iterator[tuple[str, _Places]]:
-    """The longest part that is there alone; a beginning and an end in different places tell nothing."""
+def _parts_of_name(sentence: str, line: list[Word], mention: str, parts: list[Word]) -> Iterator[tuple[str, _Spans]]:
+    """Yields the longest part that stands alone, or `AMBIGUOUS` for a beginning and an end in different positions."""
     is_name = all(part.is_name or part.is_small for part in parts)
     for size in range(len(parts) - 1, 0 if is_name else 1, -1):
         begins, ends = parts[:size], parts[-size:]
@@ -170,7 +170,7 @@ def _parts_of_name(sentence: str, line: list[Word], mention: str, parts: list[Wo
 
 
 def _is_part(mention: str, part: list[Word]) -> bool:
-    """Whether a part of a mention can stand for it: a name that is more than an initial and not cut at a hyphen."""
+    """Whether a part of a mention can stand for it: a name longer than an initial and not cut at a hyphen."""
     start, end = part[0].start, part[-1].end
     is_cut = "-" in (mention[start - 1 : start], mention[end : end + 1])
     is_bare = part[0].form in TITLES and (len(part) == 1 or part[1].is_small)
@@ -180,9 +180,9 @@ def _is_part(mention: str, part: list[Word]) -> bool:
 
 
 def _stands_alone(sentence: str, line: list[Word], first: int, last: int) -> bool:
-    """Whether no name stands before or behind, with nothing but particles, spaces, quotes and hyphens between."""
-    for place, step in ((first, -1), (last, 1)):
-        other = place + step
+    """Whether there is no other name beside a run, with only particles, spaces, quotes and hyphens between."""
+    for end, step in ((first, -1), (last, 1)):
+        other = end + step
         while 0 <= other < len(line):
             word = line[other]
             left, right = sorted((other, other - step))

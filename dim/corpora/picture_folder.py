@@ -1,4 +1,4 @@
-"""Where a picture that a release names lies on disk, whatever the folders and suffixes have become."""
+"""Finds the file of a picture that a release names, although folders and suffixes may differ."""
 
 import filecmp
 import hashlib
@@ -17,16 +17,16 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".svg", ".tif", ".tiff", "
 
 
 class PictureFolder:
-    """The pictures under some folders, listed once and found by what a release calls them.
+    """Index of the pictures in some folders, by the names that a release gives them.
 
-    Suffixes never matter (`Map.svg` may lie there as `Map.png`, `A.PNG` as `A.jpg`), nor do the letter case of a suffix
-    and the two ways Unicode writes an accent. Links to folders are followed, each folder is read once.
+    Suffixes do not matter (`Map.svg` may have become `Map.png`, `A.PNG` `A.jpg`), nor do the two ways in which Unicode
+    writes an accent. Links to folders are followed; each folder is read once.
 
     Args:
         folders: Folders with pictures at any depth.
 
     Raises:
-        DIMError: If a folder does not exist or holds no picture.
+        DIMError: If a folder does not exist or has no pictures.
     """
 
     def __init__(self, folders: Sequence[Path]) -> None:
@@ -45,29 +45,29 @@ class PictureFolder:
                     if name.lower().endswith(SUFFIXES):
                         self._found[_stem(name)].append((folder, f"{root}{os.sep}{name}"))
             if len(self) == before:
-                raise DIMError(f"{folder} holds no picture ({', '.join(SUFFIXES)}).")
+                raise DIMError(f"{folder} has no pictures ({', '.join(SUFFIXES)}).")
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """Returns the number of pictures."""
         return sum(map(len, self._found.values()))
 
     def find(self, reference: str, keys: Sequence[str] = ()) -> Path | None:
         """Finds a picture.
 
-        Tried in this order, the first that is there wins: for a URL the name that `dim fetch-images` gives it
-        ([`url_name`]), WikiDiverse's name (md5 of the URL's last part), and the last part itself; for a path its file
-        name; then the keys. Names are tried as they are and with %xx decoded. Of several files with a name, the one
-        at the reference's path counts, or else the one that shares most of its parent folders.
+        Names are tried in this order: for a URL, the name from `dim fetch-images` ([`url_name`]), WikiDiverse's name
+        (md5 of the URL's last part), and the last part itself; for a path, its file name; then the keys. Names are
+        tried as they are and with %xx decoded. If several files have a name, the one at the reference's path is
+        returned, or else the one that shares most of its parent folders.
 
         Args:
-            reference: URL, path or file name by which the release calls the picture; may be empty.
-            keys: Ids that may be the file's name: of the sample, of the entity.
+            reference: The release's name of the picture: URL, path or file name; may be empty.
+            keys: Ids of the sample or entity, which may be the file's name.
 
         Returns:
             The file, or `None`.
 
         Raises:
-            DIMError: If several files with different bytes fit equally well.
+            DIMError: If several files with different content fit equally well.
         """
         parents: tuple[str, ...] | None = None
         if is_url(reference):
@@ -83,7 +83,7 @@ class PictureFolder:
 
 
 def _best(found: list[tuple[Path, str]], parents: tuple[str, ...] | None, suffix: str, name: str) -> Path:
-    """The file among those of a name that fits the path (`None` where it has none) and suffix it was called by."""
+    """The best of several files with a name: by the parent folders of the reference (`None` for a URL), then suffix."""
     if len(found) == 1:
         return Path(found[0][1])
 
@@ -98,14 +98,14 @@ def _best(found: list[tuple[Path, str]], parents: tuple[str, ...] | None, suffix
     for other in others:
         if not filecmp.cmp(first, other, shallow=False):
             raise DIMError(
-                f"The picture {name!r} is there twice with different content, {first} and {other}: "
-                "remove one, or give only the folder that is meant."
+                f"There are two pictures {name!r} with different content, {first} and {other}: "
+                "remove one, or give only the right folder."
             )
     return Path(first)
 
 
 def is_url(reference: str) -> bool:
-    """Whether a release's name of a picture is a URL.
+    """Returns whether a release's name of a picture is a URL.
 
     >>> is_url("https://a.example/b.jpg"), is_url("images/b.jpg")
     (True, False)
@@ -114,9 +114,9 @@ def is_url(reference: str) -> bool:
 
 
 def url_name(url: str) -> str:
-    """File name, without suffix, under which `dim fetch-images` keeps what a URL gives: md5 of the whole URL.
+    """Returns the file name, without suffix, that `dim fetch-images` gives to a URL's picture: md5 of the whole URL.
 
-    WikiDiverse takes md5 of the last part alone, which gives different pictures one name.
+    WikiDiverse takes md5 of the last part alone, so different pictures can have the same name.
 
     >>> url_name("https://a.example/1/b.jpg") == url_name("https://a.example/2/b.jpg")
     False
@@ -125,11 +125,11 @@ def url_name(url: str) -> str:
 
 
 def _names_of_url(url: str) -> list[str]:
-    """The names that a URL's picture may have, the surest first; in the middle those of WikiDiverse's authors."""
+    """Names that the file of a URL's picture may have: ours, those of WikiDiverse's authors, then the last part."""
     names = [url_name(url)]
     quoted = url.rpartition("/")[2]
     for last in (quoted, unquote(quoted)):
-        names += [_md5(last), _md5(last) + last]  # the latter where they do not know the suffix
+        names += [_md5(last), _md5(last) + last]  # the latter for suffixes that they do not know
     quoted = _without_query(url).rpartition("/")[2]
     return [*names, quoted, unquote(quoted)]
 
@@ -143,7 +143,7 @@ def _md5(text: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """A file name in normal form, without the suffix of a picture."""
+    """A file name in NFC without the suffix of a picture."""
     return _normal(name[: name.rindex(".")] if name.lower().endswith(SUFFIXES) else name)
 
 

@@ -1,4 +1,4 @@
-"""What a raw release on somebody's disk holds, whatever its layout was: what readers give and `dim build` takes."""
+"""The content of a raw release, whatever its layout: mentions, entities and rejected rows."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ class Mention:
     """One mention of a release.
 
     Args:
-        id: Unique and opaque: never a thing that tells the answer.
+        id: Unique and opaque id, which does not reveal the answer.
         sentence: The sentence as published.
         mention: The mention as published.
         split: `train`, `validation` or `test`.
         entity_id: Id of the answer, empty for NIL.
         start: Character offset of the mention in the sentence, -1 where it is not there.
         end: Offset behind its last character, -1 where it is not there.
-        image: How the release names the picture: a path, a file name or a URL; empty for none.
+        image: The release's name of the picture: a path, a file name or a URL; empty for none.
         image_id: Opaque key of the picture; mentions of the same picture share it; empty for none.
-        entity_type: Type of the answer, where the release tells it.
-        topic: Topic of the sentence, where the release tells it.
-        image_keys: Other names under which the picture may lie on disk, in case `image` is not found.
+        entity_type: Type of the answer, where the release has it.
+        topic: Topic of the sentence, where the release has it.
+        image_keys: Other names that the picture's file may have, in case `image` is not found.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Mention:
 
 @dataclass(slots=True)
 class Entity:
-    """One entity of a release's knowledge base; `images` names its pictures as the release does."""
+    """One entity of a release's knowledge base; `images` holds the release's names of its pictures."""
 
     id: str
     name: str
@@ -51,7 +51,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A raw row that was left out: the file and the key in it, and why, in words that a user can act on.
+    """A raw row that was left out, by its file and its key in the file, with the reason.
 
     `kind` is `mention`, `entity`, or `file` for a whole file that no reader knows.
     """
@@ -64,7 +64,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A raw file that was read, for the card: its name (no path), what it is, sha256, where from, and its licence."""
+    """A raw file that was read, for the card: name without folders, what it is, sha256, repository and licence."""
 
     name: str
     kind: str
@@ -75,17 +75,17 @@ class SourceFile:
 
 @dataclass
 class Release:
-    """A whole release.
+    """A release.
 
     Args:
-        layout: Which layout was read.
-        mentions: Its mentions, in the order of the files, or of their new ids where the release's own told the answer.
-        entities: Its knowledge base, in the order of the files.
+        layout: Name of its layout.
+        mentions: The mentions, in the order of the files, or of their new ids where the old ones revealed answers.
+        entities: The knowledge base, in the order of the files.
         rejected: Raw rows that were left out. `rows_in` = `mentions` + those of `rejected` whose kind is `mention`.
-        rows_in: How many mentions the raw files hold.
+        rows_in: Number of mentions in the raw files.
         sources: The files that were read.
-        offsets: How mentions were found in their sentences: rows by rule, and by reason for those that were not.
-        notes: What a reader of the card must know: how splits were made, what was moved, what is NIL.
+        offsets: Number of mentions by the rule that found them in their sentence, or by the reason why none did.
+        notes: Sentences for the card: how splits were made, what was moved, what is NIL.
     """
 
     layout: str

@@ -1,11 +1,11 @@
-"""The one schema of every dataset here: mentions, entities, candidates, and where a description came from."""
+"""The schema of all datasets: mentions, entities and candidates."""
 
 import datasets
 
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("mentions", "entities", "candidates")
 
-# Written by an LLM's enhancement and kept by the knowledge base; null where a description is the release's own.
+# Where a description comes from, as `dim enhance` writes it; null where it is the release's own.
 PROVENANCE = (
     "description_source",
     "description_model",
@@ -34,8 +34,8 @@ MENTIONS = datasets.Features(
         "expert_prompt": _TEXT,
     }
 )
-"""A mention. `start` and `end` are character offsets, -1 where the mention is not in its sentence; `entity_id` is empty
-for NIL; `image` is null where there is none, and mentions with the same `image_id` share their picture."""
+"""Columns of a mention. `start` and `end` are character offsets, -1 where the mention is not in its sentence.
+`entity_id` is empty for NIL. `image` may be null; mentions with the same `image_id` share their picture."""
 
 ENTITIES = datasets.Features(
     {
@@ -49,10 +49,10 @@ ENTITIES = datasets.Features(
         **dict.fromkeys(PROVENANCE, _TEXT),
     }
 )
-"""An entity of the knowledge base, split `kb`. `description_original` is what a generated description replaced."""
+"""Columns of an entity; the split is `kb`. `description_original` is the text that a generated description replaced."""
 
 CANDIDATES = datasets.Features({"mention_id": _TEXT, "entity_ids": datasets.List(_TEXT), "source": _TEXT})
-"""What a search found for a mention, best first; the gold is not forced in."""
+"""Columns of a mention's candidates, best first. The gold is not added where the search missed it."""
 
 FEATURES = {"mentions": MENTIONS, "entities": ENTITIES, "candidates": CANDIDATES}
 

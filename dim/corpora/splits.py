@@ -1,24 +1,24 @@
-"""Splits made where a release has none, and splits cleaned of what they share."""
+"""Makes the splits of releases that have none, and drops mentions that splits share."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from dim.common.text import words
+from dim.common.text import sentence_key
 from dim.corpora.release import Mention, Rejected, Release
 from dim.corpora.schema import SPLITS
 
 
 def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
-    """Different ids in an order that depends on the ids and the seed alone: that of the hashes of both.
+    """Sorts ids in a random order that depends on the ids and the seed alone.
 
     Args:
         ids: Ids in any order; repeated ones count once.
         seed: The seed.
 
     Returns:
-        The ids, ordered by `blake2b` of `"<seed>\\t<id>"`.
+        The different ids, sorted by `blake2b` of `"<seed>\\t<id>"`.
 
     Example:
         >>> seeded_order(["a", "b", "c"], seed=0) == seeded_order(["c", "a", "b", "a"], seed=0)
@@ -30,15 +30,15 @@ def seeded_order(ids: Iterable[str], seed: int) -> list[str]:
 def disjoint_splits(
     groups: Iterable[str], seed: int, held_out: tuple[str, ...] = ("validation", "test")
 ) -> dict[str, str]:
-    """Splits of groups, say of the mentions of an entity: each group goes to one split as a whole.
+    """Splits groups, such as the mentions of each entity, so that no group is in two splits.
 
-    Of `n` groups in [`seeded_order`] the first `n // 10` go to the first of `held_out`, the next `n // 10` to the
+    Of `n` groups in [`seeded_order`], the first `n // 10` go to the first of `held_out`, the next `n // 10` to the
     second, and the others to `train`.
 
     Args:
-        groups: A name for each group.
+        groups: The name of each group.
         seed: The seed.
-        held_out: The splits to fill beside `train`.
+        held_out: The splits to fill besides `train`.
 
     Returns:
         The split of each group.
@@ -51,28 +51,28 @@ def disjoint_splits(
     order = seeded_order(groups, seed)
     tenth = len(order) // 10
     splits = dict.fromkeys(order, "train")
-    for place, split in enumerate(held_out):
-        splits.update(dict.fromkeys(order[place * tenth : (place + 1) * tenth], split))
+    for index, split in enumerate(held_out):
+        splits.update(dict.fromkeys(order[index * tenth : (index + 1) * tenth], split))
     return splits
 
 
 def clean(release: Release, pictures: Mapping[str, str] | None = None) -> tuple[Release, list[Rejected]]:
-    """Drops what an earlier split shares with a later one, so that evaluation splits stay as they were published.
+    """Drops mentions that an earlier split shares with a later one; the test split stays as published.
 
-    A training mention goes if its sentence or its picture is also in validation or test, a validation mention if it is
-    in test. Sentences are compared word by word, without letter case, accents and punctuation; pictures by the
-    release's name and id for them, and by content where it is known.
+    A training mention is dropped if its sentence or its picture is also in validation or test, a validation mention if
+    it is in test. Sentences are compared word by word, ignoring case, accents and punctuation; pictures by the
+    release's name and id, and by content where it is known.
 
     Args:
-        release: A release; it stays as it is.
+        release: A release, which is not changed.
         pictures: Hash of the content of each picture, by `image_id`.
 
     Returns:
-        The release without the leaks, with notes, and what was dropped: the split as `file`, the mention's id as `key`.
-        Its `rejected`, `rows_in` and `offsets` stay as they are.
+        The release without the leaks, with notes, and the dropped mentions, with the split as `file` and the id as
+        `key`. `rejected`, `rows_in` and `offsets` of the release stay the same.
     """
     contents = pictures or {}
-    later: dict[_Identity, str] = {}  # what the splits behind the one that is looked at hold, and which of them
+    later: dict[_Identity, str] = {}  # content of the splits after the current one, and in which of them it is
     dropped: dict[str, Rejected] = {}
     for split in reversed(SPLITS):
         held: dict[_Identity, str] = {}
@@ -92,14 +92,13 @@ def clean(release: Release, pictures: Mapping[str, str] | None = None) -> tuple[
     return replace(release, mentions=kept, notes=[*release.notes, *notes]), list(dropped.values())
 
 
-_Identity = tuple[str, str, str]  # what it is, by what it is known, and the value
+_Identity = tuple[str, str, str]  # sentence or picture, by what it is identified, and the value
 
 
 def _identities(mention: Mention, contents: Mapping[str, str]) -> list[_Identity]:
-    sentence = " ".join(word.form for word in words(mention.sentence)) or mention.sentence
     content = contents.get(mention.image_id, "") if mention.image_id else ""
     known = [("name", mention.image), ("id", mention.image_id), ("content", content)]
-    return [("sentence", "words", sentence), *(("picture", by, value) for by, value in known if value)]
+    return [("sentence", "words", sentence_key(mention.sentence)), *(("picture", by, value) for by, value in known if value)]
 
 
 __all__ = ["clean", "disjoint_splits", "seeded_order"]

@@ -252,7 +252,7 @@ def test_the_summary(tmp_path):
         "6 pictures = 3 embedded + 3 missing (missing_pictures.jsonl)",
         f"{size:,} bytes of Parquet in {done.folder}",
     ]
-    counts = re.findall(r"[\d,]+(?=,|$)", lines[3].removeprefix("places in the sentences: "))
+    counts = re.findall(r"[\d,]+(?=,|$)", lines[3].removeprefix("offsets by rule: "))
     assert sum(map(int, counts)) == 8
 
 
@@ -421,7 +421,7 @@ def test_a_folder_of_somebody_else_is_refused(manifest, raw, tmp_path):
     (out / "thesis.tex").write_text("years of work")
     if manifest is not None:
         (out / MANIFEST).write_text(manifest)
-    with pytest.raises(ValueError, match="out is there and is no dataset that dim built: choose another --out"):
+    with pytest.raises(ValueError, match="out exists and was not built by dim: choose another --out"):
         build("wikimel", [raw], out)
     assert (out / "thesis.tex").read_text() == "years of work"
 
@@ -429,7 +429,7 @@ def test_a_folder_of_somebody_else_is_refused(manifest, raw, tmp_path):
 def test_a_file_that_was_put_into_a_build_is_not_removed(raw, tmp_path):
     out = build("wikimel", [raw], tmp_path / "out").folder
     (out / "mentions" / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"out/mentions/notes.txt is not of the build that would be replaced"):
+    with pytest.raises(ValueError, match=r"out/mentions/notes.txt does not belong to the build that would be replaced"):
         build("wikimel", [raw], out)
     assert (out / "mentions" / "notes.txt").read_text() == "mine"
 
@@ -456,7 +456,7 @@ def test_paths_that_contain_one_another_are_refused(raw, tmp_path):
 def test_an_unknown_name_is_no_dataset_of_ones_own(raw, tmp_path):
     with pytest.raises(ValueError, match=r"There is no dataset 'wikimell'; the published ones are wikimel, .*--layout"):
         build("wikimell", [raw], tmp_path / "out")
-    with pytest.raises(ValueError, match="'../x' is no name for a dataset"):
+    with pytest.raises(ValueError, match="'../x' cannot be the name of a dataset"):
         build("../x", [raw], tmp_path / "out", layout="jsonl")
 
 

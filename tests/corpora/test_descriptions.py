@@ -39,6 +39,7 @@ def test_columns_are_those_of_the_schema(read):
     assert found["e2"]["description_model"] is None
     assert set(found["e1"]) <= set(ENTITIES)
     assert set(found["e1"]) == set(KEYS) - {"id"}
+    assert list(read(GOOD, "", {**GOOD, "id": "e2"})) == ["e1", "e2"]  # blank lines are skipped
 
 
 def test_the_original_may_be_given(read):
@@ -49,21 +50,24 @@ def test_the_original_may_be_given(read):
     ("line", "message"),
     [
         ({**GOOD, "id": "e9"}, "the entity 'e9' is not in the knowledge base"),
-        ({**GOOD, "description": " "}, "'description' is ' ': it must be text that is not empty"),
-        ({**GOOD, "description": 3}, "'description' is 3: it must be text"),
-        ({**GOOD, "description": None}, "'description' is None"),
-        ({**GOOD, "description_source": None}, "'description_source' is None"),
-        ({**GOOD, "description_usage": {"tokens": 3}}, "'description_usage' is a dict: it must be text or null"),
-        ({**GOOD, "description_orignal": ""}, "has the unknown key 'description_orignal'"),
-        ({**GOOD, "description_original": "a poet"}, "'description_original' is not the description .* of 'e1'"),
+        ({**GOOD, "description": " "}, "'description' is blank"),
+        ({**GOOD, "description": 3}, "'description' is a number, not a string"),
+        ({**GOOD, "description": None}, "'description' is null, not a string"),
+        ({**GOOD, "description_source": None}, "'description_source' is null, not a string"),
+        ({**GOOD, "description_usage": {"tokens": 3}}, "'description_usage' is an object, not a string"),
+        ({**GOOD, "description_orignal": ""}, "it has the unknown key 'description_orignal'"),
+        (
+            {**GOOD, "description_original": "a poet"},
+            "'description_original' is not the description of 'e1' in",
+        ),
         (
             {key: value for key, value in GOOD.items() if key != "description_model"},
-            "lacks the key 'description_model'",
+            "it has no 'description_model'",
         ),
-        ({**GOOD, "description": "half \ud800"}, "half of a surrogate pair"),
-        ([GOOD], "is no JSON object but a list"),
-        ("{'id': 'e1'}", "is no JSON object in UTF-8"),
-        ("", "is no JSON object in UTF-8"),
+        ({**GOOD, "description": "half \ud800"}, "'description' holds half a character"),
+        ([GOOD], "not a JSON object but a list"),
+        ("{'id': 'e1'}", "not valid JSON"),
+        ('{"id": "e1", "id": "e2"}', "the key 'id' occurs twice"),
         ("[" * 100_000, "line 2"),
     ],
 )
@@ -73,20 +77,20 @@ def test_a_bad_line_is_named(read, line, message):
 
 
 def test_a_repeated_entity_names_both_lines(read):
-    with pytest.raises(ValueError, match="line 3: the entity 'e1' is already in line 1"):
+    with pytest.raises(ValueError, match="line 3: the entity 'e1' is already in .*d.jsonl, line 1"):
         read(GOOD, {**GOOD, "id": "e2"}, GOOD)
 
 
 def test_bytes_that_are_no_text(tmp_path):
     (tmp_path / "d.jsonl").write_bytes(b'{"id": "\xff"}\n')
-    with pytest.raises(ValueError, match="line 1: is no JSON object in UTF-8"):
+    with pytest.raises(ValueError, match="line 1: not valid UTF-8"):
         read_descriptions(tmp_path / "d.jsonl", ORIGINALS)
 
 
 def test_no_file_and_no_line(tmp_path, read):
-    with pytest.raises(ValueError, match="There is no file of descriptions .*none.jsonl"):
+    with pytest.raises(ValueError, match="There is no file .*none.jsonl"):
         read_descriptions(tmp_path / "none.jsonl", ORIGINALS)
-    with pytest.raises(ValueError, match=r"d.jsonl has no line"):
+    with pytest.raises(ValueError, match=r"d.jsonl has no lines"):
         read()
 
 

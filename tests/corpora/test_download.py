@@ -14,7 +14,7 @@ from aiohttp import web
 from picture_server import LOCAL, Server, picture
 
 from dim.common import http as addresses
-from dim.common.http import is_public, public_socket
+from dim.common.http import is_public, public_socket, retry_after
 from dim.corpora.fetch import download
 from dim.corpora.fetch.download import Downloader, DownloadError
 
@@ -107,16 +107,13 @@ class TestAsking:
 
         asyncio.run(run())
 
-    @pytest.mark.parametrize(
-        "name, value",
-        [
+    def test_limits(self):
+        for name, value in (
             *((name, 0) for name in ("concurrency", "max_bytes", "tries", "timeout", "bytes_per_second")),
             *(("requests_per_second", -1.0), ("requests_per_second", float("nan")), ("backoff", -1)),
-        ],
-    )
-    def test_limits(self, name, value):
-        with pytest.raises(ValueError, match=f"{name} is {value}: it must be"):
-            replace(LOCAL, **{name: value})
+        ):
+            with pytest.raises(ValueError, match=f"{name} is {value}: it must be"):
+                replace(LOCAL, **{name: value})
 
 
 class TestRetryAfter:
@@ -153,10 +150,9 @@ class TestRetryAfter:
         server.serve("/a", b"a")
         assert get(server.url("/a"), limits=self.PATIENT) == [b"a"]
 
-    @pytest.mark.parametrize("value", ["soon", "-1", "", "1.5", "Wed, 99 Oct", "\u0661"])
-    def test_nonsense_is_none(self, value):
-        assert download._retry_after({"Retry-After": value}) is None
-        assert download._retry_after({}) is None
+    def test_nonsense_is_none(self):
+        for value in ("soon", "", "Wed, 99 Oct", None):
+            assert retry_after(value) is None, value
 
     def test_a_pause_that_is_too_long(self, server):
         urls = [server.serve(f"/{row}", status=429, Retry_After="3600") for row in range(9)]
@@ -280,7 +276,7 @@ class TestFailures:
         ],
     )
     def test_no_url(self, url):
-        assert "is no " in reason(url)
+        assert "is not a" in reason(url)
 
 
 class TestRedirects:
@@ -306,10 +302,10 @@ class TestRedirects:
     @pytest.mark.parametrize(
         "location, message",
         [
-            ("file:///etc/passwd", "is no http or https URL"),
-            ("ftp://a.org/a.png", "is no http or https URL"),
-            ("http://[broken", "is no valid URL"),
-            (None, "without saying where to"),
+            ("file:///etc/passwd", "is not an http or https URL"),
+            ("ftp://a.org/a.png", "is not an http or https URL"),
+            ("http://[broken", "is not a valid URL"),
+            (None, "without a Location"),
         ],
     )
     def test_to_nothing(self, server, location, message):
@@ -373,25 +369,20 @@ class TestPrivateAddresses:
         assert "not an address of the public internet" in reason("http://127.0.0.1/a", self.PUBLIC)
         assert server.seen == []
 
-    @pytest.mark.parametrize(
-        "address",
-        [
+    def test_addresses_that_are_not_public(self):
+        for address in (
             *("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "127.0.0.1"),
             *("192.0.2.1", "198.18.0.1", "224.0.0.1", "239.255.0.1", "240.0.0.1", "255.255.255.255"),
             *("::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00::1", "fec0::1", "ff02::1", "ff0e::1"),
             *("2001:db8::1", "::10.0.0.1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::10.0.0.1"),
             *("64:ff9b:1::1", "2002:a00:1::", "2001:0:4136:e378:8000:63bf:f5ff:fffe"),
-        ],
-    )
-    def test_addresses_that_are_not_public(self, address):
-        assert not is_public(address)
-        with pytest.raises(PermissionError) as caught:
-            public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)))
-        assert caught.value.errno == errno.EACCES
+        ):
+            assert not is_public(address), address
+            with pytest.raises(PermissionError) as caught:
+                public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80)))
+            assert caught.value.errno == errno.EACCES, address
 
-    @pytest.mark.parametrize(
-        "address", ["8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
-    )
-    def test_addresses_that_are_public(self, address):
-        assert is_public(address)
-        public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))).close()
+    def test_addresses_that_are_public(self):
+        for address in ("8.8.8.8", "93.184.215.14", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"):
+            assert is_public(address), address
+            public_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))).close()

@@ -122,9 +122,9 @@ class TestWikiDiverse:
             Entity("fr:Ben_Lane", "fr:Ben Lane"),
         ]
         assert release.offsets == {"given": 4, "verbatim": 2}
-        assert "Mentions that do not stand at their published offsets, and were looked for: 2." in release.notes
+        assert "Mentions not at their published offsets, searched in the sentence instead: 2." in release.notes
         assert reasons(release) == {
-            "train.json 1-1": "'nowhere' is no page of Wikipedia",
+            "train.json 1-1": "'nowhere' is not a page of Wikipedia",
             "train.json 2": "it has no list of mentions",
             "train.json 3-0": "it is not a list of mention, type, start, end and url",
             "train.json 4": "it is not like WikiDiverse's sentences",
@@ -138,7 +138,7 @@ class TestWikiDiverse:
         assert [entity.name for entity in release.entities] == ["Ada Roe", "Roe (fish)"]
         assert reasons(release) == {
             "train_w_10cands.json 1": "it is not like WikiDiverse's mentions with candidates",
-            "train_w_10cands.json 2": "'x' is no page of Wikipedia",
+            "train_w_10cands.json 2": "'x' is not a page of Wikipedia",
         }
         write(tmp_path, "train.json", self.SENTENCES)
         with pytest.raises(ValueError, match="as sentences and as mentions with candidates: give --raw one"):
@@ -186,7 +186,7 @@ class TestKGMEL:
             "WikiDiverse.json 7": "it has no 'answer'",
             "WikiDiverse.json 8": "'imgPath' is a number, not a string",
         }
-        assert "lost.jpg stands for several lost pictures and is none: sentences left without one: 1." in release.notes
+        assert "lost.jpg is a placeholder for lost pictures: sentences left without a picture: 1." in release.notes
         assert {source.licence for source in release.sources} == {"CC BY-SA 4.0"}
 
     def test_splits_of_another_dataset_are_refused(self, tmp_path):
@@ -241,7 +241,7 @@ class TestOwnData:
         release = self.read(tmp_path, [self.GOOD, *bad], entities)
         found = reasons(release)
         known = "end, entity_id, entity_type, id, image, image_id, mention, sentence, split, start, topic"
-        assert found.pop("mentions.jsonl line 8").startswith("it is no JSON: ")
+        assert found.pop("mentions.jsonl line 8").startswith("not valid JSON (")
         assert found == {
             "mentions.jsonl line 2": f"it has the unknown key 'colour'; there are {known}",
             "mentions.jsonl line 3": "it has no 'entity_id' (\"\" for NIL)",
@@ -249,9 +249,9 @@ class TestOwnData:
             "mentions.jsonl line 5": "'start' 1 and 'end' 4 do not give the mention 'Ada'",
             "mentions.jsonl line 6": "'start' and 'end' must both be whole numbers",
             "mentions.jsonl line 7": "'expert_answer' is written by a later step: leave it out",
-            "mentions.jsonl line 9": "it is a list, not an object",
+            "mentions.jsonl line 9": "not a JSON object but a list",
             "mentions.jsonl line 10": "the id 'm1' occurs a second time; the first row was kept",
-            "mentions.jsonl line 11": "one of its keys occurs twice",
+            "mentions.jsonl line 11": "the key 'id' occurs twice",
             "mentions.jsonl line 12": "'image' is an object, not a string",
             "mentions.jsonl line 13": "'start' and 'end' must both be whole numbers",
         }

@@ -78,7 +78,7 @@ def test_duplicate_ids(tmp_path):
     (tmp_path / "README.md").write_text(
         "---\nconfigs:\n- config_name: entities\n  data_files:\n  - split: kb\n    path: entities/kb.parquet\n---\n"
     )
-    with pytest.raises(ValueError, match="entity id 'a' more than once"):
+    with pytest.raises(ValueError, match="entities: The id 'a' occurs more than once; ids must be unique"):
         load_entities(str(tmp_path))
 
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dim.corpora.read import LAYOUTS, read_release
+from dim.corpora.read import read_release
+from dim.corpora.readers.registry import KINDS, LAYOUTS
 
 ROW = {"id": "1", "sentence": "Ada Roe left", "mentions": ["Ada Roe"], "entities": ["Ada Roe"], "answer": ["Q1"]}
 KB = {"qid2ne.json": {"Q1": "Ada Roe"}, "qid2abs.json": {"Q1": "Sex: female."}}
@@ -66,7 +67,9 @@ def test_each_layout_is_recognised(tmp_path, dataset, layout):
 
 
 def test_layouts_are_all_there():
-    assert set(LAYOUTS) == {"auto", *(layout for _, layout in RELEASES)}
+    assert set(LAYOUTS) == {layout for _, layout in RELEASES}
+    assert {kind for layout in LAYOUTS.values() for kind in layout.kinds} == set(KINDS)
+    assert all(set(layout.texts) <= set(layout.kinds) and name in layout.names for name, layout in LAYOUTS.items())
 
 
 JSON = st.recursive(
@@ -169,14 +172,14 @@ class TestFiles:
         write(tmp_path, {**RELEASES["wikimel", "melbench"], **unknown})
         release = read_release("wikimel", [tmp_path])
         found = {(row.file, row.key, row.kind): row.reason for row in release.rejected}
-        assert found.pop(("broken.json", "-", "file")).startswith("no reader knows it: no JSON (")
+        assert found.pop(("broken.json", "-", "file")).startswith("no reader knows it: not valid JSON (")
         assert found == {
             (
                 "kb_entity.json",
                 "a",
                 "file",
-            ): "called like MIMIC's entities, but not such: object that begins with a string",
-            ("notes.json", "a", "file"): "no reader knows it: object that begins with true or false",
+            ): "named like MIMIC's entities, but its content differs: object that begins with a string",
+            ("notes.json", "a", "file"): "no reader knows it: object that begins with a boolean",
             ("texts.json", "1", "file"): "looks like MELBench's WikiMEL texts, which are called Wikidata-MEL.json",
         }
         note = next(note for note in release.notes if "no reader knows them" in note)
@@ -189,12 +192,10 @@ class TestLayout:
         with pytest.raises(ValueError, match="No layout fits wikimel") as caught:
             read_release("wikimel", [tmp_path])
         message = str(caught.value)
-        assert "one of melbench, ghmfc, dim, mimic, kgmel, wikidiverse, jsonl as --layout" in message
+        assert "one of melbench, ghmfc, dim, mimic, jsonl as --layout" in message
         assert "qid2ne.json (GHMFC's names)" in message
-        assert (
-            "train.json, key '1' (called like GHMFC's or DIM's texts, but not such: object that begins with a list"
-            in message
-        )
+        unlike = "named like GHMFC's or DIM's texts, but its content differs: object that begins with a list"
+        assert f"train.json, key '1' ({unlike}" in message
 
     def test_more_than_one_that_fits(self, tmp_path):
         write(tmp_path, {**RELEASES["wikimel", "melbench"], "train.json": {"1": ROW}})
@@ -209,7 +210,7 @@ class TestLayout:
         write(tmp_path, {**RELEASES["richpediamel", "melbench"], "train.json": {"Q1": other}})
         release = read_release("richpediamel", [tmp_path])
         assert release.mentions[0].sentence == "Ada Roe left"
-        assert release.notes[0].startswith("MELBench's and GHMFC's Richpedia are there")
+        assert release.notes[0].startswith("The Richpedias of MELBench and GHMFC are both there")
         assert read_release("richpediamel", [tmp_path], "ghmfc").mentions[0].sentence == "Then Ada Roe left"
 
     @pytest.mark.parametrize("missing", ["splits.json", "qid2ne.json", "qid2abs.json"])
@@ -224,9 +225,13 @@ class TestLayout:
         ("dataset", "layout", "message"),
         [
             ("wikimel", "csv", "There is no layout 'csv'; there are auto, melbench"),
-            ("mine", "melbench", "'mine' is none of wikimel, richpediamel, wikidiverse: its layout can only be jsonl"),
+            (
+                "mine",
+                "melbench",
+                "The layout melbench has wikimel, richpediamel, not 'mine'; data of your own has the layout jsonl",
+            ),
             ("mine", "auto", "No layout fits mine: give its files with --raw, or one of jsonl as --layout"),
-            ("wikidiverse", "melbench", "MELBench has no WikiDiverse"),
+            ("wikidiverse", "melbench", "The layout melbench has wikimel, richpediamel, not 'wikidiverse'"),
         ],
     )
     def test_what_cannot_be(self, tmp_path, dataset, layout, message):

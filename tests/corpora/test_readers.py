@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dim.corpora.read import read_release
-from dim.corpora.readers.raw import Shape, peek
+from dim.corpora.readers.shape import Shape, peek
 from dim.corpora.release import Entity, Release
 
 ROE, LANE, FEN = "Q101", "Q102", "Q103"
@@ -148,7 +148,7 @@ class TestMELBench:
         )
         assert [mention.entity_id for mention in release.mentions] == [ROE, "", "", "", LANE]
         assert "Mentions that are NIL in the release: 2." in release.notes
-        assert "Mentions made NIL, since their answers have no entity: 1 (Q999)." in release.notes
+        assert "Mentions made NIL, because their answers have no entity: 1 (Q999)." in release.notes
 
     def test_richpedia_gets_new_ids_and_disjoint_splits(self, tmp_path):
         people = [f"Q{number}" for number in range(1, 41)]
@@ -272,4 +272,4 @@ class TestPeek:
     @pytest.mark.parametrize("content", [b"{oops", b'["a', b"\xff\xfe{}", b'{"a"', b"[" * 100_000])
     def test_what_is_no_json_says_so(self, tmp_path, content):
         (tmp_path / "a.json").write_bytes(content)
-        assert peek(tmp_path / "a.json").top.startswith("no JSON (")
+        assert peek(tmp_path / "a.json").top.startswith("not valid JSON (")

@@ -19,7 +19,8 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 def real(*arguments: Any) -> Release:
     if not DATA.is_dir():
         pytest.skip("needs ../shared/data")
-    return read_release(arguments[0], [DATA], *arguments[1:])
+    folders = [DATA / name for name in ("melbench", "ghmfc", "kgmel")]
+    return read_release(arguments[0], folders, *arguments[1:])
 
 
 def sentences(release: Release) -> dict[str, int]:

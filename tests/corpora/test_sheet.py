@@ -212,7 +212,7 @@ class TestContactSheet:
         )
         assert describe(str(tmp_path)).entities == {}
         assert "-> x: not in the knowledge base" in report(describe(str(tmp_path)))
-        with pytest.raises(ValueError, match="has no mention with a picture to show"):
+        with pytest.raises(ValueError, match="has no mention with a picture"):
             contact_sheet(str(tmp_path), "train", 1, 0, tmp_path / "a.png")
 
 

@@ -4,8 +4,7 @@
     builder.download_and_prepare()
     builder.as_dataset(split="train")
 
-RAW is the folder of a raw release. Version 3 of `datasets` also loads this file by its path:
-`load_dataset("script/richpediamel.py", "mentions", data_dir=RAW, trust_remote_code=True)`.
+RAW is the folder of a raw release.
 """
 
 from dim.corpora.build.builder import MELBuilder

@@ -4,8 +4,7 @@
     builder.download_and_prepare()
     builder.as_dataset(split="train")
 
-RAW is the folder of a raw release. Version 3 of `datasets` also loads this file by its path:
-`load_dataset("script/wikidiverse_plus.py", "mentions", data_dir=RAW, descriptions=FILE, trust_remote_code=True)`.
+RAW is the folder of a raw release, FILE the JSON Lines of descriptions.
 """
 
 from dim.corpora.build.builder import MELBuilder

@@ -1,1 +1,1 @@
-"""`dim build`: from a raw release to a published dataset."""
+"""`dim build`: makes a dataset from a raw release."""

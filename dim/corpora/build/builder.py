@@ -1,4 +1,4 @@
-"""The base of the dataset scripts: a raw release as a `datasets.GeneratorBasedBuilder`."""
+"""Base class of the dataset scripts: a `datasets.GeneratorBasedBuilder` for raw releases."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from dim.errors import DIMError
 
 @dataclass
 class MELConfig(datasets.BuilderConfig):
-    """What to read. Its name is one of `mentions`, `entities` and `candidates`.
+    """Config of a dataset script. Its name is `mentions`, `entities` or `candidates`.
 
     Args:
-        raw: Folders that hold the release's files, together; `data_dir` where there is only one.
-        layout: One of `dim.corpora.read.LAYOUTS`, or `auto`.
-        images: Folders that hold its pictures.
-        descriptions: JSONL of descriptions, for a plus version.
+        raw: Folders of the release's files; one folder can be given as `data_dir` instead.
+        layout: A name in [`dim.corpora.readers.registry.LAYOUTS`], or `auto`.
+        images: Folders of its pictures.
+        descriptions: JSON Lines of descriptions, for a plus version.
         clean: Whether to drop mentions that leak between splits.
     """
 
@@ -34,18 +34,18 @@ class MELConfig(datasets.BuilderConfig):
 
     @property
     def folders(self) -> list[Path]:
-        """The folders that hold the release's files."""
+        """The folders of the release's files."""
         return [Path(folder) for folder in (*self.raw, *filter(None, [self.data_dir]))]
 
     def create_config_id(self, config_kwargs: dict, custom_features: datasets.Features | None = None) -> str:
-        """Name of the cache: what `datasets` makes of the options, and the state of the files, which it ignores.
+        """Returns the name of the cache: that of `datasets`, which ignores changed files, and the state of the files.
 
         Args:
             config_kwargs: The options.
             custom_features: Features that replace those of the schema.
 
         Returns:
-            The name, another one as soon as a file has changed.
+            The name, which changes with the files.
         """
         name = super().create_config_id(config_kwargs, custom_features)
         given = [*self.folders, *map(Path, self.images), *map(Path, filter(None, [self.descriptions]))]
@@ -53,10 +53,9 @@ class MELConfig(datasets.BuilderConfig):
 
 
 class MELBuilder(datasets.GeneratorBasedBuilder):
-    """Base of the dataset scripts. A subclass says which `release` it reads, and whether it is the `plus` version.
+    """Base class of the dataset scripts. A subclass sets `release`, and `plus` for a plus version.
 
-    `dim build` takes its rows from here. It also runs as a class with any version of `datasets`, and as a loading
-    script with version 3, the last that has these.
+    `dim build` takes its rows from the subclass, which can also be used directly, as any builder of `datasets`.
     """
 
     BUILDER_CONFIG_CLASS = MELConfig
@@ -68,23 +67,23 @@ class MELBuilder(datasets.GeneratorBasedBuilder):
 
     @classmethod
     def read(cls, raw: Sequence[Path], *, descriptions: Path | None = None, **options: Any) -> Corpus:
-        """Reads this dataset.
+        """Reads the dataset.
 
         Args:
-            raw: Folders that hold the release's files, together.
-            descriptions: JSONL of descriptions; a plus version must have it, another one must not.
-            options: The others of [`read_corpus`].
+            raw: Folders of the release's files.
+            descriptions: JSON Lines of descriptions; required for a plus version, refused for others.
+            options: Other options of [`read_corpus`].
 
         Returns:
             The corpus.
 
         Raises:
-            DIMError: As `read_corpus` does, and for descriptions that are missing or not wanted.
+            DIMError: As [`read_corpus`], and if descriptions are missing or refused.
         """
         if cls.plus and descriptions is None:
             raise DIMError(
-                f"{cls.release}_plus needs --descriptions FILE, a JSONL with the descriptions that a language model "
-                f"wrote; without them, build {cls.release}."
+                f"{cls.release}_plus needs --descriptions FILE, the JSON Lines of generated descriptions; without "
+                f"them, build {cls.release}."
             )
         if descriptions is not None and not cls.plus:
             raise DIMError(f"{cls.release} keeps its own descriptions: leave out --descriptions, or build a plus set.")

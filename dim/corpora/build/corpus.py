@@ -1,4 +1,4 @@
-"""A raw release as the rows of a dataset: pictures found, descriptions taken over, candidates searched."""
+"""Turns a raw release into the rows of a dataset: with pictures, descriptions and candidates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ from dim.corpora.splits import clean as without_leaks
 
 @dataclass
 class Pictures:
-    """Where the pictures of a release lie, `None` for one that was not found.
+    """The files of a release's pictures; `None` for one that was not found.
 
     Args:
         of_mentions: Files by `image_id`.
-        of_entities: Files by the release's reference.
+        of_entities: Files by the release's name of the picture.
     """
 
     of_mentions: dict[str, Path | None]
@@ -33,18 +33,18 @@ class Pictures:
 
     @classmethod
     def find(cls, release: Release, folders: Sequence[Path], progress: bool = False) -> "Pictures":
-        """Looks for the pictures of a release.
+        """Finds the pictures of a release.
 
         Args:
             release: The release.
-            folders: Folders that hold its pictures.
+            folders: Folders of its pictures.
             progress: Whether to show a progress bar.
 
         Returns:
             The files.
 
         Raises:
-            DIMError: If a folder does not exist or holds no picture, or if a name stands for different files.
+            DIMError: If a folder does not exist or has no pictures, or if different files fit a name.
         """
         folder = PictureFolder(folders)
 
@@ -65,7 +65,7 @@ class Pictures:
         return found
 
     def checksums(self, progress: bool = False) -> dict[str, str]:
-        """Checksums of the mentions' pictures that are there.
+        """Computes the checksums of the mentions' pictures that were found.
 
         Args:
             progress: Whether to show a progress bar.
@@ -79,13 +79,13 @@ class Pictures:
 
 @dataclass
 class Corpus:
-    """A release as the rows of a dataset.
+    """The rows of a dataset.
 
     Args:
         release: The release.
-        pictures: Its pictures; `None` where no folder of pictures was given: then no row has any.
-        descriptions: What replaces descriptions of the knowledge base, by entity id.
-        progress: Whether long work shows a progress bar.
+        pictures: Its pictures; `None` if no folder of pictures was given, then no row has a picture.
+        descriptions: Replacements for descriptions of the knowledge base, by entity id.
+        progress: Whether to show progress bars.
     """
 
     release: Release
@@ -101,11 +101,11 @@ class Corpus:
 
     @cached_property
     def mentions(self) -> dict[str, list[Mention]]:
-        """The mentions of each split that has any: those of a picture, and of a sentence, one after the other."""
+        """Mentions by split, sorted so that those of a picture, and then those of a sentence, are neighbours."""
         first: dict[tuple[str, str], int] = {}
-        for place, mention in enumerate(self.release.mentions):
-            first.setdefault(("picture", mention.image_id), place)
-            first.setdefault(("sentence", mention.sentence), place)
+        for index, mention in enumerate(self.release.mentions):
+            first.setdefault(("picture", mention.image_id), index)
+            first.setdefault(("sentence", mention.sentence), index)
 
         def order(mention: Mention) -> tuple[int, int]:
             sentence = first["sentence", mention.sentence]
@@ -116,13 +116,13 @@ class Corpus:
         return {split: mentions for split, mentions in splits.items() if mentions}
 
     def splits(self, config: str) -> list[str]:
-        """The splits of a config that have rows.
+        """Lists the splits of a config that have rows.
 
         Args:
             config: `mentions`, `entities` or `candidates`.
 
         Returns:
-            Names of splits, none for a config that is empty.
+            Names of splits; none for an empty config.
         """
         if config == "mentions":
             return list(self.mentions)
@@ -131,14 +131,14 @@ class Corpus:
         return ["kb"] if config == "entities" else list(self.mentions)
 
     def rows(self, config: str, split: str) -> list[Row]:
-        """The rows of a split; `dim.corpora.build.embed.with_pictures` loads their pictures.
+        """Makes the rows of a split, without their pictures: see [`dim.corpora.build.embed.with_pictures`].
 
         Args:
             config: `mentions`, `entities` or `candidates`.
             split: One of [`Corpus.splits`].
 
         Returns:
-            Rows whose columns are those of the schema.
+            Rows with the columns of the schema.
         """
         if config == "mentions":
             return [self._mention(mention) for mention in self.mentions[split]]
@@ -150,7 +150,7 @@ class Corpus:
         ]
 
     def _mention(self, mention: Mention) -> Row:
-        columns = {name: getattr(mention, name, "") for name in FEATURES["mentions"]}  # the expert's columns are empty
+        columns = {name: getattr(mention, name, "") for name in FEATURES["mentions"]}  # those of the caption are empty
         columns["image"] = None
         if self.pictures is None or not mention.image_id:
             return Row(columns)
@@ -176,22 +176,22 @@ def read_corpus(
     clean: bool = False,
     progress: bool = False,
 ) -> Corpus:
-    """Reads a release, finds its pictures, and takes over descriptions.
+    """Reads a release, with its pictures and generated descriptions.
 
     Args:
         dataset: `wikimel`, `richpediamel`, `wikidiverse`, or the name of a user's own data.
-        raw: Folders that hold the release's files, together.
-        layout: One of `dim.corpora.read.LAYOUTS`, or `auto`.
-        images: Folders that hold its pictures; without any, no row has a picture.
-        descriptions: JSONL of descriptions, see `dim.corpora.build.descriptions`.
+        raw: Folders of the release's files.
+        layout: A name in [`dim.corpora.readers.registry.LAYOUTS`], or `auto`.
+        images: Folders of its pictures; without any, no row has a picture.
+        descriptions: JSON Lines of descriptions, see [`dim.corpora.build.descriptions`].
         clean: Whether to drop mentions that leak between splits.
-        progress: Whether long work shows a progress bar.
+        progress: Whether to show progress bars.
 
     Returns:
         The corpus.
 
     Raises:
-        DIMError: If a folder or file is missing or is not what it should be.
+        DIMError: If a folder or file is missing or not as expected.
     """
     release = read_release(dataset, raw, layout)
     pictures = Pictures.find(release, images, progress) if images else None

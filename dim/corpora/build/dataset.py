@@ -1,25 +1,27 @@
-"""`dim build`: from a raw release to a folder that `datasets.load_dataset` reads anywhere."""
+"""Builds a dataset folder, which `datasets.load_dataset` reads, from a raw release."""
 
 import importlib.util
 import json
 import re
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import dim
 from dim.common.assets import asset
-from dim.common.files import sha256_of, sync, write_text
+from dim.common.files import finish_folder, sha256_of, write_json, write_text
+from dim.common.jsonl import write_jsonl
 from dim.corpora.build.builder import MELBuilder
 from dim.corpora.build.card import OWN, built_card
 from dim.corpora.build.corpus import Corpus
 from dim.corpora.build.facts import Tables, missing_pictures, recalls, written
-from dim.corpora.build.shards import LEDGER, ShardFolder
+from dim.corpora.build.shards import ShardFolder
+from dim.corpora.readers.raw import DATASETS
 from dim.corpora.schema import CONFIGS, FEATURES
 from dim.errors import DIMError
 
-NAMES = ("wikimel", "richpediamel", "wikidiverse", "wikimel_plus", "richpediamel_plus", "wikidiverse_plus")
+NAMES = (*DATASETS, *(f"{name}_plus" for name in DATASETS))
 MANIFEST = "manifest.json"
 _MADE_BY = "dim build"
 PUBLISHED = asset("datasets")
@@ -27,7 +29,12 @@ PUBLISHED = asset("datasets")
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """A dataset that was built: its folder, its content, and its shards.
+    """A built dataset.
+
+    Args:
+        folder: Its folder.
+        corpus: Its content.
+        tables: Its shards by config and split.
 
     Example:
         >>> raw = Path("raw_texts")
@@ -56,29 +63,29 @@ def build(
     clean: bool = False,
     progress: bool = False,
 ) -> Built:
-    """Builds a dataset.
+    """Builds a dataset, complete or not at all.
 
-    It grows in a hidden folder beside `out`, which takes that name when all is there; after a kill, the same call goes
-    on there. The same input gives the same bytes.
+    Files are written to a hidden folder beside `out`, which is renamed at the end; after a kill, the same call
+    continues there. The same input gives the same bytes.
 
     Args:
         name: One of `NAMES`, or any other for a user's own data, whose layout is then `jsonl`.
-        raw: Folders that hold the release's files, together.
+        raw: Folders of the release's files.
         out: The dataset's folder; an earlier build of the same dataset is replaced.
-        layout: One of `dim.corpora.read.LAYOUTS`, or `auto`.
-        images: Folders that hold the release's pictures; without any, no row has a picture.
-        descriptions: JSONL of descriptions, see `dim.corpora.build.descriptions`; for plus versions.
+        layout: A name in [`dim.corpora.readers.registry.LAYOUTS`], or `auto`.
+        images: Folders of the release's pictures; without any, no row has a picture.
+        descriptions: JSON Lines of descriptions for a plus version, see [`dim.corpora.build.descriptions`].
         clean: Whether to drop mentions that leak between splits.
         progress: Whether to show progress bars.
 
     Returns:
-        What was built.
+        The dataset.
 
     Raises:
-        DIMError: If anything given is missing, does not fit, or would be overwritten.
+        DIMError: If an argument names something that is missing, does not fit, or would be overwritten.
 
     Example:
-        Two files of your own, here of one row each, become a dataset:
+        A dataset from two files of your own, with one row each:
 
         >>> from dim.corpora.loading import load_mentions
         >>> raw = Path("raw")
@@ -92,50 +99,50 @@ def build(
     """
     out = out.resolve()
     card, script, builder = _published(name, layout)
-    given = [*raw, *images, *([descriptions] if descriptions else [])]
-    _check_out(out, name, given)
-    options = {"layout": layout, "images": images, "clean": clean, "progress": progress}
-    corpus = builder.read(raw, descriptions=descriptions, **options)
+    _check_out(out, name, [*raw, *images, *([descriptions] if descriptions else [])])
+    how = {"layout": layout, "images": images, "clean": clean, "progress": progress}
+    corpus = builder.read(raw, descriptions=descriptions, **how)
     building = out.parent / f".{out.name}.building"
-    shards = ShardFolder(building, progress)
-    tables = {
-        config: {
-            split: shards.write(config, split, corpus.rows(config, split), FEATURES[config])
-            for split in corpus.splits(config)
-        }
-        for config in CONFIGS
-    }
-    told = {
+    tables = _write_tables(ShardFolder(building, progress), corpus)
+    options = {
         "dataset": name,
         "layout": corpus.release.layout,
         "pictures": "embedded" if images else "none given",
         "leaks between the splits": "dropped (`--clean`)" if clean else "kept as published",
         "built by": f"dim {dim.__version__}",
     }
-    texts = {
-        "README.md": built_card(card, corpus, tables, told),
-        "rejected.jsonl": _json_lines(map(asdict, corpus.release.rejected)),
-        "missing_pictures.jsonl": _json_lines(map(asdict, missing_pictures(tables))),
-    }
+    write_text(building / "README.md", built_card(card, corpus, tables, options))
+    write_jsonl(building / "rejected.jsonl", map(asdict, corpus.release.rejected))
+    write_jsonl(building / "missing_pictures.jsonl", map(asdict, missing_pictures(tables)))
+    others = ["README.md", "rejected.jsonl", "missing_pictures.jsonl"]
     if script is not None:
-        texts[f"script/{script.name}"] = script.read_text(encoding="utf-8")
         (building / "script").mkdir(exist_ok=True)
-    for file, text in texts.items():
-        write_text(building / file, text)
-    checksums = {file: sha256_of(building / file) for file in texts}
+        write_text(building / "script" / script.name, script.read_text(encoding="utf-8"))
+        others.append(f"script/{script.name}")
+    checksums = {file: sha256_of(building / file) for file in others}
     checksums |= {s.file: s.written.sha256 for splits in tables.values() for one in splits.values() for s in one}
-    _finish(building, out, {"made_by": _MADE_BY, "dataset": name, "options": told, "files": checksums})
+    _finish(building, out, {"made_by": _MADE_BY, "dataset": name, "options": options, "files": checksums})
     return Built(out, corpus, tables)
 
 
+def _write_tables(shards: ShardFolder, corpus: Corpus) -> Tables:
+    return {
+        config: {
+            split: shards.write(config, split, corpus.rows(config, split), FEATURES[config])
+            for split in corpus.splits(config)
+        }
+        for config in CONFIGS
+    }
+
+
 def summary(built: Built) -> str:
-    """What a build made of its input, in a few lines whose numbers add up.
+    """Summarises a build in a few lines.
 
     Args:
-        built: The build.
+        built: The dataset.
 
     Returns:
-        Lines of text.
+        Lines of text, whose counts add up.
 
     Example:
         >>> raw = Path("raw_letters")
@@ -147,7 +154,7 @@ def summary(built: Built) -> str:
         1 rows in = 1 mentions + 0 rejected (rejected.jsonl)
         1 mentions (test 1), 0 of them NIL
         1 entities, 0 rejected
-        places in the sentences: verbatim 1
+        offsets by rule: verbatim 1
         candidates, test: recall@1 100.00 %, recall@10 100.00 %, recall@100 100.00 %
         no pictures: give their folders by --images
         ... bytes of Parquet in ...letters
@@ -165,7 +172,7 @@ def summary(built: Built) -> str:
         kept = len(release.entities) - len(corpus.descriptions)
         lines.append(f"{len(corpus.descriptions):,} descriptions replaced, {kept:,} kept")
     if release.offsets:
-        lines.append("places in the sentences: " + ", ".join(f"{r} {n:,}" for r, n in release.offsets.most_common()))
+        lines.append("offsets by rule: " + ", ".join(f"{r} {n:,}" for r, n in release.offsets.most_common()))
     for split, found in recalls(corpus).items():
         lines.append(f"candidates, {split}: " + ", ".join(f"recall@{n} {share:.2f} %" for n, share in found.items()))
     if corpus.pictures is None:
@@ -181,7 +188,7 @@ def summary(built: Built) -> str:
 
 
 def _published(name: str, layout: str) -> tuple[str, Path | None, type[MELBuilder]]:
-    """Card, script and builder of a dataset."""
+    """Card, script and builder of a dataset; a user's own has no script."""
     if name not in NAMES:
         if layout == "auto":
             raise DIMError(
@@ -189,7 +196,7 @@ def _published(name: str, layout: str) -> tuple[str, Path | None, type[MELBuilde
                 "--layout jsonl."
             )
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-            raise DIMError(f"{name!r} is no name for a dataset: use letters, digits, '_', '.' and '-'.")
+            raise DIMError(f"{name!r} cannot be the name of a dataset: use letters, digits, '_', '.' and '-'.")
         return OWN.format(name=name), None, type("OwnBuilder", (MELBuilder,), {"release": name})
     script = PUBLISHED / name / "script" / f"{name}.py"
     if not script.is_file():
@@ -204,7 +211,7 @@ def _published(name: str, layout: str) -> tuple[str, Path | None, type[MELBuilde
 
 
 def _check_out(out: Path, name: str, given: Sequence[Path]) -> None:
-    """Raises a `DIMError` if a build into `out` would remove what is no build of this dataset."""
+    """Raises a `DIMError` if a build into `out` would remove anything but an earlier build of this dataset."""
     for path in given:
         if path.resolve().is_relative_to(out):
             raise DIMError(f"{path} lies in {out}, which the build replaces: choose another --out.")
@@ -219,34 +226,23 @@ def _check_out(out: Path, name: str, given: Sequence[Path]) -> None:
         manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         built = manifest["dataset"] if manifest["made_by"] == _MADE_BY else None
         strange = sorted(files - {MANIFEST, *manifest["files"]})
-    except (OSError, ValueError, LookupError, TypeError):  # none, or somebody else's
+    except (OSError, ValueError, LookupError, TypeError):  # none, or one of another program
         built, strange = None, []
     if built is None:
-        raise DIMError(f"{out} is there and is no dataset that dim built: choose another --out, or remove it.")
+        raise DIMError(f"{out} exists and was not built by dim: choose another --out, or remove it.")
     if built != name:
         raise DIMError(f"{out} holds a build of {built}: choose another --out, or remove it.")
     if strange:
-        raise DIMError(f"{out / strange[0]} is not of the build that would be replaced: move it first.")
+        raise DIMError(f"{out / strange[0]} does not belong to the build that would be replaced: move it first.")
 
 
-def _finish(building: Path, out: Path, manifest: dict) -> None:
-    """Removes what is left of earlier attempts, writes the manifest, and gives the folder its name."""
+def _finish(building: Path, out: Path, manifest: dict[str, Any]) -> None:
+    """Writes the manifest, removes what is left of earlier attempts, and gives the folder its name."""
+    write_json(building / MANIFEST, manifest)
     for path in building.rglob("*"):
-        if path.is_file() and str(path.relative_to(building)) not in manifest["files"] and path.name != LEDGER:
+        if path.is_file() and str(path.relative_to(building)) not in {MANIFEST, *manifest["files"]}:
             path.unlink()
-    write_text(building / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-    (building / LEDGER).unlink()
-    old = out.parent / f".{out.name}.replaced"
-    shutil.rmtree(old, ignore_errors=True)
-    if out.exists():
-        out.rename(old)
-    building.rename(out)
-    sync(out.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _json_lines(rows: Iterable[dict]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    finish_folder(building, out)
 
 
 __all__ = ["MANIFEST", "NAMES", "Built", "build", "summary"]

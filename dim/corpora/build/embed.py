@@ -1,4 +1,4 @@
-"""Pictures as cells of a column: a file's own bytes if every reader knows the format, else the same pixels as PNG."""
+"""Embeds pictures in rows: unchanged if every reader knows the format, otherwise as PNG."""
 
 import io
 import threading
@@ -13,23 +13,23 @@ from typing import Any
 
 from dim.common.pictures import PictureError, load_picture
 
-# What bounds the memory to about 1 GB: larger pictures are refused.
+# Larger pictures are refused, which bounds the memory to about 1 GB.
 MAX_BYTES = 64_000_000
 MAX_PIXELS = {"jpg": 50_000_000, "other": 25_000_000}  # decoding takes 8 bytes a pixel, 17 with transparency
-_WORKERS = 2  # threads that decode; Pillow lets go of the interpreter meanwhile
-_AHEAD = _WORKERS + 1  # rows whose pictures are loaded before their turn
+_WORKERS = 2  # threads that decode; Pillow releases the GIL meanwhile
+_AHEAD = _WORKERS + 1  # rows whose pictures are loaded ahead
 _SMALL = 1_000_000  # a JPEG up to this size has few pixels; all others are decoded one at a time
 _one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
-    """A picture that a row asks for.
+    """A picture of a row.
 
     Args:
-        name: Opaque name, which the picture gets in the dataset.
-        reference: What the release calls it.
-        path: Its file, `None` where there is none.
+        name: Opaque name of the picture in the dataset.
+        reference: The release's name of the picture.
+        path: Its file; `None` if it was not found.
     """
 
     name: str
@@ -39,7 +39,7 @@ class PictureFile:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row before its pictures are loaded: its columns, and what to put into `image` or `images`."""
+    """A row before its pictures are loaded: its columns, and the pictures for `image` or `images`."""
 
     columns: dict[str, Any]
     pictures: tuple[PictureFile, ...] = field(default=())
@@ -47,7 +47,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class MissingPicture:
-    """A picture that a row asks for and does not get: its name here and in the release, and why, in one line."""
+    """A picture that a row lacks: its name here and in the release, and the reason in one line."""
 
     picture: str
     reference: str
@@ -55,20 +55,20 @@ class MissingPicture:
 
 
 def embed(picture: PictureFile) -> dict[str, str | bytes]:
-    """The cell of a picture, as `datasets.Image` stores it.
+    """Makes the cell of a picture, as `datasets.Image` stores it.
 
-    JPEG, PNG, WebP and GIF files stay as they are, to the byte. Others (TIFF, BMP, AVIF, ...) become a PNG of the RGB
-    pixels that `load_picture` gives.
+    JPEG, PNG, WebP and GIF files are not changed. Others (TIFF, BMP, AVIF, ...) become a PNG of the pixels that
+    [`dim.load_picture`] returns.
 
     Args:
         picture: The picture.
 
     Returns:
-        `{"bytes": ..., "path": ...}`; the path is the picture's opaque name with a suffix.
+        `{"bytes": ..., "path": ...}`; the path is the opaque name with a suffix.
 
     Raises:
-        PictureError: If there is no such file, if it has more than `MAX_BYTES` or `MAX_PIXELS`, or if `load_picture`
-            refuses it.
+        PictureError: If there is no such file, if it has more than `MAX_BYTES` or `MAX_PIXELS`, or if it cannot be
+            decoded.
     """
     path = picture.path
     if path is None:
@@ -93,11 +93,11 @@ def embed(picture: PictureFile) -> dict[str, str | bytes]:
 
 
 def with_pictures(rows: Iterable[Row], missing: list[MissingPicture]) -> Iterator[dict[str, Any]]:
-    """Rows with their pictures, which are loaded a few rows ahead; neighbours with the same pictures share them.
+    """Yields rows with their pictures, which are loaded a few rows ahead; neighbours with the same pictures share them.
 
     Args:
-        rows: Rows whose columns have `image` (one picture or none), `images` (any number), or neither.
-        missing: Gets an entry for each picture that is not there or does not load.
+        rows: Rows whose columns have `image` (at most one picture), `images` (any number), or neither.
+        missing: Gets an entry for each picture that cannot be loaded.
 
     Yields:
         The columns of each row; `image` is `None`, and `images` is shorter, where pictures are missing.
@@ -137,7 +137,7 @@ def _embed_all(pictures: tuple[PictureFile, ...]) -> list[dict | MissingPicture]
 
 
 def _suffix(content: bytes) -> str | None:
-    """Suffix of a format that is kept as it is, `None` for any other."""
+    """Suffix of a format that is embedded unchanged, `None` for any other."""
     for signature, suffix in ((b"\xff\xd8\xff", "jpg"), (b"\x89PNG\r\n\x1a\n", "png"), (b"GIF8", "gif")):
         if content.startswith(signature):
             return suffix

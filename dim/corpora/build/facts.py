@@ -1,4 +1,4 @@
-"""What is true of a build: counts, leaks, recall, sources. The card shows it, and `dim build` prints some of it."""
+"""Facts of a build for its card: counts, leaks, recall, sources."""
 
 import hashlib
 from collections import Counter
@@ -15,38 +15,38 @@ Tables = Mapping[str, Mapping[str, Sequence[Shard]]]  # config -> split -> shard
 
 
 def written(tables: Tables) -> list[Written]:
-    """Sizes and checksums of all files.
+    """Lists sizes and checksums of all Parquet files.
 
     Args:
         tables: The shards.
 
     Returns:
-        One entry a file.
+        One entry per file.
     """
     return [shard.written for splits in tables.values() for shards in splits.values() for shard in shards]
 
 
 def missing_pictures(tables: Tables) -> list[MissingPicture]:
-    """The pictures that rows do without, each once.
+    """Lists the pictures that rows lack, each once.
 
     Args:
         tables: The shards.
 
     Returns:
-        What they are called, and why they are missing.
+        Their names, with the reasons.
     """
     entries = [one for splits in tables.values() for shards in splits.values() for s in shards for one in s.missing]
     return list(dict.fromkeys(entries))
 
 
 def recalls(corpus: Corpus) -> dict[str, dict[int, float]]:
-    """How often the answer is among the first candidates.
+    """Computes the recall of the candidates.
 
     Args:
-        corpus: What was built.
+        corpus: The content of the dataset.
 
     Returns:
-        By split, [`dim.corpora.build.name_candidates.recall`]; no split without answers.
+        The result of [`dim.corpora.build.name_candidates.recall`] for each split that has answers.
     """
     if not corpus.release.entities:
         return {}
@@ -55,12 +55,12 @@ def recalls(corpus: Corpus) -> dict[str, dict[int, float]]:
 
 
 def build_facts(corpus: Corpus, tables: Tables, options: Mapping[str, str]) -> str:
-    """The section of the card on a build.
+    """Writes the section of the card on a build.
 
     Args:
-        corpus: What was built.
+        corpus: The content of the dataset.
         tables: The shards.
-        options: How it was built, as text by name.
+        options: Options of the build, as text by name.
 
     Returns:
         Markdown.
@@ -68,11 +68,11 @@ def build_facts(corpus: Corpus, tables: Tables, options: Mapping[str, str]) -> s
     release = corpus.release
     parts = [_table(("option", "value"), options.items())]
     if corpus.mentions:
-        parts += [_mention_counts(corpus, tables), "Checksums of the ids of the mentions, one a line, in order:"]
+        parts += [_mention_counts(corpus, tables), "Checksums of the ids of the mentions, one per line, in order:"]
         parts.append(
             _table(("split", "sha256"), [(split, ids_checksum(rows)) for split, rows in corpus.mentions.items()])
         )
-        parts.append(_table(("where the mention is in its sentence", "mentions"), release.offsets.most_common()))
+        parts.append(_table(("how offsets were found", "mentions"), release.offsets.most_common()))
     if release.entities:
         described = sum(bool(entity.description or entity.id in corpus.descriptions) for entity in release.entities)
         text = f"The knowledge base has {len(release.entities):,} entities, {described:,} of them with a description."
@@ -83,7 +83,7 @@ def build_facts(corpus: Corpus, tables: Tables, options: Mapping[str, str]) -> s
             )
         parts.append(text)
     if recalls(corpus):
-        parts.append("How often the answer is among the first candidates, in percent of the mentions that have one:")
+        parts.append("Recall of the candidates, in percent of the mentions that have an answer:")
         cells = [(split, *(f"{found[n]:.2f}" for n in RECALLS)) for split, found in recalls(corpus).items()]
         parts.append(_table(("split", *(f"recall@{count}" for count in RECALLS)), cells))
     parts.append(_counted("Raw rows left out (`rejected.jsonl`)", [row.reason for row in release.rejected]))
@@ -115,7 +115,7 @@ def _mention_counts(corpus: Corpus, tables: Tables) -> str:
 
 
 def ids_checksum(mentions: Sequence[Mention]) -> str:
-    """sha256 of the ids of mentions, one a line.
+    """Computes the sha256 of the ids of mentions, one per line.
 
     Args:
         mentions: The mentions of a split, in order.
@@ -139,7 +139,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text from a release in one line, without what Markdown would take for a cell's end or for HTML."""
+    """Text of a release in one line, with the characters escaped that end a cell of a table or begin HTML."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 

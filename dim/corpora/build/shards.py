@@ -1,4 +1,4 @@
-"""The Parquet files of a dataset: how rows are dealt to them, and which are left from a build that was killed."""
+"""The Parquet files of a dataset, and which of them a killed build has finished."""
 
 import hashlib
 import json
@@ -11,13 +11,13 @@ import datasets
 import pyarrow as pa
 from tqdm.auto import tqdm
 
-from dim.common.files import write_text
+from dim.common.files import write_json
 from dim.common.parquet import Written, write_parquet
 from dim.corpora.build.embed import MissingPicture, Row, with_pictures
 
-SHARD_BYTES = 256 << 20  # of pictures; what a killed build has to do again at most
+SHARD_BYTES = 256 << 20  # of pictures; a killed build loses at most one shard
 LEDGER = ".shards.json"
-_FORMAT = 1  # raise it when the same rows are written as other bytes
+_FORMAT = 1  # to be raised when the same rows are written as other bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,9 @@ class Shard:
 
     Args:
         file: Its path in the dataset's folder.
-        made_from: Checksum of what went into it.
+        made_from: Checksum of its rows and pictures.
         written: Its size and checksum.
-        missing: Pictures that its rows do without.
+        missing: Pictures that its rows lack.
     """
 
     file: str
@@ -38,7 +38,7 @@ class Shard:
 
 
 class ShardFolder:
-    """A folder in which shards are written, with a ledger of those that are finished.
+    """A folder of shards, with a ledger of the finished ones.
 
     Args:
         folder: The folder; made if it does not exist.
@@ -53,12 +53,12 @@ class ShardFolder:
         self._finished = [_shard(entry) for entry in json.loads(ledger.read_text())] if ledger.is_file() else []
 
     def write(self, config: str, split: str, rows: Sequence[Row], features: datasets.Features) -> list[Shard]:
-        """Writes a split, but for the shards that an earlier run has finished from the same rows and pictures.
+        """Writes a split, without the shards that an earlier run has finished from the same rows and pictures.
 
         Args:
-            config: Name of the config, which is the shards' folder.
+            config: Name of the config, and of the folder of its shards.
             split: Name of the split.
-            rows: Its rows; those that share a picture should be neighbours.
+            rows: Its rows; rows with the same picture should be neighbours.
             features: Columns and their types.
 
         Returns:
@@ -71,17 +71,18 @@ class ShardFolder:
             for number, (start, stop) in enumerate(pairwise(bounds)):
                 stem = f"{config}/{split}-{number:05d}-of-{len(bounds) - 1:05d}"
                 made_from = _checksum(rows[start:stop])
-                shard = self._left(stem, made_from)
+                shard = self._find(stem, made_from)
                 if shard is None:
                     shard = self._write(stem, made_from, rows[start:stop], features, bar)
                     self._finished.append(shard)
-                    write_text(self.folder / LEDGER, json.dumps([asdict(entry) for entry in self._finished]))
+                    write_json(self.folder / LEDGER, [asdict(entry) for entry in self._finished])
                 else:
                     bar.update(stop - start)
                 shards.append(shard)
         return shards
 
-    def _left(self, stem: str, made_from: str) -> Shard | None:
+    def _find(self, stem: str, made_from: str) -> Shard | None:
+        """The finished shard, if there is one."""
         for shard in self._finished:
             if shard.file.startswith(f"{stem}-") and shard.made_from == made_from:
                 path = self.folder / shard.file
@@ -93,26 +94,26 @@ class ShardFolder:
         missing: list[MissingPicture] = []
         unnamed = self.folder / f"{stem}.parquet"
         written = write_parquet(unnamed, _counted(with_pictures(rows, missing), bar), features)
-        file = f"{stem}-{written.sha256[:16]}.parquet"  # a new name for new content: caches look at names
+        file = f"{stem}-{written.sha256[:16]}.parquet"  # new content gets a new name, since caches go by names
         unnamed.replace(self.folder / file)
         return Shard(file, made_from, written, tuple(missing))
 
 
 def shard_bounds(rows: Sequence[Row]) -> list[int]:
-    """Where shards begin and end: each but the last holds at least `SHARD_BYTES` of pictures.
+    """Divides rows into shards, of which each but the last has at least `SHARD_BYTES` of pictures.
 
     Args:
         rows: The rows of a split, at least one.
 
     Returns:
-        The places of the shards' first rows, and the number of rows.
+        The index of each shard's first row, and the number of rows.
     """
     bounds, weight = [0], 0
-    for place, row in enumerate(rows):
-        if place and row.pictures == rows[place - 1].pictures:
+    for index, row in enumerate(rows):
+        if index and row.pictures == rows[index - 1].pictures:
             continue  # stored once
         if weight >= SHARD_BYTES:
-            bounds.append(place)
+            bounds.append(index)
             weight = 0
         weight += sum(picture.path.stat().st_size for picture in row.pictures if picture.path is not None)
     return [*bounds, len(rows)]
@@ -125,7 +126,7 @@ def _counted(rows: Iterable[dict], bar: tqdm) -> Iterable[dict]:
 
 
 def _checksum(rows: Sequence[Row]) -> str:
-    """Checksum of rows, with the state of their pictures' files in the place of the content."""
+    """Checksum of rows, with the state of their pictures' files instead of the content."""
     digest = hashlib.sha256(f"{_FORMAT} {pa.__version__}".encode())
     for row in rows:
         files = [(file.name, file.reference, _state(file.path)) for file in row.pictures]

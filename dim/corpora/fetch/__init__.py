@@ -1,1 +1,1 @@
-"""`dim fetch-images`: the pictures that a raw release names by URL."""
+"""`dim fetch-images`: downloads the pictures that a raw release names by URL."""

@@ -1,4 +1,4 @@
-"""One picture file from a URL of the data: paced, retried, bounded in size and time, from public addresses only."""
+"""Downloads pictures from URLs: rate-limited, with retries, bounded in size and time, from public addresses only."""
 
 import asyncio
 import re
@@ -15,26 +15,26 @@ from dim.errors import DIMError
 
 PORTS = (80, 443)
 MAX_REDIRECTS = 5
-MAX_WAIT = 600.0  # seconds; a host that asks for a longer pause is asked nothing more
+MAX_WAIT = 600.0  # seconds; a host that asks for a longer pause gets no more requests
 
 _TYPES = re.compile(r"image/.+|(application|binary)/octet-stream")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How hard servers are asked and what is taken from them.
+    """Limits of downloads.
 
-    The defaults keep to Wikimedia's robot policy, which grants 2 downloads at a time and 25 Mbit/s.
+    The defaults comply with Wikimedia's robot policy, which allows 2 downloads at a time and 25 Mbit/s.
 
     Args:
         concurrency: Downloads at a time.
-        requests_per_second: Of each host, redirects included.
-        bytes_per_second: Of all downloads together.
-        timeout: Seconds of one try, redirects included, pauses not.
-        max_bytes: Larger files are refused.
-        tries: How often to ask in case of 429, 5xx, timeouts and dropped connections.
-        backoff: Seconds before the second try, doubled before each further one, where no `Retry-After` is given.
-        allow_private: Also ask hosts that are not on the public internet, at any port.
+        requests_per_second: Requests per second to each host, redirects included.
+        bytes_per_second: Bytes per second of all downloads together.
+        timeout: Seconds of one try, including redirects but not pauses.
+        max_bytes: Largest size of a file.
+        tries: Number of tries after 429, 5xx, timeouts and dropped connections.
+        backoff: Seconds before the second try, doubled before each further one, if there is no `Retry-After`.
+        allow_private: Whether to allow hosts that are not on the public internet, and any port.
 
     Raises:
         DIMError: If a number is out of range.
@@ -61,7 +61,7 @@ class Limits:
 
 
 class DownloadError(DIMError):
-    """A file that cannot be had; `tries` is how often it was asked for."""
+    """A failed download; `tries` is the number of requests for it."""
 
     def __init__(self, reason: str, tries: int = 1) -> None:
         super().__init__(reason)
@@ -69,24 +69,24 @@ class DownloadError(DIMError):
 
 
 class _LaterError(Exception):
-    """What another try may mend; `told` if the server said when, and its host is paused until then."""
+    """An error that another try may cure; `paused` if the server said when, and its host is paused until then."""
 
-    def __init__(self, reason: str, told: bool = False) -> None:
+    def __init__(self, reason: str, paused: bool = False) -> None:
         super().__init__(reason)
-        self.told = told
+        self.paused = paused
 
 
 class _Pace:
-    """Spreads what is taken evenly over time."""
+    """A rate limit, which spreads amounts evenly over time."""
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
-        self._free = 0.0  # when the next may go, by the monotonic clock
-        self._paused = 0.0  # until when nobody may
+        self._free = 0.0  # time of the next turn, by the monotonic clock
+        self._paused = 0.0  # end of the pause
         self._refusal = ""
 
     async def take(self, amount: float = 1.0) -> None:
-        """Waits for its turn."""
+        """Waits for the turn of an amount."""
         start = max(self._free, time.monotonic())
         self._free = start + amount / self.rate
         await asyncio.sleep(start - time.monotonic())
@@ -96,7 +96,7 @@ class _Pace:
             raise DownloadError(self._refusal)
 
     def pause(self, seconds: float) -> None:
-        """Lets nobody go for a while, or never again if that is too long."""
+        """Pauses all turns for a while, or forever if that is longer than `MAX_WAIT`."""
         if seconds > MAX_WAIT:
             self._refusal = f"the server asks for a pause of {seconds:.0f} s: run this again after it"
         else:
@@ -104,10 +104,10 @@ class _Pace:
 
 
 class Downloader:
-    """Asks servers within limits: `async with Downloader(...) as downloader: await downloader.get(url)`.
+    """Downloads files within limits: `async with Downloader(...) as downloader: await downloader.get(url)`.
 
     Args:
-        user_agent: What servers are told of who asks.
+        user_agent: The `User-Agent` header.
         limits: The limits.
     """
 
@@ -119,7 +119,7 @@ class Downloader:
             connector=aiohttp.TCPConnector(socket_factory=None if limits.allow_private else public_socket),
             headers={"User-Agent": user_agent, "Accept-Encoding": "identity"},
             cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,  # what is small on the way may be huge
+            auto_decompress=False,  # a small body may decompress to a huge one
             timeout=aiohttp.ClientTimeout(total=None),  # each try has its own
         )
 
@@ -133,13 +133,13 @@ class Downloader:
         """Downloads a file.
 
         Args:
-            url: Where it is, `http` or `https`.
+            url: Its URL, `http` or `https`.
 
         Returns:
-            Its content, which need not be a picture, and the number of tries.
+            Its content, which may be no picture, and the number of tries.
 
         Raises:
-            DownloadError: With what the last try met, in one line.
+            DownloadError: With the reason of the last failure, in one line.
         """
         tried = 0
         while True:
@@ -152,11 +152,11 @@ class Downloader:
             except _LaterError as error:
                 if tried == self._limits.tries:
                     raise DownloadError(str(error), tried) from error
-                pause = 0 if error.told else self._limits.backoff * 2 ** (tried - 1)
+                pause = 0 if error.paused else self._limits.backoff * 2 ** (tried - 1)
             await asyncio.sleep(pause)
 
     async def _try(self, url: URL) -> bytes:
-        """Asks once and follows redirects."""
+        """One try, with its redirects."""
         seen: set[URL] = set()
         left = self._limits.timeout
         while True:
@@ -173,7 +173,7 @@ class Downloader:
             except asyncio.TimeoutError as error:
                 raise _LaterError(f"does not arrive within {self._limits.timeout:g} s") from error
             except (aiohttp.InvalidURL, UnicodeError) as error:
-                raise DownloadError(f"is no valid URL: {error}") from error
+                raise DownloadError(f"is not a valid URL: {error}") from error
             except aiohttp.ClientConnectorError as error:
                 if isinstance(error.os_error, PermissionError):
                     raise DownloadError(f"{url.host}: {error.os_error.strerror}") from error
@@ -190,18 +190,18 @@ class Downloader:
             raise DownloadError(f"asks for port {url.port}: only {PORTS} are allowed")
 
     async def _request(self, url: URL) -> bytes | URL:
-        """One request: the file, or where it is instead."""
+        """One request: the file, or the URL of a redirect."""
         async with self._session.get(url, allow_redirects=False) as response:
             status = f"answers {response.status} {responses.get(response.status, '')}".strip()
             if response.status in (301, 302, 303, 307, 308):
                 if "Location" not in response.headers:
-                    raise DownloadError(f"{status} without saying where to")
+                    raise DownloadError(f"{status} without a Location")
                 return _parse(response.headers["Location"], url)
             if response.status in (408, 425, 429) or response.status >= 500:
                 wait = retry_after(response.headers.get("Retry-After"))
                 if wait is not None:
                     self._hosts[url.host].pause(wait)
-                raise _LaterError(status, told=wait is not None)
+                raise _LaterError(status, paused=wait is not None)
             if response.status != 200:
                 raise DownloadError(status)
             if not _TYPES.fullmatch(response.content_type):
@@ -219,15 +219,15 @@ class Downloader:
 
 
 def _parse(text: str, base: URL | None = None) -> URL:
-    """A URL as it stands; only what URLs cannot hold, such as spaces and letters beyond ASCII, is quoted."""
+    """Parses a URL without changing it, except that characters beyond ASCII and spaces are quoted."""
     try:
         url = URL(text, encoded=re.fullmatch("[!-~]+", text) is not None)
         url = base.join(url) if base else url
         is_web = url.scheme in ("http", "https") and bool(url.host) and bool(url.port)
     except ValueError as error:
-        raise DownloadError(f"{text[:200]!r} is no valid URL") from error
+        raise DownloadError(f"{text[:200]!r} is not a valid URL") from error
     if not is_web:
-        raise DownloadError(f"{text[:200]!r} is no http or https URL")
+        raise DownloadError(f"{text[:200]!r} is not an http or https URL")
     return url
 
 

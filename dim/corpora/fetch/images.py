@@ -1,4 +1,4 @@
-"""`dim fetch-images`: the pictures that a release names by URL, each checked, kept under a name that finds it again."""
+"""Downloads the pictures that a release names by URL, checks them, and names the files by the URLs."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,8 @@ from pathlib import Path
 import aiohttp
 from tqdm.auto import tqdm
 
-from dim.common.files import sync
+from dim.common.files import atomic_file
+from dim.common.jsonl import read_jsonl
 from dim.common.pictures import load_picture
 from dim.corpora.fetch.download import Downloader, DownloadError, Limits
 from dim.corpora.fetch.svg import rasterise
@@ -25,12 +26,17 @@ from dim.errors import DIMError
 FETCHED, FAILED = "fetched.jsonl", "failed.jsonl"
 
 _CONTACT = re.compile(r"[^@\s()]+@[^@\s()]+\.[^@\s()]+|https?://[^\s()]+")
-_KEPT = {".jpg": rb"\xff\xd8\xff", ".png": rb"\x89PNG\r\n\x1a\n", ".webp": rb"RIFF....WEBP"}  # how they begin
+# Formats that are not converted: suffix and first bytes.
+_UNCHANGED = {
+    ".jpg": rb"\xff\xd8\xff",
+    ".png": rb"\x89PNG\r\n\x1a\n",
+    ".webp": rb"RIFF....WEBP",
+}
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture that was not fetched: the key it came with, its URL, why not, and how often it was asked for."""
+    """A picture that was not fetched: key of its mention or entity, URL, reason and number of tries."""
 
     key: str
     url: str
@@ -40,7 +46,7 @@ class Failure:
 
 @dataclass
 class FetchReport:
-    """What a run did: pictures `kept` from earlier runs, `fetched` by this one, and what failed."""
+    """Result of a run: number of pictures `kept` from earlier runs and `fetched` by this one, and the failures."""
 
     kept: int = 0
     fetched: int = 0
@@ -48,13 +54,13 @@ class FetchReport:
 
 
 def picture_urls(release: Release) -> list[tuple[str, str]]:
-    """The pictures that a release names by URL.
+    """Lists the pictures that a release names by URL.
 
     Args:
-        release: A release whose mentions or entities name pictures.
+        release: The release.
 
     Returns:
-        Pairs of an id, of the mention or entity, and a URL; URLs may repeat.
+        Pairs of the id of a mention or entity and a URL; URLs may repeat.
     """
     named = [(mention.id, mention.image) for mention in release.mentions]
     named += [(entity.id, image) for entity in release.entities for image in entity.images]
@@ -69,30 +75,30 @@ def fetch_images(
     limits: Limits | None = None,
     progress: bool = True,
 ) -> FetchReport:
-    """Downloads pictures; what is in `out` from an earlier run, killed or not, is not asked for again.
+    """Downloads pictures that an earlier run, even a killed one, has not left in `out`.
 
-    A file is named md5 of its URL ([`dim.corpora.picture_folder.url_name`]) with the suffix of what it is. JPEG, PNG
-    and WebP are kept as they came, everything else becomes PNG: an animation's first frame, a drawing with its longer
-    side 1024 pixels long. `out/fetched.jsonl` gets a line for each picture (`url`, `file`, `sha256`, `bytes`) when it
-    is safe on disk, `out/failed.jsonl` one for each failure of the last run (`key`, `url`, `reason`, `tries`).
+    A file is named by the md5 of its URL ([`dim.corpora.picture_folder.url_name`]) and the suffix of its format. JPEG,
+    PNG and WebP are not changed. Other formats become PNG: the first frame of an animation, a drawing with 1024 pixels
+    on its longer side. `out/fetched.jsonl` gets a line for each picture on the disk (`url`, `file`, `sha256`, `bytes`),
+    `out/failed.jsonl` one for each failure of the last run (`key`, `url`, `reason`, `tries`).
 
     Args:
-        urls: Pairs of a key, named in failures, and a URL. A URL that repeats is asked for once.
-        out: Folder for the pictures; it is made if it is not there.
-        contact: Mail address or URL for the servers' operators; part of the User-Agent, as Wikimedia's policy asks.
-        limits: How hard servers are asked, `Limits()` by default.
-        progress: Show a progress bar.
+        urls: Pairs of a key, for failures, and a URL. A repeated URL is downloaded once.
+        out: Folder for the pictures; created if it does not exist.
+        contact: Mail address or URL for the servers' operators; part of the User-Agent, as Wikimedia's policy requires.
+        limits: Limits of the downloads, `Limits()` by default.
+        progress: Whether to show a progress bar.
 
     Returns:
-        What was done. Pictures that failed are asked for again by the next run.
+        The result. The next run tries failed pictures again.
 
     Raises:
-        DIMError: If the contact is none, `out` is a file, or there is no URL.
+        DIMError: If the contact is not an address, `out` is a file, or there is no URL.
     """
     if not _CONTACT.fullmatch(contact):
-        raise DIMError(f"The contact {contact!r} must be a mail address or a URL: servers ask for one.")
+        raise DIMError(f"The contact {contact!r} must be a mail address or a URL, which servers require.")
     if out.exists() and not out.is_dir():
-        raise DIMError(f"{out} is a file: the pictures need a folder.")
+        raise DIMError(f"{out} is a file: give a folder for the pictures.")
     keys: dict[str, str] = {}
     for key, url in urls:
         keys.setdefault(url, key)
@@ -127,7 +133,8 @@ async def _fetch(
                     failed.flush()
                 else:
                     name = url_name(url) + suffix
-                    _write(out / name, content)
+                    with atomic_file(out / name) as temporary:
+                        temporary.write_bytes(content)
                     digest = hashlib.sha256(content).hexdigest()
                     fetched.write(_line({"url": url, "file": name, "sha256": digest, "bytes": len(content)}))
                     fetched.flush()
@@ -142,39 +149,26 @@ async def _fetch(
 
 
 def _resume(out: Path) -> set[str]:
-    """URLs of the pictures that are there; what a kill left of a line is cut off."""
+    """URLs of the pictures that are there. An incomplete last line, left by a killed run, is cut off."""
     path = out / FETCHED
     if not path.exists():
         return set()
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    os.truncate(path, whole)
-    sizes = {}
-    for record in map(json.loads, content[:whole].splitlines()):
-        sizes[record["url"]] = (out / record["file"], record["bytes"])
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    sizes = {row["url"]: (out / row["file"], row["bytes"]) for _, row in read_jsonl(path)}
     return {url for url, (file, size) in sizes.items() if file.is_file() and file.stat().st_size == size}
 
 
 def _as_picture(url: str, content: bytes) -> tuple[str, bytes]:
-    """Suffix and content to keep; a `DIMError` if it does not load as a picture."""
+    """Suffix and content of the file to write; raises a `DIMError` if it is not a picture."""
     if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         content = rasterise(content)
     picture = load_picture({"bytes": content, "path": url})
-    for suffix, start in _KEPT.items():
+    for suffix, start in _UNCHANGED.items():
         if re.match(start, content, re.DOTALL):
             return suffix, content
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
     return ".png", buffer.getvalue()
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Writes a file so that a kill or a power cut leaves all of it under its name, or nothing."""
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(content)
-    sync(temporary)
-    temporary.replace(path)
-    sync(path.parent)
 
 
 def _line(record: dict[str, object]) -> bytes:

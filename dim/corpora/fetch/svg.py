@@ -1,33 +1,32 @@
-"""Drawings (SVG) from anywhere to PNG, in a process of its own: what hangs or crashes there fails alone.
+"""Renders drawings (SVG) as PNG in a process of its own, so that a hanging or crashing renderer fails alone.
 
-`rasterise` starts this very file as a script, which therefore imports nothing of the package.
+`rasterise` runs this file as a script, so nothing of the package is imported at the top.
 """
 
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
-from dim.errors import DIMError
-
 SIZE = 1024  # pixels of the longer side: a drawing's own size may be 20 or 20,000
 
 
 def rasterise(svg: bytes, timeout: float = 60.0) -> bytes:
-    """Renders a drawing, transparent where nothing is drawn, its longer side `SIZE` pixels long.
+    """Renders a drawing on a transparent background, with `SIZE` pixels on its longer side.
 
-    Pictures within it are drawn only if they are embedded (`data:`): a drawing could otherwise show files of this
-    machine.
+    Pictures in it are drawn only if they are embedded (`data:`), since a drawing could otherwise show local files.
 
     Args:
-        svg: The file's content.
+        svg: Content of the SVG file.
         timeout: Seconds it may take.
 
     Returns:
-        A PNG file's content.
+        Content of a PNG file.
 
     Raises:
-        DIMError: If it is no drawing, cannot be rendered, or takes too long.
+        DIMError: If it is not a drawing, cannot be rendered, or takes too long.
     """
+    from dim.errors import DIMError
+
     try:
         process = subprocess.run([sys.executable, __file__], input=svg, capture_output=True, timeout=timeout)
     except subprocess.TimeoutExpired as error:

@@ -1,1 +1,1 @@
-"""`dim inspect`: a dataset as text and as a contact sheet."""
+"""`dim inspect`: shows a dataset as text and as a contact sheet."""

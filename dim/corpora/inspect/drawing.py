@@ -1,4 +1,4 @@
-"""Mentions drawn as cards: picture, sentence with the mention marked, entity with its picture."""
+"""Draws mentions as cards: picture, sentence with the mention marked, entity with its picture."""
 
 import functools
 import re
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from dim.common.pictures import PictureError, load_picture
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-Part = tuple[str, bool]  # and whether it is marked
+Part = tuple[str, bool]  # text, and whether it is marked
 Word = list[Part]
 
 _COLUMNS, _GAP, _PAD = 2, 20, 14  # pixels, as all that follows
@@ -24,15 +24,15 @@ _INK, _SOFT, _MARK, _WRONG = "#1d2530", "#5c6674", "#ffe08a", "#b3261e"
 
 @dataclass(frozen=True)
 class Card:
-    """What one card shows.
+    """Content of a card.
 
     Args:
-        picture: The mention's picture, as `datasets` holds it undecoded.
-        sentence: What stands before, in and after the mention; an empty mention is not in the sentence.
-        mention: The mention, shown apart where it is not in the sentence.
+        picture: The mention's picture, undecoded (`{"bytes", "path"}`).
+        sentence: The sentence before, in and after the mention; an empty mention is not in the sentence.
+        mention: The mention, shown after the sentence if it is not in it.
         name: The entity's name.
         text: The entity's description.
-        thumbnail: The entity's picture, as `datasets` holds it undecoded, if it has one.
+        thumbnail: The entity's picture, undecoded, if it has one.
     """
 
     picture: Mapping[str, Any]
@@ -48,7 +48,7 @@ def draw_cards(title: str, cards: Sequence[Card]) -> Image.Image:
 
     Args:
         title: The line on top.
-        cards: What to draw.
+        cards: The cards.
 
     Returns:
         An RGB image, 1,340 pixels wide.
@@ -58,8 +58,8 @@ def draw_cards(title: str, cards: Sequence[Card]) -> Image.Image:
     size = (_COLUMNS * (width + _GAP) + _GAP, 64 + rows * (height + _GAP))
     sheet = Image.new("RGB", size, _BACK)
     _write(ImageDraw.Draw(sheet), (_GAP, 20), _words((title, False)), 20, size[0] - 2 * _GAP, 1, _INK, bold=True)
-    for place, card in enumerate(cards):
-        at = (_GAP + place % _COLUMNS * (width + _GAP), 64 + place // _COLUMNS * (height + _GAP))
+    for index, card in enumerate(cards):
+        at = (_GAP + index % _COLUMNS * (width + _GAP), 64 + index // _COLUMNS * (height + _GAP))
         _draw_card(sheet, at, card)
     return sheet
 
@@ -85,7 +85,7 @@ def _draw_card(sheet: Image.Image, at: tuple[int, int], card: Card) -> None:
 
 
 def _paste(sheet: Image.Image, at: tuple[int, int], side: int, source: Mapping[str, Any]) -> None:
-    """A picture as large as fits a square; why not, where it cannot be read."""
+    """Draws a picture into a square, or the reason why it cannot be read."""
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((*at, at[0] + side - 1, at[1] + side - 1), _EMPTY)
     try:
@@ -100,7 +100,7 @@ def _paste(sheet: Image.Image, at: tuple[int, int], side: int, source: Mapping[s
 
 
 def _words(*parts: Part) -> list[Word]:
-    """Words, each of parts that are marked or not: of the mention `Ada` in `Ada's` only the first three letters are."""
+    """Splits parts into words. A word may be partly marked, as `Ada` in `Ada's`."""
     words: list[Word] = [[]]
     for text, marked in parts:
         for number, piece in enumerate(re.split(r"\s+", text)):
@@ -121,7 +121,7 @@ def _write(
     colour: str,
     bold: bool = False,
 ) -> None:
-    """Text in at most `limit` lines: those around the first mark, with dots where something is left out."""
+    """Draws text in at most `limit` lines around the first mark, with dots where lines are left out."""
     font = _font(size, bold)
     words = [[(_legible(text, font), marked) for text, marked in word] for word in words]
     lines = _wrap(words, font, width)
@@ -137,11 +137,11 @@ def _write(
     space = font.getlength(" ")
     for row, line in enumerate(lines):
         x, y = float(at[0]), at[1] + round(1.3 * size * row) + size
-        for place, word in enumerate(line):
+        for index, word in enumerate(line):
             for number, (text, marked) in enumerate(word):
                 end = x + font.getlength(text)
                 if marked:
-                    joined = place > 0 and number == 0 and line[place - 1][-1][1]
+                    joined = index > 0 and number == 0 and line[index - 1][-1][1]
                     draw.rectangle((x - space * joined, y - size, end, y + 0.3 * size), _MARK)
                 draw.text((x, y), text, colour, font, anchor="ls")
                 x = end
@@ -149,7 +149,7 @@ def _write(
 
 
 def _wrap(words: Sequence[Word], font: Font, width: float) -> list[list[Word]]:
-    """Words in lines of at most a width; a word that is longer is cut."""
+    """Breaks words into lines of at most a width; longer words are cut."""
     lines: list[list[Word]] = []
     left = 0.0
     for word in words:
@@ -164,19 +164,19 @@ def _wrap(words: Sequence[Word], font: Font, width: float) -> list[list[Word]]:
 
 
 def _cut(word: Word, font: Font, width: float) -> list[Word]:
-    """A word that is wider than a line, cut into pieces that are not."""
+    """Cuts a word into pieces that are no wider than a line."""
     if sum(font.getlength(text) for text, _ in word) <= width:
         return [word]
     pieces: list[Word] = [[]]
     left = width
     for text, marked in word:
         start = 0
-        for place, letter in enumerate(text):
+        for index, letter in enumerate(text):
             needed = font.getlength(letter)
             if needed > left:
-                pieces[-1].append((text[start:place], marked))
+                pieces[-1].append((text[start:index], marked))
                 pieces.append([])
-                start, left = place, width
+                start, left = index, width
             left -= needed
         pieces[-1].append((text[start:], marked))
     return pieces
@@ -184,7 +184,7 @@ def _cut(word: Word, font: Font, width: float) -> list[Word]:
 
 @functools.cache
 def _font(size: int, bold: bool) -> Font:
-    """DejaVu Sans, which most systems have, or else the one in Pillow, which knows little beyond English."""
+    """DejaVu Sans, which most systems have, or else Pillow's own font, which has few letters beyond English."""
     try:
         return ImageFont.truetype(f"DejaVuSans{'-Bold' * bold}.ttf", size)
     except OSError:
@@ -192,7 +192,7 @@ def _font(size: int, bold: bool) -> Font:
 
 
 def _legible(text: str, font: Font) -> str:
-    """Text in which a letter that the font lacks is replaced by what it is made of, if that helps: `o` for `ö`."""
+    """Text in which letters that the font lacks are replaced by their base letters if it has these: `o` for `ö`."""
     return "".join(letter if _is_in(font, letter) else _plain(letter, font) for letter in text)
 
 

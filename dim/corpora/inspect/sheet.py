@@ -1,4 +1,4 @@
-"""`dim inspect`: a dataset at a glance, as counts and rows in text, and as a sheet of mentions with their pictures."""
+"""Shows a dataset as counts and rows in text, and as a contact sheet of mentions with their pictures."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dim.common.files import atomic_file
+from dim.common.ids import index_of
 from dim.corpora.inspect.drawing import Card, draw_cards
 from dim.corpora.loading import load_candidates, load_entities, load_mentions, load_splits, splits_of
 from dim.errors import DIMError
@@ -18,15 +19,15 @@ from dim.errors import DIMError
 
 @dataclass(frozen=True)
 class Description:
-    """What a dataset holds.
+    """Counts and examples of a dataset.
 
     Args:
         dataset: Its folder or Hub name.
-        mentions: Counts by what is counted, for each split.
-        entities: Counts by what is counted; empty without a knowledge base.
-        candidates: Counts by what is counted, for each split.
-        examples: Some mentions of each split, `{"split", "id", "sentence", "entity"}`, the mention in the sentence in
-            `[[double brackets]]`, the entity as `id name: description`, or `NIL`.
+        mentions: Counts by name, for each split.
+        entities: Counts by name; empty without a knowledge base.
+        candidates: Counts by name, for each split.
+        examples: Some mentions of each split: `{"split", "id", "sentence", "entity"}`, with the mention in
+            `[[double brackets]]` in the sentence, and the entity as `id name: description`, or `NIL`.
     """
 
     dataset: str
@@ -37,14 +38,14 @@ class Description:
 
 
 def describe(dataset: str, examples: int = 3) -> Description:
-    """Counts what a dataset holds.
+    """Counts the rows of a dataset, and picks examples.
 
     Args:
         dataset: Folder or Hub name.
-        examples: How many mentions of each split to show, evenly spaced.
+        examples: Number of mentions to show of each split, evenly spaced.
 
     Returns:
-        The counts and examples.
+        The description.
 
     Raises:
         DIMError: If there is no such dataset, or if it lacks the config `mentions` or a column.
@@ -65,10 +66,10 @@ def describe(dataset: str, examples: int = 3) -> Description:
 
 
 def report(description: Description) -> str:
-    """What `dim inspect` prints.
+    """Formats the output of `dim inspect`.
 
     Args:
-        description: What the dataset holds.
+        description: The dataset's description.
 
     Returns:
         Lines of text.
@@ -95,12 +96,12 @@ def contact_sheet(dataset: str, split: str, count: int, seed: int, out: Path) ->
     Args:
         dataset: Folder or Hub name.
         split: `train`, `validation` or `test`.
-        count: How many mentions to draw by lot among those with a picture.
-        seed: What the lot depends on.
+        count: Number of mentions to draw, chosen at random among those with a picture.
+        seed: Seed of the choice.
         out: The PNG file; replaced if it exists.
 
     Returns:
-        How many were drawn: `count`, or all if there are fewer.
+        Number of mentions drawn: `count`, or all if there are fewer.
 
     Raises:
         DIMError: If there is no such dataset or split, if no mention has a picture, or if `count` is below 1.
@@ -108,14 +109,14 @@ def contact_sheet(dataset: str, split: str, count: int, seed: int, out: Path) ->
     if count < 1:
         raise DIMError(f"The number of mentions to show is {count}: it must be at least 1.")
     mentions = load_mentions(dataset, split)
-    places = pc.indices_nonzero(_has_picture(_column(mentions, "image"))).to_pylist()
-    if not places:
-        raise DIMError(f"{dataset}, split {split!r}, has no mention with a picture to show.")
-    chosen = sorted(random.Random(seed).sample(places, min(count, len(places))))
-    rows = [mentions[place] for place in chosen]
+    found = pc.indices_nonzero(_has_picture(_column(mentions, "image"))).to_pylist()
+    if not found:
+        raise DIMError(f"{dataset}, split {split!r}, has no mention with a picture.")
+    chosen = sorted(random.Random(seed).sample(found, min(count, len(found))))
+    rows = [mentions[index] for index in chosen]
     entities = load_entities(dataset) if splits_of(dataset, "entities") else None
     linked = _entity_rows(entities, [row["entity_id"] for row in rows])
-    title = f"{dataset}: {len(rows):,} of the {len(places):,} mentions with a picture in {split} (seed {seed})"
+    title = f"{dataset}: {len(rows):,} of the {len(found):,} mentions with a picture in {split} (seed {seed})"
     sheet = draw_cards(title, [_card(row, linked) for row in rows])
     out.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(out) as temporary:
@@ -132,7 +133,7 @@ def _has_picture(images: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _distinct(texts: pa.ChunkedArray) -> int:
-    """How many different texts there are, the empty one and null left out."""
+    """Number of different texts, without the empty one and null."""
     return len(set(pc.unique(texts).to_pylist()) - {"", None})
 
 
@@ -171,15 +172,15 @@ def _count_candidates(dataset: str, split: str) -> dict[str, int]:
 
 
 def _entity_rows(entities: datasets.Dataset | None, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The entities with some ids."""
+    """Rows of the entities with some ids."""
     if entities is None:
         return {}
-    place = {name: at for at, name in enumerate(entities["id"][:])}
-    return {name: entities[place[name]] for name in dict.fromkeys(ids) if name in place}
+    index = index_of(entities["id"][:])
+    return {name: entities[index[name]] for name in dict.fromkeys(ids) if name in index}
 
 
 def _parts(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    """A sentence before, in and after its mention; the mention is empty where it is not there."""
+    """The sentence before, in and after its mention; the mention is empty if it is not there."""
     start, end = row["start"], row["end"]
     if start < 0:
         return row["sentence"], "", ""
@@ -196,7 +197,7 @@ def _example(split: str, row: Mapping[str, Any], linked: Mapping[str, Mapping[st
 
 
 def _printable(text: str) -> str:
-    """Text of the data on one line, without what would steer a terminal."""
+    """Text on one line, without control characters."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 

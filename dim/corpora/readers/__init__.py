@@ -1,1 +1,1 @@
-"""Readers of raw releases, one module a layout: from their files to mentions and entities."""
+"""Readers of raw releases, one module per layout."""

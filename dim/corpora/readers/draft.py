@@ -1,32 +1,26 @@
-"""What a reader has gathered from a release so far, row by row, and why rows were left out."""
+"""A release while it is read: mentions, entities, and rows that were left out."""
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dim.corpora.readers.fields import RowError, answer_of, checked, count_of, kind_of, list_of, text_of
 from dim.corpora.release import Entity, Mention, Rejected
-
-_HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can hold what UTF-8 cannot
-
-
-class RowError(Exception):
-    """Why a row is left out.
-
-    Example:
-        >>> draft = Draft()
-        >>> try:
-        ...     text_of({"id": "m1"}, "sentence")
-        ... except RowError as error:
-        ...     draft.reject("mentions.jsonl", "line 1", str(error))
-        >>> draft.rejected
-        [Rejected(file='mentions.jsonl', key='line 1', reason="it has no 'sentence'", kind='mention')]
-    """
 
 
 @dataclass
 class Draft:
-    """Mentions, entities and what was left out. `image_id` of a mention is still the release's name of its picture.
+    """The result of a reader. `image_id` of a mention is still the release's name of its picture.
+
+    Args:
+        mentions: The mentions.
+        entities: The entities.
+        rejected: Rows that were left out, with the reason.
+        notes: Sentences for the card.
+        rows_in: Number of mentions in the raw files, rejected ones included.
+        label: Which of its layout's names fits; empty for the first.
+        has_numbered_rows: Whether the ids of mentions are numbers of rows, which cannot reveal the answer.
+        blank_mentions: Ids of mentions that are blank in the release.
 
     Example:
         >>> draft = Draft()
@@ -44,8 +38,8 @@ class Draft:
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     rows_in: int = 0
-    label: str = ""  # the layout, where its reader knows better than its name
-    has_numbered_rows: bool = False  # ids of mentions are numbers of rows, which tell nothing
+    label: str = ""
+    has_numbered_rows: bool = False
     blank_mentions: list[str] = field(default_factory=list)
 
     def add_sentence(
@@ -62,52 +56,38 @@ class Draft:
 
         Args:
             file: Name of the file.
-            key: The row's key or number in it.
+            key: Key or number of the row in the file.
             row: The row; its `sentence` is the sentence.
-            split: Its split; `None` where no split holds it.
-            columns: Keys of the mentions, of the answers, and of the answers' names (which the row may lack); each
-                holds one string, or a list with one for each mention.
-            prefix: What stands before the key in the mentions' ids.
+            split: The split; `None` where the row is in no split.
+            columns: Keys of the mentions, of the answers, and of the answers' names (which may be missing); each holds
+                one string, or a list with one for each mention.
+            prefix: Text before the key in the ids of mentions.
             **shared: Other fields of the mentions.
         """
-        mentions, answers, names = columns
-        count = count_of(row, mentions)
         try:
             if split is None:
                 raise RowError("it is in no split")
             sentence = text_of(row, "sentence")
-            texts, golds = list_of(row, mentions), list_of(row, answers)
-            titles = list_of(row, names) if names in row else [""] * len(texts)
-            if not len(texts) == len(golds) == len(titles):
-                raise RowError(f"{mentions!r}, {answers!r} and {names!r} differ in length: {len(texts)}, {len(golds)}, "
-                               f"{len(titles)}")  # fmt: skip
-            if not texts:
-                raise RowError(f"{mentions!r} is empty")
+            triples = _triples(row, columns)
         except RowError as error:
-            self.reject(file, key, str(error), count)
+            self.reject(file, key, str(error), count_of(row, columns[0]))
             return
-        for place, (text, gold, title) in enumerate(zip(texts, golds, titles, strict=True)):
+        for number, (text, gold, title) in enumerate(triples):
             self.rows_in += 1
+            name = f"{prefix}{key}-{number}"
             try:
-                answer, mention = answer_of(gold), self._mention(text, title)
+                answer, mention = answer_of(gold), _mention_or_title(text, title)
             except RowError as error:
-                self.rejected.append(Rejected(file, f"{key}-{place}", str(error)))
+                self.rejected.append(Rejected(file, f"{key}-{number}", str(error)))
             else:
-                name = f"{prefix}{key}-{place}"
                 if isinstance(text, str) and not text.strip():
                     self.blank_mentions.append(name)
                 self.mentions.append(Mention(name, sentence, mention, split, answer, **shared))
 
-    def _mention(self, text: object, title: object) -> str:
-        """The mention, or the name of its answer where the release left it blank."""
-        if not isinstance(text, str) or text.strip():
-            return checked(text, "the mention")
-        return checked(title, "the mention is blank, and the name of its answer")
-
     def reject(self, file: str, key: str, reason: str, count: int = 1) -> None:
         """Rejects a row that holds `count` mentions."""
         self.rows_in += count
-        keys = [key] if count == 1 else [f"{key}-{place}" for place in range(count)]
+        keys = [key] if count == 1 else [f"{key}-{number}" for number in range(count)]
         self.rejected += [Rejected(file, name, reason) for name in keys]
 
     def reject_entity(self, file: str, key: str, reason: str) -> None:
@@ -115,24 +95,41 @@ class Draft:
         self.rejected.append(Rejected(file, key, reason, "entity"))
 
 
+def _triples(row: Mapping[str, Any], columns: tuple[str, str, str]) -> list[tuple[Any, Any, Any]]:
+    """Mention, answer and the answer's name, for each mention of a sentence."""
+    mentions, answers, names = columns
+    texts, golds = list_of(row, mentions), list_of(row, answers)
+    titles = list_of(row, names) if names in row else [""] * len(texts)
+    if not len(texts) == len(golds) == len(titles):
+        lengths = f"{len(texts)}, {len(golds)}, {len(titles)}"
+        raise RowError(f"{mentions!r}, {answers!r} and {names!r} differ in length: {lengths}")
+    if not texts:
+        raise RowError(f"{mentions!r} is empty")
+    return list(zip(texts, golds, titles, strict=True))
+
+
+def _mention_or_title(text: object, title: object) -> str:
+    """The mention, or the name of its answer where the release left it blank."""
+    if not isinstance(text, str) or text.strip():
+        return checked(text, "the mention")
+    return checked(title, "the mention is blank, and the name of its answer")
+
+
 def rows_of(draft: Draft, file: str, content: Any, mentions: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows of a file, with their keys; rejects rows of mentions that are no objects, and keys that are repeated.
+    """Yields the rows of a file with their keys; rejects rows that are not objects, and rows of a repeated key.
 
     Args:
-        draft: Takes what is rejected.
+        draft: Takes the rejected rows.
         file: Name of the file.
-        content: Its content: an object of rows, or a list of them.
-        mentions: Key of a row's mentions, to count those of a repeated one.
+        content: Its content, as [`dim.corpora.readers.shape.read_json`] returns it: an object of rows, or a list.
+        mentions: Key of a row's mentions, to count those of a rejected row.
 
     Yields:
         Key, or number, and row.
 
     Example:
-        >>> from dim.corpora.readers.raw import read_json
-        >>> from pathlib import Path
-        >>> _ = Path("rows.json").write_text('{"7": {"sentence": "Ada met Al."}, "8": null}')
         >>> draft = Draft()
-        >>> list(rows_of(draft, "rows.json", read_json(Path("rows.json"))))
+        >>> list(rows_of(draft, "rows.json", (("7", (("sentence", "Ada met Al."),)), ("8", None))))
         [('7', {'sentence': 'Ada met Al.'})]
         >>> draft.rejected[0].key, draft.rejected[0].reason
         ('8', 'it is null, not an object')
@@ -153,113 +150,4 @@ def rows_of(draft: Draft, file: str, content: Any, mentions: str = "") -> Iterat
             yield key, fields
 
 
-def count_of(row: Mapping[str, Any], mentions: str) -> int:
-    """How many mentions a row holds; one, where it cannot be told.
-
-    Example:
-        >>> count_of({"mentions": ["Ada", "Al"]}, "mentions"), count_of({"mentions": "Ada"}, "mentions")
-        (2, 1)
-    """
-    value = row.get(mentions)
-    return len(value) if isinstance(value, list) and value else 1
-
-
-def text_of(row: Mapping[str, Any], key: str) -> str:
-    """A text of a row.
-
-    Raises:
-        RowError: If it is missing, no string, blank, or not to be written as UTF-8.
-
-    Example:
-        >>> text_of({"sentence": "Ada met Al."}, "sentence")
-        'Ada met Al.'
-    """
-    if key not in row:
-        raise RowError(f"it has no {key!r}")
-    return checked(row[key], repr(key))
-
-
-def checked(value: object, what: str) -> str:
-    """A text, if it is one that is not blank and that UTF-8 can hold.
-
-    Raises:
-        RowError: If it is not.
-
-    Example:
-        >>> checked("Ada", "the mention")
-        'Ada'
-        >>> checked(7, "the mention")
-        Traceback (most recent call last):
-        dim.corpora.readers.draft.RowError: the mention is a number, not a string
-    """
-    if not isinstance(value, str):
-        raise RowError(f"{what} is {kind_of(value)}, not a string")
-    if not value.strip():
-        raise RowError(f"{what} is blank")
-    if _HALF_CHARACTER.search(value):
-        raise RowError(f"{what} holds half a character (U+D800-U+DFFF)")
-    return value
-
-
-def list_of(row: Mapping[str, Any], key: str) -> list[Any]:
-    """A list of a row; what is no list makes one of its own.
-
-    Raises:
-        RowError: If the row has no such key.
-
-    Example:
-        >>> list_of({"mentions": ["Ada", "Al"]}, "mentions"), list_of({"mentions": "Ada"}, "mentions")
-        (['Ada', 'Al'], ['Ada'])
-    """
-    if key not in row:
-        raise RowError(f"it has no {key!r}")
-    value = row[key]
-    return value if isinstance(value, list) else [value]
-
-
-def picture_of(row: Mapping[str, Any], key: str) -> str:
-    """The name of a row's picture; empty where there is none.
-
-    Example:
-        >>> picture_of({"image": "7.jpg"}, "image"), picture_of({"image": None}, "image"), picture_of({}, "image")
-        ('7.jpg', '', '')
-    """
-    return checked(row[key], repr(key)) if row.get(key) not in (None, "") else ""
-
-
-def answer_of(value: object) -> str:
-    """An answer; empty for NIL, which releases also write `null` and `nil`.
-
-    Example:
-        >>> answer_of("Q7259"), answer_of("NIL"), answer_of(None)
-        ('Q7259', '', '')
-    """
-    if value is None or (isinstance(value, str) and value.strip().lower() in ("", "nil")):
-        return ""
-    return checked(value, "the answer")
-
-
-def kind_of(value: object) -> str:
-    """What a value of JSON is called.
-
-    >>> kind_of([]), kind_of(None), kind_of(3)
-    ('a list', 'null', 'a number')
-    """
-    if isinstance(value, bool):
-        return "true or false"
-    names = {tuple: "an object", dict: "an object", list: "a list", str: "a string", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-__all__ = [
-    "Draft",
-    "RowError",
-    "answer_of",
-    "checked",
-    "count_of",
-    "kind_of",
-    "list_of",
-    "picture_of",
-    "rows_of",
-    "text_of",
-]
+__all__ = ["Draft", "rows_of"]

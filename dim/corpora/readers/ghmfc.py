@@ -1,10 +1,13 @@
-"""GHMFC's and DIM's layout: texts by key, one file a split, and a knowledge base of three files."""
+"""GHMFC's and DIM's layout: texts by key in one file per split, and a knowledge base of three files."""
 
 import re
 
-from dim.corpora.readers.draft import Draft, RowError, checked, count_of, kind_of, picture_of, rows_of
+from dim.corpora.readers.draft import Draft, rows_of
+from dim.corpora.readers.fields import RowError, checked, checked_list, count_of, kind_of, optional_text
 from dim.corpora.readers.files import Files
-from dim.corpora.readers.raw import SPLIT_NAME, Kind, RawFile, Shape, split_name
+from dim.corpora.readers.layout import Layout
+from dim.corpora.readers.raw import DATASETS, SPLIT_NAME, Kind, RawFile, split_name
+from dim.corpora.readers.shape import Shape
 from dim.corpora.release import Entity
 from dim.corpora.schema import SPLITS
 from dim.corpora.splits import disjoint_splits
@@ -33,37 +36,36 @@ NAMES = Kind("GHMFC's names", "qid2ne.json", re.compile(r"qid2ne\.json"), _is_ma
 SHORT = Kind("GHMFC's short descriptions", "qid2abs.json", re.compile(r"qid2abs\.json"), _is_map, _REPOSITORY)
 LONG = Kind("GHMFC's long descriptions", "qid2abs_long.json", re.compile(r"qid2abs_long\.json"), _is_map, _REPOSITORY)
 
-KINDS = (TEXTS, SPLIT_IDS, NAMES, SHORT, LONG)
 COLUMNS = ("mentions", "answer", "entities")
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
     """Reads GHMFC's or DIM's texts and knowledge base.
 
-    A picture is what `imgPath` or the first of DIM's `img_list` names, or else is called like the row's key. Richpedia
-    has no splits but `train` (and `test`, which the public copy lacks): see [`make_splits`].
+    A picture is named by `imgPath`, by the first name in DIM's `img_list`, or by the row's key. Richpedia has no split
+    but `train` (and `test`, which the public copy lacks): see [`make_splits`].
 
     Args:
         files: The files.
         dataset: The dataset.
-        seed: Seed of splits that are made.
+        seed: Seed of the splits that are made.
 
     Returns:
-        What they hold; `label` is `dim` if a row has `img_list`.
+        The draft; its `label` is `dim` if a row has `img_list`.
 
     Raises:
-        DIMError: If a file is missing or no JSON.
+        DIMError: If a file is missing or is not valid JSON.
     """
-    draft = Draft(label="ghmfc")
+    draft = Draft()
     more_pictures = 0
     texts = files.by_split(TEXTS)
     for split, file in texts.items():
         for key, row in rows_of(draft, file.name, file.read(), COLUMNS[0]):
             try:
-                image = picture_of(row, "imgPath")
+                image = optional_text(row, "imgPath")
                 if "img_list" in row:
                     draft.label = "dim"
-                    listed = _listed(row["img_list"])
+                    listed = checked_list(row["img_list"], "'img_list'", "a name in 'img_list'")
                     more_pictures += len(listed) > 1
                     image = listed[0] if listed else ""
                 elif "imgPath" not in row:
@@ -81,14 +83,8 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
     return draft
 
 
-def _listed(value: object) -> list[str]:
-    if not isinstance(value, list):
-        raise RowError(f"'img_list' is {kind_of(value)}, not a list")
-    return [checked(name, "a name in 'img_list'") for name in value]
-
-
 def read_kb(files: Files, draft: Draft) -> None:
-    """Adds the entities of `qid2ne.json`, with the long descriptions where there are any, else the short ones."""
+    """Adds the entities of `qid2ne.json`, with the long descriptions if there are any, else the short ones."""
     names, texts = files.one(NAMES), files.maybe(LONG) or files.one(SHORT)
     descriptions = dict(texts.read())
     seen = set()
@@ -110,7 +106,7 @@ def read_kb(files: Files, draft: Draft) -> None:
 
 
 def read_splits(file: RawFile, draft: Draft, splits: object, known: set[str]) -> dict[str, str]:
-    """The split of each id. Ids in several splits go to the last of train, validation, test, with a note.
+    """Returns the split of each id. An id in several splits goes to the last of train, validation, test, with a note.
 
     Args:
         file: The file of splits.
@@ -122,7 +118,7 @@ def read_splits(file: RawFile, draft: Draft, splits: object, known: set[str]) ->
         Splits by id.
 
     Raises:
-        DIMError: If it holds something else, or splits of other names.
+        DIMError: If it holds anything else, or splits with other names.
     """
     if not isinstance(splits, tuple):
         raise DIMError(f"{file.path} is {kind_of(splits)} where lists of ids by split are expected.")
@@ -153,7 +149,7 @@ def read_splits(file: RawFile, draft: Draft, splits: object, known: set[str]) ->
 
 
 def make_splits(draft: Draft, seed: int) -> None:
-    """Moves one tenth of train's entities, with all their mentions, to `validation`, and one to `test` if it is empty.
+    """Moves a tenth of train's entities to `validation`, and a tenth to `test` if it is empty, with all their mentions.
 
     A mention without an answer counts as an entity of its own.
     """
@@ -168,4 +164,8 @@ def make_splits(draft: Draft, seed: int) -> None:
     )
 
 
-__all__ = ["COLUMNS", "KINDS", "TEXTS", "make_splits", "read", "read_kb", "read_splits"]
+LAYOUT = Layout(
+    ("ghmfc", "dim"), (TEXTS, SPLIT_IDS, NAMES, SHORT, LONG), (TEXTS,), read, DATASETS, {"dim": "season1blue/DIM"}
+)
+
+__all__ = ["COLUMNS", "LAYOUT", "SPLIT_IDS", "make_splits", "read", "read_kb", "read_splits"]

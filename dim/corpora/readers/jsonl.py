@@ -1,12 +1,14 @@
 """A user's own dataset: `mentions.jsonl` and `entities.jsonl`, in the schema of `dim.corpora.schema`."""
 
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
-from dim.corpora.readers.draft import Draft, RowError, answer_of, checked, kind_of, picture_of, text_of
+from dim.common.jsonl import numbered, parse_object
+from dim.corpora.readers.draft import Draft
+from dim.corpora.readers.fields import RowError, answer_of, checked_list, optional_text, text_of
 from dim.corpora.readers.files import Files
+from dim.corpora.readers.layout import Layout
 from dim.corpora.readers.raw import Kind, RawFile, split_name
 from dim.corpora.release import Entity, Mention
 from dim.corpora.schema import ENTITIES as ENTITY_FEATURES
@@ -28,13 +30,12 @@ ENTITIES = Kind(
     lambda shape: shape.has_rows("lines", "id", "name"),
     is_own=True,
 )
-KINDS = (MENTIONS, ENTITIES)
-
 _LATER = {"expert_answer", "expert_model", "expert_prompt", "description_original", *PROVENANCE}
+_Row = TypeVar("_Row", Mention, Entity)
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
-    """Reads a user's own mentions and entities, one JSON object a line.
+    """Reads a user's own mentions and entities, one JSON object per line.
 
     A mention needs `id`, `sentence`, `mention`, `split` and `entity_id` (`""` or `null` for NIL), and may have `start`
     and `end` (found where they are missing or -1), `image` (path, file name or URL), `image_id`, `entity_type` and
@@ -43,76 +44,51 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
 
     Args:
         files: The files.
-        dataset: Not used: it may be called as the user likes.
+        dataset: Not used: its name is free.
         seed: Not used: the splits are the user's.
 
     Returns:
-        What they hold; a row that does not fit is rejected with its line.
+        The draft; a row that does not fit is rejected with its line and the reason.
 
     Raises:
         DIMError: If a file is missing.
     """
-    draft = Draft(label="jsonl")
+    draft = Draft()
     mentions, entities = files.one(MENTIONS), files.one(ENTITIES)
-    seen: set[str] = set()
-    for line, row in _lines(mentions):
-        try:
-            mention = _mention(_object(row, {*MENTION_FEATURES, "split"}))
-            _remember(mention.id, seen)
-        except RowError as error:
-            draft.reject(mentions.name, line, str(error))
-        else:
-            draft.rows_in += 1
-            draft.mentions.append(mention)
-    seen = set()
-    for line, row in _lines(entities):
-        try:
-            entity = _entity(_object(row, set(ENTITY_FEATURES)))
-            _remember(entity.id, seen)
-        except RowError as error:
-            draft.reject_entity(entities.name, line, str(error))
-        else:
-            draft.entities.append(entity)
+    draft.mentions = list(_parsed(mentions, _mention, draft.reject))
+    draft.rows_in += len(draft.mentions)
+    draft.entities = list(_parsed(entities, _entity, draft.reject_entity))
     return draft
 
 
-def _lines(file: RawFile) -> Iterator[tuple[str, str]]:
-    """The lines that are not blank, with their number."""
-    try:
-        with file.path.open(encoding="utf-8-sig", newline="\n") as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield f"line {number}", line
-    except UnicodeDecodeError as error:
-        raise DIMError(f"{file.path} is not in UTF-8: {error}.") from error
+def _parsed(
+    file: RawFile, parse: Callable[[dict[str, Any]], _Row], reject: Callable[[str, str, str], None]
+) -> Iterator[_Row]:
+    """Yields what is parsed of each line; rejects lines that do not fit or repeat an id."""
+    seen: set[str] = set()
+    with file.path.open("rb") as stream:
+        for place, line in numbered(stream, file.name):
+            try:
+                row = parse(parse_object(line))
+                if row.id in seen:
+                    raise RowError(f"the id {row.id!r} occurs a second time; the first row was kept")
+            except DIMError as error:
+                reject(file.name, place.removeprefix(f"{file.name}, "), str(error))
+            else:
+                seen.add(row.id)
+                yield row
 
 
-def _object(line: str, known: set[str]) -> dict[str, Any]:
-    """The object of a line, without the columns that later steps write."""
-    try:
-        pairs = json.loads(line, object_pairs_hook=tuple)
-    except (ValueError, RecursionError) as error:
-        raise RowError(f"it is no JSON: {error}") from error
-    if not isinstance(pairs, tuple):
-        raise RowError(f"it is {kind_of(pairs)}, not an object")
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        raise RowError("one of its keys occurs twice")
+def _check_keys(row: dict[str, Any], known: set[str]) -> None:
     for key, value in row.items():
         if key not in known:
             raise RowError(f"it has the unknown key {key!r}; there are {', '.join(sorted(known - _LATER))}")
         if key in _LATER and value not in (None, ""):
             raise RowError(f"{key!r} is written by a later step: leave it out")
-    return row
-
-
-def _remember(name: str, seen: set[str]) -> None:
-    if name in seen:
-        raise RowError(f"the id {name!r} occurs a second time; the first row was kept")
-    seen.add(name)
 
 
 def _mention(row: dict[str, Any]) -> Mention:
+    _check_keys(row, {*MENTION_FEATURES, "split"})
     name, sentence, form, given = (text_of(row, key) for key in ("id", "sentence", "mention", "split"))
     split = split_name(given)
     if split is None:
@@ -120,7 +96,7 @@ def _mention(row: dict[str, Any]) -> Mention:
     if "entity_id" not in row:
         raise RowError("it has no 'entity_id' (\"\" for NIL)")
     start, end = _span(row, sentence, form)
-    image = picture_of(row, "image")
+    image = optional_text(row, "image")
     return Mention(
         name,
         sentence,
@@ -130,9 +106,9 @@ def _mention(row: dict[str, Any]) -> Mention:
         start=start,
         end=end,
         image=image,
-        image_id=_optional(row, "image_id") or image,
-        entity_type=_optional(row, "entity_type"),
-        topic=_optional(row, "topic"),
+        image_id=optional_text(row, "image_id") or image,
+        entity_type=optional_text(row, "entity_type"),
+        topic=optional_text(row, "topic"),
     )
 
 
@@ -148,25 +124,17 @@ def _span(row: dict[str, Any], sentence: str, mention: str) -> tuple[int, int]:
 
 
 def _entity(row: dict[str, Any]) -> Entity:
+    _check_keys(row, set(ENTITY_FEATURES))
+    lists = {key: checked_list(row.get(key) or [], repr(key), f"a value of {key!r}") for key in ("aliases", "images")}
     return Entity(
         text_of(row, "id"),
         text_of(row, "name"),
-        _optional(row, "description"),
-        aliases=_texts(row, "aliases"),
-        images=_texts(row, "images"),
-        type=_optional(row, "type"),
+        optional_text(row, "description"),
+        type=optional_text(row, "type"),
+        **lists,
     )
 
 
-def _optional(row: dict[str, Any], key: str) -> str:
-    return checked(row[key], repr(key)) if row.get(key) not in (None, "") else ""
+LAYOUT = Layout(("jsonl",), (MENTIONS, ENTITIES), (MENTIONS,), read)
 
-
-def _texts(row: dict[str, Any], key: str) -> list[str]:
-    values = row.get(key) or []
-    if not isinstance(values, list):
-        raise RowError(f"{key!r} is {kind_of(values)}, not a list")
-    return [checked(value, f"a value of {key!r}") for value in values]
-
-
-__all__ = ["ENTITIES", "KINDS", "MENTIONS", "read"]
+__all__ = ["LAYOUT", "read"]

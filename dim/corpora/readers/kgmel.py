@@ -5,10 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from dim.corpora.readers.draft import Draft, RowError, count_of, picture_of, rows_of
+from dim.corpora.readers.draft import Draft, rows_of
+from dim.corpora.readers.fields import RowError, count_of, optional_text
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.ghmfc import read_splits
-from dim.corpora.readers.raw import Kind, Shape
+from dim.corpora.readers.layout import Layout
+from dim.corpora.readers.raw import Kind, RawFile
+from dim.corpora.readers.shape import Shape
 from dim.corpora.release import Entity
 from dim.errors import DIMError
 
@@ -33,15 +36,14 @@ SPLIT_IDS = Kind(
     _is_splits,
     *_SOURCE,
 )
-KINDS = (TEXTS, SPLIT_IDS)
 _COLUMNS = ("mention", "answer", "entity")
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
-    """Reads KGMEL's WikiDiverse. Its knowledge base is that of its own answers, by their names in the texts.
+    """Reads KGMEL's WikiDiverse. The knowledge base holds the answers, by their names in the texts.
 
-    A picture is its `img-url`, with `imgPath` as its other name. A file that several rows with different URLs name is a
-    stand-in for lost pictures and no name of any.
+    A picture is named by its `img-url`, and `imgPath` is its other name. A file that rows with different URLs name is a
+    placeholder for lost pictures and is not used.
 
     Args:
         files: The files.
@@ -49,54 +51,59 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
         seed: Not used: the splits are the release's.
 
     Returns:
-        What they hold.
+        The draft.
 
     Raises:
-        DIMError: If a file is missing or no JSON, or if the splits are not those of WikiDiverse.
+        DIMError: If a file is missing or is not valid JSON, or if the splits are not those of WikiDiverse.
     """
-    draft = Draft(label="kgmel")
+    draft = Draft()
     texts, ids = files.one(TEXTS), files.one(SPLIT_IDS)
-    rows: dict[str, dict[str, Any]] = {}
-    for key, row in rows_of(draft, texts.name, texts.read()):
-        name = str(row.get("id", ""))
-        if not isinstance(row.get("id"), str | int) or not name:
-            draft.reject(texts.name, f"row {key}", "it has no id", count_of(row, _COLUMNS[0]))
-        elif name in rows:
-            reason = f"the id {name!r} occurs a second time; the first row was kept"
-            draft.reject(texts.name, f"row {key}", reason, count_of(row, _COLUMNS[0]))
-        else:
-            rows[name] = row
-    content = dict(ids.read())
-    mapping = next((value for name, value in content.items() if _NAME.fullmatch(f"{name}.json")), None)
-    if mapping is None:
-        raise DIMError(f"{ids.path} has no splits of WikiDiverse; it has {', '.join(map(repr, content))}.")
-    splits = read_splits(ids, draft, mapping, set(rows))
-    stand_ins = _stand_ins(rows)
+    rows = _rows_by_id(draft, texts)
+    splits = read_splits(ids, draft, _wikidiverse_of(ids), set(rows))
+    placeholders = _placeholders(rows)
     lost = 0
     for name, row in rows.items():
         try:
-            url, path = picture_of(row, "img-url"), picture_of(row, "imgPath")
+            url, path = optional_text(row, "img-url"), optional_text(row, "imgPath")
         except RowError as error:
             draft.reject(texts.name, name, str(error), count_of(row, _COLUMNS[0]))
             continue
-        own_path = "" if path in stand_ins else path
-        lost += bool(path) and not (url or own_path)
+        own_path = "" if path in placeholders else path
         image = url or own_path
-        shared: dict[str, Any] = {
-            "image": image,
-            "image_id": image,
-            "image_keys": (own_path,) if url and own_path else (),
-        }
+        lost += bool(path) and not image
+        keys = (own_path,) if url and own_path else ()
+        shared: dict[str, Any] = {"image": image, "image_id": image, "image_keys": keys}
         draft.add_sentence(texts.name, name, row, splits.get(name), _COLUMNS, **shared)
     _add_entities(draft, rows.values())
-    if stand_ins:
-        named = ", ".join(sorted(stand_ins))
-        draft.notes.append(f"{named} stands for several lost pictures and is none: sentences left without one: {lost}.")
+    if placeholders:
+        named = ", ".join(sorted(placeholders))
+        draft.notes.append(f"{named} is a placeholder for lost pictures: sentences left without a picture: {lost}.")
     return draft
 
 
+def _rows_by_id(draft: Draft, texts: RawFile) -> dict[str, dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for key, row in rows_of(draft, texts.name, texts.read()):
+        name = str(row.get("id", ""))
+        if isinstance(row.get("id"), str | int) and name and name not in rows:
+            rows[name] = row
+            continue
+        reason = f"the id {name!r} occurs a second time; the first row was kept" if name in rows else "it has no id"
+        draft.reject(texts.name, f"row {key}", reason, count_of(row, _COLUMNS[0]))
+    return rows
+
+
+def _wikidiverse_of(ids: RawFile) -> Any:
+    """The splits of WikiDiverse in a file of the splits of several datasets."""
+    content = dict(ids.read())
+    for name, splits in content.items():
+        if _NAME.fullmatch(f"{name}.json"):
+            return splits
+    raise DIMError(f"{ids.path} has no splits of WikiDiverse; it has {', '.join(map(repr, content))}.")
+
+
 def _add_entities(draft: Draft, rows: Iterable[dict[str, Any]]) -> None:
-    """Adds the answers of the mentions by their names in the rows: the first as name, others as aliases."""
+    """Adds the answers of the mentions. Of their names in the rows, the first is the name, the others are aliases."""
     answers = {mention.entity_id for mention in draft.mentions}
     names: dict[str, dict[str, None]] = {}
     for row in rows:
@@ -111,7 +118,8 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _stand_ins(rows: dict[str, dict[str, Any]]) -> set[str]:
+def _placeholders(rows: dict[str, dict[str, Any]]) -> set[str]:
+    """Files that rows with different URLs name."""
     urls: defaultdict[str, set[str]] = defaultdict(set)
     for row in rows.values():
         if isinstance(row.get("imgPath"), str) and isinstance(row.get("img-url"), str):
@@ -119,4 +127,6 @@ def _stand_ins(rows: dict[str, dict[str, Any]]) -> set[str]:
     return {path for path, found in urls.items() if len(found) > 1}
 
 
-__all__ = ["KINDS", "TEXTS", "read"]
+LAYOUT = Layout(("kgmel",), (TEXTS, SPLIT_IDS), (TEXTS,), read, ("wikidiverse",))
+
+__all__ = ["LAYOUT", "read"]

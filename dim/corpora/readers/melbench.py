@@ -1,12 +1,13 @@
-"""MELBench's layout: one file of texts, with GHMFC's knowledge base and, for WikiMEL, its splits."""
+"""MELBench's layout: one file of texts, GHMFC's knowledge base and, for WikiMEL, GHMFC's splits."""
 
 import re
 
 from dim.corpora.readers.draft import Draft, rows_of
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.ghmfc import COLUMNS, SPLIT_IDS, make_splits, read_kb, read_splits
-from dim.corpora.readers.raw import Kind, Shape
-from dim.errors import DIMError
+from dim.corpora.readers.layout import Layout
+from dim.corpora.readers.raw import Kind
+from dim.corpora.readers.shape import Shape
 
 
 def _is_texts(shape: Shape) -> bool:
@@ -32,29 +33,26 @@ RICHPEDIA = Kind(
     "MIT",
     "richpediamel",
 )
-KINDS = (WIKIMEL, RICHPEDIA)
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
     """Reads MELBench's texts with GHMFC's knowledge base.
 
-    A picture is called like its sentence's id. WikiMEL takes GHMFC's splits; Richpedia has none, see
-    `make_splits` in `dim.corpora.readers.ghmfc`.
+    A picture is named by the id of its sentence. WikiMEL takes GHMFC's splits; Richpedia has none, see
+    [`dim.corpora.readers.ghmfc.make_splits`].
 
     Args:
         files: The files.
         dataset: `wikimel` or `richpediamel`.
-        seed: Seed of splits that are made.
+        seed: Seed of the splits that are made.
 
     Returns:
-        What they hold.
+        The draft.
 
     Raises:
-        DIMError: If a file is missing or no JSON.
+        DIMError: If a file is missing or is not valid JSON.
     """
-    draft = Draft(label="melbench")
-    if dataset == "wikidiverse":
-        raise DIMError("MELBench has no WikiDiverse: give another --layout.")
+    draft = Draft()
     texts = files.one(WIKIMEL if dataset == "wikimel" else RICHPEDIA)
     rows = list(rows_of(draft, texts.name, texts.read(), COLUMNS[0]))
     splits: dict[str, str] | None = None
@@ -71,4 +69,6 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
     return draft
 
 
-__all__ = ["KINDS", "RICHPEDIA", "WIKIMEL", "read"]
+LAYOUT = Layout(("melbench",), (WIKIMEL, RICHPEDIA), (WIKIMEL, RICHPEDIA), read, ("wikimel", "richpediamel"))
+
+__all__ = ["LAYOUT", "read"]

@@ -1,12 +1,14 @@
-"""MIMIC's layout: one mention a row, one file a split, and a knowledge base in `kb_entity.json`."""
+"""MIMIC's layout: one mention per row, one file per split, and a knowledge base in `kb_entity.json`."""
 
 import re
 from typing import Any
 from urllib.parse import unquote
 
-from dim.corpora.readers.draft import Draft, RowError, checked, kind_of, picture_of, rows_of, text_of
+from dim.corpora.readers.draft import Draft, rows_of
+from dim.corpora.readers.fields import RowError, checked, checked_list, kind_of, optional_text, text_of
 from dim.corpora.readers.files import Files
-from dim.corpora.readers.raw import SPLIT_NAME, Kind
+from dim.corpora.readers.layout import Layout
+from dim.corpora.readers.raw import DATASETS, SPLIT_NAME, Kind
 from dim.corpora.release import Entity
 
 _REPOSITORY = "pengfei-luo/MIMIC"
@@ -31,32 +33,31 @@ IDS = Kind(
     lambda shape: shape.top == "object" and type(shape.value) is int,
     _REPOSITORY,
 )
-KINDS = (MENTIONS, ENTITIES, IDS)
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
-    """Reads MIMIC's mentions and entities. Names and mentions are URL-unquoted, as MIMIC's own loader does.
+    """Reads MIMIC's mentions and entities. Names and mentions are URL-unquoted, as in MIMIC's own loader.
 
-    An answer that is no entity's `qid`, but that `qid2id.json` maps to an entity's number, is that entity.
-    Ids of mentions are the split and the row's number.
+    An answer may also be an id that `qid2id.json` maps to the number of an entity with another `qid`. Ids of mentions
+    are the split and the row's number.
 
     Args:
         files: The files.
         dataset: Not used: the layout is the same for all.
-        seed: Not used: the splits are the files.
+        seed: Not used: the files are the splits.
 
     Returns:
-        What they hold.
+        The draft.
 
     Raises:
-        DIMError: If a file is missing or no JSON.
+        DIMError: If a file is missing or is not valid JSON.
     """
-    draft = Draft(label="mimic", has_numbered_rows=True)
+    draft = Draft(has_numbered_rows=True)
     aliases = _read_entities(files, draft)
     for split, file in files.by_split(MENTIONS).items():
         for key, row in rows_of(draft, file.name, file.read()):
             try:
-                mention, image = unquote(text_of(row, "mentions")), picture_of(row, "imgPath")
+                mention, image = unquote(text_of(row, "mentions")), optional_text(row, "imgPath")
             except RowError as error:
                 draft.reject(file.name, key, str(error))
                 continue
@@ -64,7 +65,7 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
             known = {**row, "mentions": mention}
             if isinstance(answer, str):
                 known["answer"] = aliases.get(answer, answer)
-            stem = re.split(r"[\\/]", image)[-1].split(".")[0]  # their loader's name of the file, with .jpg behind
+            stem = re.split(r"[\\/]", image)[-1].split(".")[0]  # MIMIC's loader adds .jpg
             keys = (stem,) if stem else ()
             columns = ("mentions", "answer", "entities")
             shared: dict[str, Any] = {"image": image, "image_id": image, "image_keys": keys}
@@ -73,7 +74,7 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
 
 
 def _read_entities(files: Files, draft: Draft) -> dict[str, str]:
-    """Adds the entities; the ids by which answers may call them, too."""
+    """Adds the entities, and returns other ids of theirs: the entity by id."""
     file, ids = files.one(ENTITIES), files.maybe(IDS)
     by_number: dict[str, str] = {}
     seen: set[str] = set()
@@ -86,7 +87,8 @@ def _read_entities(files: Files, draft: Draft) -> dict[str, str]:
             if qid in seen:
                 raise RowError(f"the qid {qid} occurs a second time; the first was kept")
             name = checked(unquote(text_of(fields, "entity_name")), "'entity_name'")
-            entity = Entity(qid, name, _description(fields), images=_images(fields))
+            images = checked_list(fields.get("image_list") or [], "'image_list'", "a name in 'image_list'")
+            entity = Entity(qid, name, optional_text(fields, "attr"), images=images)
         except RowError as error:
             draft.reject_entity(file.name, f"row {number}", str(error))
         else:
@@ -100,15 +102,6 @@ def _read_entities(files: Files, draft: Draft) -> dict[str, str]:
     return aliases
 
 
-def _description(fields: dict[str, Any]) -> str:
-    return checked(fields["attr"], "'attr'") if fields.get("attr") not in (None, "") else ""
+LAYOUT = Layout(("mimic",), (MENTIONS, ENTITIES, IDS), (MENTIONS,), read, DATASETS)
 
-
-def _images(fields: dict[str, Any]) -> list[str]:
-    images = fields.get("image_list") or []
-    if not isinstance(images, list):
-        raise RowError(f"'image_list' is {kind_of(images)}, not a list")
-    return [checked(name, "a name in 'image_list'") for name in images]
-
-
-__all__ = ["KINDS", "MENTIONS", "read"]
+__all__ = ["LAYOUT", "read"]

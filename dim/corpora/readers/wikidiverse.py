@@ -1,19 +1,23 @@
-"""WikiDiverse's own layout: lists of sentences, or of mentions with candidates; Wikipedia pages are the entities."""
+"""WikiDiverse's own layout: lists of sentences, or of mentions with candidates, with Wikipedia pages as entities."""
 
 import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
-from dim.corpora.readers.draft import Draft, RowError, checked, list_of, picture_of, text_of
+from dim.corpora.readers.draft import Draft
+from dim.corpora.readers.fields import RowError, checked, list_of, optional_text, text_of
 from dim.corpora.readers.files import Files
-from dim.corpora.readers.raw import SPLIT_NAME, Kind, RawFile, Shape
+from dim.corpora.readers.layout import Layout
+from dim.corpora.readers.raw import SPLIT_NAME, Kind, RawFile
+from dim.corpora.readers.shape import Shape
 from dim.corpora.release import Entity, Mention
 from dim.errors import DIMError
 
 _SOURCE = ("wangxw5/wikiDiverse", "CC BY-SA 4.0", "wikidiverse")
 _PAGE = re.compile(r"(?:(?P<language>[a-z-]+)\.)?(?:m\.)?wikipedia\.org/wiki/(?P<title>[^?#\s]+)", re.IGNORECASE)
-_IN_SENTENCE, _IN_MENTION = 4, 11  # fields of a row of either form
+_MENTION_FIELDS = ("sentence", "url", "mention", "type", "left", "right", "page", "candidates", "topic", "start", "end")
+_IN_SENTENCE, _IN_MENTION = 4, len(_MENTION_FIELDS)  # number of fields in a row of either form
 
 
 def _is_list(shape: Shape, size: int) -> bool:
@@ -28,35 +32,34 @@ MENTIONS = Kind(
     lambda shape: _is_list(shape, _IN_MENTION),
     *_SOURCE,
 )
-KINDS = (SENTENCES, MENTIONS)
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
-    """Reads WikiDiverse as published, in either form.
+    """Reads WikiDiverse as published, either as sentences or as mentions with candidates.
 
     Sentences are `[sentence, image url, topic, [[mention, type, start, end, url], ..]]`, mentions
     `[sentence, image url, mention, type, left context, right context, url, [candidate url, ..], topic, start, end]`.
 
-    The id of an entity is its page's title, with underscores (and the language before it where it is not English); the
+    The id of an entity is the title of its page, with underscores, after the language if that is not English. The
     knowledge base holds the answers and the candidates, without descriptions. Ids of mentions are the split and the
-    row's number. Offsets are kept where they give the mention. A picture is its URL; its file on disk is called after
-    the md5 of the URL's last part, which `PictureFolder` in `dim.corpora.picture_folder` knows.
+    row's number. Published offsets that do not give the mention are dropped. A picture is named by its URL; its file is
+    named by the md5 of the URL's last part, see [`dim.corpora.picture_folder.PictureFolder`].
 
     Args:
-        files: The files, of one form.
+        files: The files, all of one form.
         dataset: Not used: the layout is WikiDiverse's.
-        seed: Not used: the splits are the files.
+        seed: Not used: the files are the splits.
 
     Returns:
-        What they hold.
+        The draft.
 
     Raises:
-        DIMError: If files are missing or no JSON, or if both forms are there.
+        DIMError: If files are missing or are not valid JSON, or if there are files of both forms.
     """
     if files.of(SENTENCES) and files.of(MENTIONS):
-        raise DIMError("WikiDiverse is there as sentences and as mentions with candidates: give --raw one of their "
-                         f"folders. {files.describe()}")  # fmt: skip
-    draft = Draft(label="wikidiverse", has_numbered_rows=True)
+        raise DIMError(f"WikiDiverse is there as sentences and as mentions with candidates: give --raw one of the two "
+                       f"folders. {files.describe()}")  # fmt: skip
+    draft = Draft(has_numbered_rows=True)
     entities: dict[str, Entity] = {}
     kind = MENTIONS if files.of(MENTIONS) else SENTENCES
     misplaced = 0
@@ -74,17 +77,14 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
             misplaced += mention.start < 0
     draft.entities = list(entities.values())
     if misplaced:
-        draft.notes.append(f"Mentions that do not stand at their published offsets, and were looked for: {misplaced}.")
+        draft.notes.append(f"Mentions not at their published offsets, searched in the sentence instead: {misplaced}.")
     held = "answers and candidates" if kind is MENTIONS else "answers"
-    draft.notes.append(f"The knowledge base holds the release's own {held}, by the titles of their pages.")
+    draft.notes.append(f"The knowledge base holds the release's own {held}; their ids are titles of pages.")
     return draft
 
 
-_MENTION_FIELDS = ("sentence", "url", "mention", "type", "left", "right", "page", "candidates", "topic", "start", "end")
-
-
 def _rows(draft: Draft, file: RawFile, kind: Kind) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Key and fields of each mention."""
+    """Key and fields of each mention; rejects rows of another form."""
     for number, row in enumerate(file.read()):
         key = str(number)
         if not isinstance(row, list) or len(row) != (_IN_MENTION if kind is MENTIONS else _IN_SENTENCE):
@@ -95,19 +95,17 @@ def _rows(draft: Draft, file: RawFile, kind: Kind) -> Iterator[tuple[str, dict[s
             draft.reject(file.name, key, "it has no list of mentions")
         else:
             shared = dict(zip(("sentence", "url", "topic"), row, strict=False)) | {"candidates": []}
-            for place, fields in enumerate(row[3]):
+            for index, fields in enumerate(row[3]):
                 if isinstance(fields, list) and len(fields) == 5:
-                    yield (
-                        f"{key}-{place}",
-                        shared | dict(zip(("mention", "type", "start", "end", "page"), fields, strict=True)),
-                    )
+                    own = dict(zip(("mention", "type", "start", "end", "page"), fields, strict=True))
+                    yield f"{key}-{index}", shared | own
                 else:
-                    draft.reject(file.name, f"{key}-{place}", "it is not a list of mention, type, start, end and url")
+                    draft.reject(file.name, f"{key}-{index}", "it is not a list of mention, type, start, end and url")
 
 
 def _mention(name: str, split: str, row: dict[str, Any]) -> tuple[Mention, list[str]]:
-    """A mention, and the titles of its candidates."""
-    sentence, form, image = text_of(row, "sentence"), text_of(row, "mention"), picture_of(row, "url")
+    """The mention of a row, and the titles of its candidates."""
+    sentence, form, image = text_of(row, "sentence"), text_of(row, "mention"), optional_text(row, "url")
     found = Mention(name, sentence, form, split, _title(row["page"]), image=image, image_id=image)
     found.entity_type, found.topic = (checked(row[key], repr(key)) if row[key] else "" for key in ("type", "topic"))
     start, end = row["start"], row["end"]
@@ -117,15 +115,17 @@ def _mention(name: str, split: str, row: dict[str, Any]) -> tuple[Mention, list[
 
 
 def _title(page: object) -> str:
-    """Title of a Wikipedia page by its URL, some of which have letters in front; empty for NIL."""
+    """The title in the URL of a Wikipedia page, which may have letters before it; empty for NIL."""
     if page is None or (isinstance(page, str) and page.strip().lower() in ("", "nil")):
         return ""
     url = checked(page, "the entity's url")
     match = _PAGE.search(url)
     if match is None:
-        raise RowError(f"{url[:80]!r} is no page of Wikipedia")
+        raise RowError(f"{url[:80]!r} is not a page of Wikipedia")
     title = checked(unquote(match["title"]).replace(" ", "_"), "the page's title")
     return title if (match["language"] or "en") in ("en", "www") else f"{match['language']}:{title}"
 
 
-__all__ = ["KINDS", "MENTIONS", "SENTENCES", "read"]
+LAYOUT = Layout(("wikidiverse",), (SENTENCES, MENTIONS), (SENTENCES, MENTIONS), read, ("wikidiverse",))
+
+__all__ = ["LAYOUT", "read"]
