@@ -1,4 +1,4 @@
-"""The Space's page: the metric to try out."""
+"""Page of the Space, to try the metric."""
 
 import evaluate
 from evaluate.utils import launch_gradio_widget

@@ -1,6 +1,6 @@
 """Ranking of multimodal entity linking as a metric of `evaluate`: `evaluate.load("mel_ranking")`.
 
-It stands alone, so that a Space needs nothing of dim-mel, whose tests hold it equal to `dim.metrics.ranks`.
+The file is self-contained: a Space does not need dim-mel, whose tests compare it with `dim.metrics.ranks`.
 """
 
 import math
@@ -11,21 +11,21 @@ import numpy as np
 
 _DESCRIPTION = """
 Ranks the gold entity of each mention among its candidates: H@k (Top-k accuracy, recall@k for one gold) and mean
-reciprocal rank, in percent. A tie costs half of what losing it would, unless `ties` says otherwise; a score that is NaN
-or infinite is an error; a gold that is not among the candidates is a miss, or is left out with `normalize=True`.
+reciprocal rank, in percent. Ties count half by default; a score that is NaN or infinite is an error; a gold that is not
+among the candidates is a miss, or is excluded with `normalize=True`.
 """
 _INPUTS = """
 Args:
     predictions (list of list of float): for each mention the scores of its candidates, higher is better; lists may
         differ in length. Compared in float32.
-    references (list of int): for each mention the index of the gold in its list, or -1 where it is not there.
+    references (list of int): for each mention the index of the gold in its list, or -1 if it is not in it.
     ks (list of int): cut-offs, [1, 3, 5, 10, 20] by default.
     ties (str): "mean" (default), "optimistic" or "pessimistic".
-    normalize (bool): leave out mentions whose gold is not among their candidates (default False).
+    normalize (bool): exclude mentions whose gold is not among their candidates (default False).
 
 Returns:
-    {"H@1": ..., ..., "MRR": ...} in percent, "mean rank" (None where a gold was not retrieved), "median rank" (the
-    lowest that half of the mentions reach, None where that is a miss), and the number of "mentions".
+    {"H@1": ..., ..., "MRR": ...} in percent, "mean rank" (None if a gold was not retrieved), "median rank" (the lowest
+    rank that half of the mentions reach, None if that is a miss), and the number of "mentions".
 
 Examples:
     >>> metric = evaluate.load("mel_ranking")
@@ -44,7 +44,7 @@ _TIES = {"mean": 0.5, "optimistic": 0.0, "pessimistic": 1.0}
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _INPUTS)
 class MELRanking(evaluate.Metric):
-    """The metric, as `evaluate.load` gives it."""
+    """The metric that `evaluate.load` returns."""
 
     def _info(self):
         return evaluate.MetricInfo(
@@ -65,14 +65,14 @@ class MELRanking(evaluate.Metric):
 
 
 def mel_ranking(predictions, references, ks=(1, 3, 5, 10, 20), ties="mean", normalize=False):
-    """The metric as a plain function; arguments and result are those of `compute`."""
+    """Computes the metric; arguments and result are those of `compute`."""
     if ties not in _TIES:
         raise ValueError(f"ties is {ties!r}: it must be one of {', '.join(_TIES)}")
     if any(k < 1 for k in ks):
         raise ValueError(f"ks is {list(ks)}: hits are counted at 1 or more")
     ranks = []
     for row, (scores, gold) in enumerate(zip(predictions, references, strict=True)):
-        with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite, and is refused below
+        with np.errstate(over="ignore"):  # a value too large for float32 becomes infinite: an error below
             values = np.asarray(scores, np.float32)
         broken = np.flatnonzero(~np.isfinite(values))
         if len(broken):
