@@ -98,7 +98,8 @@ _Identity = tuple[str, str, str]  # sentence or picture, by what it is identifie
 def _identities(mention: Mention, contents: Mapping[str, str]) -> list[_Identity]:
     content = contents.get(mention.image_id, "") if mention.image_id else ""
     known = [("name", mention.image), ("id", mention.image_id), ("content", content)]
-    return [("sentence", "words", sentence_key(mention.sentence)), *(("picture", by, value) for by, value in known if value)]
+    pictures = [("picture", by, value) for by, value in known if value]
+    return [("sentence", "words", sentence_key(mention.sentence)), *pictures]
 
 
 __all__ = ["clean", "disjoint_splits", "seeded_order"]

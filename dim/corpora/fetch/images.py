@@ -125,7 +125,7 @@ async def _fetch(
                 try:
                     content, tries = await downloader.get(url)
                     suffix, content = await asyncio.to_thread(_as_picture, url, content)
-                except ValueError as error:
+                except DIMError as error:
                     tries = error.tries if isinstance(error, DownloadError) else tries
                     failure = Failure(keys[url], url, str(error), tries)
                     report.failures.append(failure)
