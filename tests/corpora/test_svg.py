@@ -1,5 +1,6 @@
 """Drawings from anywhere: drawn at one size, and unable to show, to hang or to crash what is ours."""
 
+import ast
 import base64
 import io
 from pathlib import Path
@@ -91,3 +92,11 @@ def test_a_crash_of_the_renderer(tmp_path, monkeypatch):
     monkeypatch.setattr(svg, "__file__", str(crash))
     with pytest.raises(ValueError, match="cannot be rendered: the renderer crashed"):
         rasterise(b"<svg/>")
+
+
+def test_the_script_does_not_import_the_package():
+    """Importing it would take seconds for each drawing."""
+    top = ast.parse(Path(svg.__file__).read_text()).body
+    found = [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
+    found += [str(node.module) for node in top if isinstance(node, ast.ImportFrom)]
+    assert sorted(found) == ["subprocess", "sys", "xml.etree.ElementTree"]
