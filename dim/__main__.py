@@ -1,4 +1,4 @@
-"""`python -m dim` is the command `dim`; `accelerate launch -m dim caption ...` starts it on several processes."""
+"""The command `dim` as `python -m dim`; `accelerate launch -m dim caption ...` runs it on several processes."""
 
 import sys
 

@@ -2,8 +2,8 @@
 
 
 def register_auto_classes() -> None:
-    """Makes DIM known to `AutoConfig`, `AutoModel` and `AutoProcessor`. `import dim` does so in every process but the
-    command `dim`, which needs transformers and torch only once a model is loaded.
+    """Registers DIM with `AutoConfig`, `AutoModel` and `AutoProcessor`. `import dim` calls it, except in the command
+    `dim`, which imports transformers and torch only when it loads a model.
 
     Example:
 

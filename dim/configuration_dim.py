@@ -4,7 +4,7 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
 # Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""Configuration of DIM: two towers, one attention over the modalities, one score."""
+"""Configuration of DIM."""
 
 from dataclasses import field
 from typing import Any, Literal
@@ -19,7 +19,7 @@ MODALITIES = ("sentence", "picture", "expert")
 
 
 def tower_width(config: PreTrainedConfig) -> int:
-    """Width of the pooled vector that a tower of transformers gives, read from its config.
+    """Reads the width of a tower's pooled vector from its config.
 
     Args:
         config: Configuration of a text or vision model of transformers.
@@ -28,7 +28,7 @@ def tower_width(config: PreTrainedConfig) -> int:
         Number of values in the tower's pooled vector.
 
     Raises:
-        DIMError: If the config states no width that DIM knows how to read.
+        DIMError: If the config has no field with a width that DIM can read.
 
     Example:
 
@@ -61,32 +61,32 @@ class DIMConfig(PreTrainedConfig):
         text_config (`dict` or [`PreTrainedConfig`], *optional*):
             Configuration of the text tower; any text encoder of transformers by its `model_type`. CLIP's by default.
         vision_config (`dict`, [`PreTrainedConfig`] or `None`, *optional*):
-            Configuration of the vision tower; CLIP's by default. `None` makes a model of texts alone.
+            Configuration of the vision tower; CLIP's by default. `None` for a text-only model.
         projection_dim (`int`, defaults to 512):
-            Width `D` of the space in which mentions and entities are compared.
+            Width `D` of the shared space of mentions and entities.
         num_attention_heads (`int`, defaults to 8):
-            Heads of the attention over the modalities.
+            Number of heads in the attention over the modalities.
         dropout (`float`, defaults to 0.4):
             Dropout on the attention over the modalities and on the fused vector.
         fusion (`"attention"` or `"sum"`, defaults to `"attention"`):
-            `"attention"`: the mention asks the other modalities (the paper). `"sum"`: the modalities are added,
-            unprojected, which is what the authors' code computes.
+            `"attention"`: the mention attends to the other modalities (the paper). `"sum"`: the modalities are added
+            without projections (the authors' code).
         mention_modalities (`list[str]`, defaults to `["sentence", "picture", "expert"]`):
-            What the mention looks at. The mention itself is always used.
+            Modalities of a mention besides its own text, which is always used; `"expert"` is the caption.
         entity_pictures (`bool`, defaults to `True`):
-            Whether an entity's pictures take part beside its name and description.
+            Whether an entity's pictures are used besides its name and description.
         text_pooling, vision_pooling (`"pooler"`, `"mean"` or `"cls"`):
-            How a tower's states become one vector: its own pooler, the mean over tokens, or the first token.
+            Pooling of a tower's states: its own pooler, the mean over tokens, or the first token.
         normalize (`bool`, defaults to `True`):
             Whether vectors have unit length and scores are cosines times `exp(logit_scale)`.
         logit_scale_init_value (`float`, defaults to 2.6592):
-            Where the learned temperature starts, as in CLIP. Not used with `normalize=False`.
+            Initial value of the learned temperature, as in CLIP. Not used with `normalize=False`.
         l2_weight (`float`, defaults to 0.02):
-            Weight of the squared length of the vectors, before normalisation, in the loss.
+            Weight in the loss of the squared length of the vectors, before normalisation.
         num_lexical_features (`int`, defaults to 0):
-            Features of a pair's names that the lexical prior weighs; 0 for a model without one.
+            Number of lexical features that the lexical prior weighs; 0 for a model without one.
         initializer_range (`float`, defaults to 0.02):
-            Standard deviation of the new weights that are drawn at random.
+            Standard deviation of new weights that are initialised at random.
 
     Raises:
         DIMError: If fields contradict each other, with the values in the message.
@@ -132,11 +132,11 @@ class DIMConfig(PreTrainedConfig):
 
     @property
     def uses_pictures(self) -> bool:
-        """Whether any side of the model looks at pictures."""
+        """Whether the model uses pictures of mentions or entities."""
         return self.entity_pictures or "picture" in self.mention_modalities
 
     def validate_architecture(self) -> None:
-        """Checks the fields against each other; run by `@strict` when a config is built and when it is saved."""
+        """Checks the fields for contradictions; called by `@strict` when a config is built or saved."""
         if self.projection_dim < 1 or self.num_attention_heads < 1:
             raise DIMError(
                 f"projection_dim ({self.projection_dim}) and num_attention_heads ({self.num_attention_heads}) "

@@ -1,4 +1,4 @@
-"""The errors that DIM raises for bad input: [`DIMError`] and its children."""
+"""The errors that DIM raises for invalid input: [`DIMError`] and its subclasses."""
 
 from .errors_dim import DIMError
 

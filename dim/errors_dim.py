@@ -1,8 +1,8 @@
-"""Errors that bad input raises. Each is a `ValueError` with one line that says what, where, and what to do."""
+"""Errors for invalid input: each is a `ValueError` with one line that says what, where, and what to do."""
 
 
 class DIMError(ValueError):
-    """Input that DIM cannot use. The command line prints its message as one line and ends with exit code 2.
+    """Invalid input. The command line prints its message as one line and ends with exit code 2.
 
     Example:
 

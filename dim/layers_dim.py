@@ -4,7 +4,7 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
 # Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""The layers of DIM that are its own: fusion, temperature, lexical prior."""
+"""Layers of DIM: fusion of the modalities, temperature and lexical prior."""
 
 import math
 
@@ -14,22 +14,22 @@ from torch import Tensor, nn
 
 from .configuration_dim import DIMConfig
 
-_MAX_LOGIT_SCALE = 100.0  # as in CLIP, so that the temperature cannot run away
+_MAX_LOGIT_SCALE = 100.0  # as in CLIP, for stable training
 
 
 class DIMIdentityLinear(nn.Linear):
-    """A linear layer that starts as the identity, so that towers of one space (CLIP) work before any training.
+    """A linear layer initialised to the identity, so that towers with a shared space (CLIP) work before any training.
 
-    It is a class of its own since transformers shows `_init_weights` of custom code only modules that own parameters.
+    It is a class of its own because transformers calls `_init_weights` of custom code only for modules with parameters.
     """
 
 
 class DIMAttention(nn.Module):
-    """One multi-head attention with the mention as query over the modalities that it has.
+    """Multi-head attention from the mention to its modalities.
 
-    The weights are computed explicitly, never by a fused kernel: there are at most three modalities, and what each
-    of them contributed is part of the answer. Values and output start as the identity, so that an untrained model
-    adds the mean of the modalities to the mention.
+    The weights are computed explicitly, without a fused kernel: there are at most three modalities, and the weights are
+    part of the output. Values and output are initialised to the identity, so that an untrained model adds the mean of
+    the modalities to the mention.
     """
 
     is_causal = False
@@ -46,11 +46,11 @@ class DIMAttention(nn.Module):
     def forward(
         self, mention: Tensor, modalities: Tensor, presence: Tensor, places: list[int]
     ) -> tuple[Tensor, Tensor]:
-        """Attends from mentions `(B, D)` to modalities `(B, K, D)`, of which `presence` `(B, K)` tells who is there.
+        """Attends from mentions `(B, D)` to modalities `(B, K, D)` with the mask `presence` `(B, K)`.
 
-        These are the `places` of the configured modalities, `M`; the others, which no mention has, cost nothing.
+        `places` are the indices of these `K` modalities among the `M` configured ones; no mention has the others.
 
-        Returns the context `(B, D)` and the weights `(B, heads, M)`, 0 for a mention that has nothing else.
+        Returns the context `(B, D)` and the weights `(B, heads, M)`, which are 0 for a mention without modalities.
         """
         batch, count, width = modalities.shape
         heads = (self.num_heads, width // self.num_heads)
@@ -63,7 +63,7 @@ class DIMAttention(nn.Module):
         found = scores.softmax(-1).masked_fill(absent, 0.0)  # float32 under autocast on GPUs
         weights = found.new_zeros(batch, self.num_heads, self.num_modalities)
         weights[..., places] = found
-        kept = self.dropout(weights)[..., places]  # drawn for all, so that chance does not hang on what a batch has
+        kept = self.dropout(weights)[..., places]  # all `M`, for the same random numbers in any batch
         context = (kept.mT[..., None] * value).sum(1)  # (B, K, heads, d) -> (B, heads, d)
         context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
         return context * presence.any(1, keepdim=True).to(context.dtype), weights
@@ -77,15 +77,15 @@ class DIMLogitScale(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor([float(config.logit_scale_init_value)]))  # FSDP shards no scalars
 
     def forward(self) -> Tensor:
-        """The factor `exp(log_scale)`, at most 100, as a scalar tensor."""
+        """Returns the factor `exp(log_scale)`, at most 100, as a scalar tensor."""
         return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)[0]
 
 
 class DIMLexicalPrior(nn.Module):
-    """Weighs how alike a mention and an entity's names are; it starts silent.
+    """Adds a learned score of lexical features to the score of the vectors; it has no effect before training.
 
     The score of a pair becomes `w * s + u . gelu(V f + b)` for the score `s` of its vectors and its features `f`: a
-    name matcher that is learned with the vectors, so that these can go for what names do not tell.
+    name matcher that is trained with the vectors, so that these can represent what names do not show.
     """
 
     width = 32
@@ -97,7 +97,7 @@ class DIMLexicalPrior(nn.Module):
         self.vector_weight = nn.Parameter(torch.ones(1))
 
     def forward(self, logits: Tensor, features: Tensor) -> Tensor:
-        """Scores `(B, E)` of the vectors and features `(B, E, F)` of the names to scores `(B, E)`."""
+        """Combines the scores `(B, E)` of the vectors and the features `(B, E, F)` to scores `(B, E)`."""
         hidden = F.gelu(self.hidden(features.to(self.output_weight.dtype)))  # (B, E, F) -> (B, E, width)
         return self.vector_weight * logits + hidden @ self.output_weight
 

@@ -18,23 +18,23 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
     .. math:: \frac{1}{B} \sum_i \log\Big(1 + \sum_{j \ne y_i} e^{s_{ij} - s_{i y_i}}\Big)
 
     (Sohn, *Improved Deep Metric Learning with Multi-class N-pair Loss Objective*, NeurIPS 2016, equation 7; the loss
-    of the DIM paper.) It equals the cross-entropy over a row, and is computed by `logsumexp` of the differences, so
-    that it neither overflows nor loses the gold's score. The pool is the batch's own entities (in-batch negatives),
-    followed by any explicit hard negatives. A column that holds the anchor's own entity once more, because two
-    mentions of a batch name one entity, is no negative and is left out.
+    of the DIM paper.) It equals the cross-entropy over a row, and is computed by `logsumexp` of the differences,
+    without overflow or loss of the gold's score. The pool is the batch's own entities (in-batch negatives), followed
+    by any explicit hard negatives. A further column with the mention's own entity, as when two mentions of a batch
+    share an entity, is not a negative and is left out.
 
     Args:
         logits (`torch.Tensor` of shape `(B, E)`): Scores of `B` mentions against a pool of `E` entities.
             Half precision is raised to float32.
-        labels (`torch.LongTensor` of shape `(B,)`): Column of each mention's gold entity.
-        entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): A number for each entity of the pool, the same
-            for the same entity. Without it, every other column is a negative.
+        labels (`torch.LongTensor` of shape `(B,)`): Column index of each mention's gold entity.
+        entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): Integer id of each entity of the pool. Without it,
+            every column but the gold's is a negative.
 
     Returns:
         Scalar tensor, the mean over the mentions, in float32 or wider. 0 for a mention without negatives.
 
     Raises:
-        DIMError: If shapes do not fit or a label names no column.
+        DIMError: If shapes do not match or a label is not a column index.
 
     Example:
 
@@ -43,7 +43,7 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
         >>> n_pair_loss(torch.tensor([[5.0, 5.0], [1.0, 1.0]]), torch.tensor([0, 1]))
         tensor(0.6931)
 
-        Both columns hold the same entity: nothing to tell apart, no loss.
+        Both columns hold the same entity: there is no negative, and no loss.
 
         >>> n_pair_loss(torch.tensor([[5.0, 9.0]]), torch.tensor([0]), entity_ids=torch.tensor([7, 7]))
         tensor(0.)
@@ -61,7 +61,7 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
 
     columns = torch.arange(logits.shape[1], device=logits.device)
     ids = columns if entity_ids is None else entity_ids
-    own = ids[None, :] == ids[labels][:, None]  # (B, E), true for the gold and for its copies
+    own = ids[None, :] == ids[labels][:, None]  # (B, E), true for the gold and its duplicates
     margins = logits - logits.gather(1, labels[:, None])  # (B, E), score of each entity above the gold's
     margins = margins.masked_fill(own, -torch.inf)
     margins = torch.cat([margins.new_zeros(len(margins), 1), margins], dim=1)  # (B, 1 + E), e^0 is the 1
@@ -69,7 +69,7 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
 
 
 def squared_length(vectors: Tensor) -> Tensor:
-    """The paper's penalty on long vectors: their mean squared length.
+    """Computes the paper's penalty on long vectors: their mean squared length.
 
     Args:
         vectors (`torch.Tensor` of shape `(N, D)`): Vectors before normalisation.

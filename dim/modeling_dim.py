@@ -4,7 +4,7 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
 # Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""DIM: a mention with sentence, picture and expert's answer, and an entity with text and pictures, as vectors."""
+"""The DIM model: vectors of mentions (with sentence, picture, caption) and of entities (with text, pictures)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ ENTITY_INPUTS = (
 
 @dataclass
 class DIMOutput(ModelOutput):
-    """What [`DIMModel`] returns.
+    """Output of [`DIMModel`].
 
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*): N-pair loss plus the penalty on length; with `labels`.
@@ -50,12 +50,11 @@ class DIMOutput(ModelOutput):
         entity_embeds (`torch.Tensor` of shape `(E, D)`): Entity vectors; unit length if `config.normalize`.
         mention_states (`torch.Tensor` of shape `(B, D)`): Mention vectors before normalisation.
         entity_states (`torch.Tensor` of shape `(E, D)`): Entity vectors before normalisation.
-        modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): How much of each of the `K`
-            modalities of `config.mention_modalities` went into a mention; 0 for what a mention lacks. `None` with
-            `fusion="sum"`.
+        modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): Weight of each of the `K` modalities
+            of `config.mention_modalities`; 0 for a modality that a mention lacks. `None` with `fusion="sum"`.
         text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.
-        vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for those mentions of
-            the batch that have a picture, in order.
+        vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for the mentions that
+            have a picture, in order.
 
     Example:
 
@@ -78,24 +77,24 @@ class DIMOutput(ModelOutput):
 
 
 class DIMModel(PreTrainedModel):
-    r"""Multimodal entity linking by two vectors and one score.
+    r"""Multimodal entity linking with one vector per mention and per entity, and one score.
 
-    Mention side: the mention `m` asks its sentence `t`, its picture `v` and the expert's answer `c`,
+    The mention `m` attends to its sentence `t`, its picture `v` and the expert's caption `c`,
 
     .. math:: q = W_q \, (m + \mathrm{MultiHead}(m, [t; v; c])), \qquad
               e = W_e \, (d + W_p \, \bar{v}_e)
 
     where `d` is the entity's name and description and :math:`\bar{v}_e` the mean of its pictures. The score of a pair
     is the dot product of `q` and `e`, or with `config.normalize` their cosine times a learned scale; training and
-    ranking use one and the same. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's
-    pictures are an addition.) A modality that a mention lacks is masked, never replaced by zeros.
+    ranking use the same score. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's
+    pictures are an addition.) A modality that a mention lacks is masked, not replaced by zeros.
 
-    Wherever token ids or pixels go in, a tower's pooled vectors (`*_pooled`) may go in instead: a frozen tower then
-    runs once over a dataset, not once an epoch.
+    A tower's pooled vectors (`*_pooled`) can replace token ids or pixels in the input, so that a frozen tower runs once
+    per dataset, not once per epoch.
 
     Args:
-        config ([`DIMConfig`]): What the model is made of. Weights are drawn at random; see `from_pretrained` for a
-            trained DIM and `from_towers` for pretrained towers.
+        config ([`DIMConfig`]): Configuration of the model. Its weights are initialised at random; see
+            `from_pretrained` for a trained DIM and `from_towers` for pretrained towers.
 
     Example:
 
@@ -160,14 +159,14 @@ class DIMModel(PreTrainedModel):
     def from_towers(
         cls, text: str, vision: str | PreTrainedConfig | None = None, **config_kwargs: object
     ) -> "DIMModel":
-        """Builds a DIM on pretrained towers; only the fusion is new.
+        """Builds a DIM from pretrained towers; only the fusion is new.
 
         Args:
             text: Folder or Hub name of a text encoder. A checkpoint with both towers (CLIP, SigLIP) gives both, with
                 their projections.
             vision: Folder or Hub name of a vision encoder, or a config for a vision tower to be trained from scratch.
-                `None` takes the vision tower that `text` has, if any, and else makes a model of texts alone.
-            **config_kwargs: Fields of [`DIMConfig`], to overrule what the towers suggest.
+                `None` takes the vision tower of `text`, if any, and otherwise makes a text-only model.
+            **config_kwargs: Fields of [`DIMConfig`], which override those of the towers.
 
         Returns:
             The model, in float32, in evaluation mode.
@@ -191,7 +190,7 @@ class DIMModel(PreTrainedModel):
         return model.eval()
 
     def pool_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Pooled vectors of the text tower, before projection: what may go in as `*_pooled`.
+        """Computes pooled vectors of the text tower, before projection, for the inputs `*_pooled`.
 
         Args:
             input_ids: Token ids of shape `(B, T)`.
@@ -204,7 +203,7 @@ class DIMModel(PreTrainedModel):
         return pool(outputs, self.config.text_pooling, attention_mask)
 
     def pool_pictures(self, pixel_values: Tensor) -> Tensor:
-        """Pooled vectors of the vision tower, before projection: what may go in as `image_pooled`.
+        """Computes pooled vectors of the vision tower, before projection, for the inputs `*image_pooled`.
 
         Args:
             pixel_values: Pictures of shape `(P, 3, h, w)`, from the processor.
@@ -215,7 +214,7 @@ class DIMModel(PreTrainedModel):
         return pool(self.vision_model(pixel_values=pixel_values.to(self.dtype)), self.config.vision_pooling)
 
     def _encode_text(self, inputs: Inputs, side: str) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
-        """Projected vectors `(B, D)` of the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`."""
+        """Projects the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`, to vectors `(B, D)`."""
         pooled, outputs = inputs.get(f"{side}_pooled"), None
         if pooled is None:
             input_ids, attention_mask = inputs.get(f"{side}_input_ids"), inputs.get(f"{side}_attention_mask")
@@ -228,7 +227,7 @@ class DIMModel(PreTrainedModel):
     def _encode_pictures(
         self, inputs: Inputs, side: str
     ) -> tuple[Tensor | None, Tensor | None, BaseModelOutputWithPooling | None]:
-        """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower sees only those present."""
+        """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower runs on present ones only."""
         pooled, pixels = inputs.get(f"{side}image_pooled"), inputs.get(f"{side}pixel_values")
         given, inner = (pixels, 3) if pooled is None else (pooled, 1)
         if given is None:
@@ -257,7 +256,7 @@ class DIMModel(PreTrainedModel):
         if mention is None:
             raise DIMError("A mention is needed: give mention_input_ids or mention_pooled.")
         everyone = torch.ones(len(mention), dtype=torch.bool, device=mention.device)
-        parts: dict[str, tuple[Tensor, Tensor]] = {}  # a modality that no row of the batch has costs nothing
+        parts: dict[str, tuple[Tensor, Tensor]] = {}  # the modalities that a row of the batch has
         order, vision_output, weights = self.config.mention_modalities, None, None
         for modality in order:
             if modality == "picture":
@@ -266,7 +265,7 @@ class DIMModel(PreTrainedModel):
                 vector, presence = self._encode_text(inputs, modality)[0], inputs.get(f"{modality}_mask")
             if vector is not None:
                 parts[modality] = vector, everyone if presence is None else presence.to(mention.device, torch.bool)
-        if order and not parts:  # every process of a run uses every weight
+        if order and not parts:  # distributed training needs every weight in every process
             parts[order[0]] = torch.zeros_like(mention), ~everyone
         if parts:
             modalities, there = (torch.stack(part, 1) for part in zip(*parts.values(), strict=True))  # (B, K, ...)
@@ -290,21 +289,21 @@ class DIMModel(PreTrainedModel):
             pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
             if pictures is not None and presence is not None:
                 count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
-                picture = pictures.sum(1) / count.clamp(min=1)  # (E, D), mean over the pictures that are there
+                picture = pictures.sum(1) / count.clamp(min=1)  # (E, D), mean over the present pictures
                 if self.config.fusion == "attention":
                     picture = self.entity_picture_projection(picture) * (count > 0).to(pictures.dtype)
                 entity = entity + picture
         return (self.entity_projection(entity) if self.config.fusion == "attention" else entity), text_output
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings of the text tower."""
+        """Returns the token embeddings of the text tower."""
         return self.text_model.get_input_embeddings()
 
     def get_mention_features(self, **inputs: Tensor) -> Tensor:
-        """Mention vectors as they are ranked: unit length if `config.normalize`.
+        """Computes mention vectors, as they are ranked: unit length if `config.normalize`.
 
         Args:
-            **inputs: What [`DIMProcessor.process_mentions`] returns: `mention_input_ids`, `mention_attention_mask`,
+            **inputs: Output of [`DIMProcessor.process_mentions`]: `mention_input_ids`, `mention_attention_mask`,
                 `sentence_input_ids`, `sentence_attention_mask` `(B, T)`; `pixel_values` `(B, 3, h, w)` and
                 `pixel_mask` `(B,)`; `expert_input_ids`, `expert_attention_mask` `(B, T)` and `expert_mask` `(B,)`.
                 Or pooled vectors of the towers: `mention_pooled`, `sentence_pooled`, `expert_pooled`,
@@ -320,10 +319,10 @@ class DIMModel(PreTrainedModel):
         return self._unit(self._mention_vectors(_known(inputs, MENTION_INPUTS))[0])
 
     def get_entity_features(self, **inputs: Tensor) -> Tensor:
-        """Entity vectors as they are ranked: unit length if `config.normalize`.
+        """Computes entity vectors, as they are ranked: unit length if `config.normalize`.
 
         Args:
-            **inputs: What [`DIMProcessor.process_entities`] returns: `entity_input_ids`, `entity_attention_mask`
+            **inputs: Output of [`DIMProcessor.process_entities`]: `entity_input_ids`, `entity_attention_mask`
                 `(E, T)`; `entity_pixel_values` `(E, N, 3, h, w)` and `entity_pixel_mask` `(E, N)`. Or pooled vectors
                 of the towers: `entity_pooled` `(E, H)`, `entity_image_pooled` `(E, N, H)`.
 
@@ -337,19 +336,19 @@ class DIMModel(PreTrainedModel):
         return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
     def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None) -> Tensor:
-        """The one score of the project, of every mention with every entity: training, ranking and serving share it.
+        """Scores every mention with every entity; training, ranking and serving share this score.
 
         Args:
             mention_embeds: From `get_mention_features`, shape `(..., B, D)`.
             entity_embeds: From `get_entity_features`, shape `(..., E, D)`.
             lexical_features: Features of the pairs, shape `(..., B, E, F)`, for a model with a lexical prior; without
-                them the score is that of the vectors alone.
+                them, the score of the vectors alone is returned.
 
         Returns:
             Scores of shape `(..., B, E)`, float32, or float64 for float64 vectors; higher is better.
 
         Raises:
-            DIMError: If features are given to a model that has no lexical prior, or do not fit it.
+            DIMError: If features are given to a model without a lexical prior, or have another shape.
         """
         wide = torch.promote_types(mention_embeds.dtype, torch.float32)  # no ranking in half precision
         with torch.autocast(mention_embeds.device.type, enabled=False):
@@ -365,7 +364,7 @@ class DIMModel(PreTrainedModel):
     def score_pairs(
         self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None
     ) -> Tensor:
-        """The score of each mention with candidates of its own.
+        """Scores each mention with its own candidates.
 
         Args:
             mention_embeds: Shape `(M, D)`.
@@ -414,22 +413,22 @@ class DIMModel(PreTrainedModel):
         loss_weight: float = 1.0,
         **kwargs: object,
     ) -> DIMOutput:
-        """Scores every mention of a batch against every entity of a pool; or encodes one side, if only that is given.
+        """Scores every mention of a batch with every entity of a pool; or encodes one side, if only that is given.
 
         Args:
-            labels (`torch.LongTensor` of shape `(B,)`, *optional*): Row of each mention's gold in the pool; with it a
-                loss is computed.
-            entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): The same number for the same entity, so that
-                a copy of the gold is no negative.
-            lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): How alike the names are, for a model
-                with a lexical prior. The loss is then the mean of two, with them and by the vectors alone.
-            num_truncated_tokens, entity_num_truncated_tokens: The processor's report to the caller; not used.
+            labels (`torch.LongTensor` of shape `(B,)`, *optional*): Index of each mention's gold in the pool; with
+                them, a loss is computed.
+            entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): Integer id of each entity, so that duplicates
+                of the gold are not negatives.
+            lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): Features of the pairs, for a model with
+                a lexical prior. The loss is then the mean of the loss with them and of that of the vectors alone.
+            num_truncated_tokens, entity_num_truncated_tokens: Counts of the processor; not used.
             mention_states, entity_states (`torch.Tensor` of shape `(B, D)` or `(E, D)`, *optional*): Vectors before
-                normalisation, from an earlier call, in place of a side's inputs.
-            gather (*optional*): Turns the entity vectors of this process `(E', D)` into those of all `(E, D)`, with
-                gradients, when a pool is shared by several processes.
-            loss_weight (`float`, defaults to 1.0): Weight of this batch's mentions in the loss, where processes hold
-                different numbers of them.
+                normalisation, from an earlier call, instead of a side's inputs.
+            gather (*optional*): Gathers the entity vectors of all processes, `(E', D)` to `(E, D)`, with gradients, for
+                a pool that is shared by several processes.
+            loss_weight (`float`, defaults to 1.0): Weight of this batch's mentions in the loss, for processes with
+                different numbers of mentions.
 
         The other arguments are those of `get_mention_features` and `get_entity_features`.
 
@@ -437,7 +436,7 @@ class DIMModel(PreTrainedModel):
             [`DIMOutput`], or a tuple of its fields with `return_dict=False`.
 
         Raises:
-            DIMError: If a side has no text, neither side is given, or `labels` name no row of the pool.
+            DIMError: If a side has no text, neither side is given, or `labels` are out of range.
             TypeError: If an argument is unknown.
         """
         mention_inputs: Inputs = dict(zip(MENTION_INPUTS, (
@@ -484,7 +483,7 @@ class DIMModel(PreTrainedModel):
 
 
 def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
-    """The inputs, once it is sure that the model knows each of them."""
+    """Returns the inputs; raises a `TypeError` if one is not among the names."""
     unknown = [name for name in inputs if name not in names]
     if unknown:
         raise TypeError(f"DIMModel does not know the argument {unknown[0]!r}.")

@@ -4,7 +4,7 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
 # Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""From mentions and entities as people have them to the tensors of DIM."""
+"""Processor of DIM: turns mentions and entities into tensors."""
 
 import re
 from collections.abc import Sequence
@@ -36,11 +36,11 @@ EXPERT_PROMPTS = {
 
 
 def find_mention(sentence: str, mention: str) -> tuple[int, int]:
-    """Where a mention stands in its sentence: its first occurrence as whole words, or else its first occurrence.
+    """Finds a mention in its sentence: its first occurrence as whole words, or otherwise its first occurrence.
 
     Args:
-        sentence: The text.
-        mention: A part of it, character by character.
+        sentence: The sentence.
+        mention: The mention, exactly as in the sentence.
 
     Returns:
         Character offsets `(start, end)`, with `sentence[start:end] == mention`.
@@ -58,12 +58,12 @@ def find_mention(sentence: str, mention: str) -> tuple[int, int]:
     match = re.search(rf"(?<!\w){re.escape(mention)}(?!\w)", sentence)
     start = match.start() if match else sentence.find(mention)
     if start < 0:
-        raise DIMError(f"The mention {mention!r} is not in the sentence {sentence[:80]!r}; give its span, or mend it.")
+        raise DIMError(f"The mention {mention!r} is not in the sentence {sentence[:80]!r}; give its span, or fix it.")
     return start, start + len(mention)
 
 
 def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> str:
-    """Puts marks before and after a mention; the one way in which the project marks mentions.
+    """Puts marks before and after a mention in its sentence.
 
     Example:
 
@@ -75,18 +75,19 @@ def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> s
 
 
 class DIMProcessor(ProcessorMixin):
-    r"""Turns mentions (sentence, picture, expert's answer) and entities (name, description, pictures) into tensors.
+    r"""Turns mentions (sentence, picture, caption) and entities (name, description, pictures) into tensors.
 
-    The expert itself (BLIP-2) stands beside the processor, never inside it: only its prompts are kept here.
+    The expert, such as BLIP-2, is not part of the processor, which only holds its prompts.
 
     Args:
         image_processor ([`CLIPImageProcessor`]): Image processor of the vision tower.
         tokenizer ([`CLIPTokenizer`]): Tokenizer of the text tower; a fast one (offsets are needed).
         max_length (`int`, *optional*): Token limit of a text, special tokens included; the tokenizer's own by default.
-        padding (`str`, defaults to `"longest"`): `"longest"`, or `"max_length"` for towers trained so (SigLIP).
-        mention_marks (`list[str]`, *optional*): What stands before and after the mention in its sentence.
+        padding (`str`, defaults to `"longest"`): `"longest"`, or `"max_length"` for towers that were trained with it
+            (SigLIP).
+        mention_marks (`list[str]`, *optional*): Marks before and after the mention in its sentence.
         entity_template (`str`, defaults to `"{name}: {description}"`): Text of an entity that has a description.
-        expert_prompts (`dict[str, str]`, *optional*): Questions to the expert by name; `{mention}` is filled in.
+        expert_prompts (`dict[str, str]`, *optional*): Prompts for the expert by name; `{mention}` is filled in.
 
     Raises:
         DIMError: If the tokenizer gives no offsets, or the limit leaves no room for a text.
@@ -126,17 +127,17 @@ class DIMProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "DIMProcessor":
-        """Loads a saved processor, with the PIL backend: the same pixels with and without torchvision."""
+        """Loads a saved processor, with the PIL backend, which gives the same pixels with and without torchvision."""
         return super().from_pretrained(pretrained_model_name_or_path, **({"backend": "pil"} | kwargs))
 
     @classmethod
     def from_towers(cls, text: str, vision: str | BaseImageProcessor | None = None, **kwargs: Any) -> "DIMProcessor":
-        """Builds the processor that belongs to `DIMModel.from_towers`.
+        """Builds the processor of a model from `DIMModel.from_towers`.
 
         Args:
             text: Folder or Hub name of the text tower, or of a checkpoint with both towers.
             vision: Folder or Hub name of the vision tower, or an image processor. `None` takes that of `text` if it
-                has one, and else CLIP's defaults, which a model of texts alone never uses.
+                has one, and otherwise CLIP's defaults, which a text-only model never uses.
             **kwargs: Other arguments of [`DIMProcessor`].
 
         Returns:
@@ -170,7 +171,7 @@ class DIMProcessor(ProcessorMixin):
         expert_answers: Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
     ) -> BatchFeature:
-        """Tensors of the mention side.
+        """Makes the tensors of the mention side.
 
         A sentence longer than the limit is cut to a window around its mention, at word borders where the script has
         them; the mention stays inside and is marked by `mention_marks`.
@@ -178,15 +179,15 @@ class DIMProcessor(ProcessorMixin):
         Args:
             mentions: `B` mentions.
             sentences: Their sentences.
-            images: A picture each, `None` where there is none; PIL images in mode RGB (see `load_picture`).
-            expert_answers: What the expert said about each picture; `None` or `""` where it said nothing.
+            images: One picture or `None` per mention; PIL images in mode RGB (see `load_picture`).
+            expert_answers: The expert's caption of each picture; `None` or `""` for none.
             spans: Character offsets `(start, end)` of each mention. Found by `find_mention` by default;
-                `(-1, -1)` says that the mention is not in its sentence, which is then neither marked nor centred.
+                `(-1, -1)` for a mention that is not in its sentence, which is then neither marked nor centred.
 
         Returns:
-            `mention_input_ids`, `mention_attention_mask`, `sentence_input_ids`, `sentence_attention_mask`, and where
-            given `pixel_values` with `pixel_mask`, `expert_input_ids` with `expert_attention_mask` and `expert_mask`;
-            `num_truncated_tokens` `(B,)` reports how many tokens of each sentence were left out.
+            `mention_input_ids`, `mention_attention_mask`, `sentence_input_ids`, `sentence_attention_mask` and, if
+            given, `pixel_values` with `pixel_mask`, `expert_input_ids` with `expert_attention_mask` and `expert_mask`;
+            `num_truncated_tokens` `(B,)` counts the tokens of each sentence that were left out.
 
         Raises:
             DIMError: If lists differ in length, a text is empty, a mention is not in its sentence, or a picture is
@@ -213,15 +214,15 @@ class DIMProcessor(ProcessorMixin):
         descriptions: Sequence[str],
         images: Sequence[Sequence[Image] | None] | None = None,
     ) -> BatchFeature:
-        """Tensors of the entity side: name and description as one text, cut at its end, and the pictures.
+        """Makes the tensors of the entity side: name and description as one text, cut at its end, and the pictures.
 
         Args:
             names: `E` names.
-            descriptions: Their descriptions; `""` where there is none.
+            descriptions: Their descriptions; `""` for none.
             images: The pictures of each entity, in a list (which may be empty); PIL images in mode RGB.
 
         Returns:
-            `entity_input_ids`, `entity_attention_mask` `(E, T)`; where given, `entity_pixel_values`
+            `entity_input_ids`, `entity_attention_mask` `(E, T)`; if given, `entity_pixel_values`
             `(E, N, 3, h, w)` with `entity_pixel_mask` `(E, N)`; `entity_num_truncated_tokens` `(E,)`.
 
         Raises:
@@ -245,37 +246,37 @@ class DIMProcessor(ProcessorMixin):
         expert_answers: Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
     ) -> BatchFeature:
-        """Both sides at once, ready for `model(**inputs)`; see `process_mentions` and `process_entities`."""
+        """Makes the tensors of both sides, for `model(**inputs)`; see `process_mentions` and `process_entities`."""
         batch = self.process_mentions(mentions, sentences, images, expert_answers, spans)
         batch.update(self.process_entities(names, descriptions, entity_images))
         return batch
 
     def ask_expert(self, mentions: Sequence[str], prompt: str = "default") -> list[str]:
-        """The question to put to the expert about each mention's picture.
+        """Makes the expert's prompt about the picture of each mention.
 
         Args:
             mentions: The mentions.
             prompt: Name of one of `expert_prompts`.
 
         Returns:
-            A prompt for each mention.
+            One prompt per mention.
 
         Raises:
             DIMError: If there is no prompt of that name.
         """
         if prompt not in self.expert_prompts:
-            raise DIMError(f"No expert prompt is called {prompt!r}; there are {sorted(self.expert_prompts)}.")
+            raise DIMError(f"No expert prompt is called {prompt!r}; the prompts are {sorted(self.expert_prompts)}.")
         return [self.expert_prompts[prompt].replace("{mention}", mention) for mention in mentions]
 
     def entity_texts(self, names: Sequence[str], descriptions: Sequence[str]) -> list[str]:
-        """The text of each entity, before it is cut: its name alone where there is no description.
+        """Makes the text of each entity, before it is cut: its name alone if there is no description.
 
         Args:
             names: Names of the entities.
             descriptions: Their descriptions, in the same order.
 
         Returns:
-            A text for each entity.
+            One text per entity.
 
         Raises:
             DIMError: If a name is empty.
@@ -292,12 +293,12 @@ class DIMProcessor(ProcessorMixin):
     def _mark(
         self, mentions: Sequence[str], sentences: Sequence[str], spans: Sequence[tuple[int, int]]
     ) -> tuple[list[str], list[tuple[int, int]]]:
-        """Sentences with their mention marked, and where the marked mention stands in them."""
+        """Marks the mentions in their sentences; returns the sentences and the spans of the marked mentions."""
         added = sum(map(len, self.mention_marks))
         texts, marked = [], []
         for row, (mention, sentence, (start, end)) in enumerate(zip(mentions, sentences, spans, strict=True)):
             if not sentence or not sentence.strip():
-                raise DIMError(f"Sentence {row} is empty; give the text in which the mention {mention!r} stands.")
+                raise DIMError(f"Sentence {row} is empty; give the text that contains the mention {mention!r}.")
             if not mention or not mention.strip():
                 raise DIMError(f"Mention {row} is empty; give the part of the sentence that names the entity.")
             if (start, end) == (-1, -1):
@@ -314,7 +315,7 @@ class DIMProcessor(ProcessorMixin):
         return texts, marked
 
     def _windows(self, texts: list[str], marked: list[tuple[int, int]]) -> tuple[list[str], Tensor]:
-        """Texts cut to the token limit around what is marked, and how many tokens each has lost."""
+        """Cuts texts to the token limit around the marked span, and counts the tokens that each has lost."""
         room = self.max_length - self._num_special_tokens
         offsets = self.tokenizer(
             texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
@@ -322,18 +323,18 @@ class DIMProcessor(ProcessorMixin):
         windows, dropped = list(texts), torch.zeros(len(texts), dtype=torch.long)
         for row in [row for row, pieces in enumerate(offsets) if len(pieces) > room]:
             budget, length = room, len(offsets[row])
-            while length > room:  # cut texts may fall into more tokens than before; seldom more than once
+            while length > room:  # a cut text may have more tokens than the same part of the whole
                 first, last = _token_window(texts[row], offsets[row], marked[row], budget)
                 windows[row] = texts[row][offsets[row][first][0] : offsets[row][last][1]]
                 length = len(self.tokenizer(windows[row], add_special_tokens=False, verbose=False)["input_ids"])
                 budget -= 1
                 if budget == 0:
-                    break  # a single piece that fills the limit: the tokenizer cuts it, and reports it
+                    break  # a single piece exceeds the limit: `_tokenize` cuts it, and counts the loss
             dropped[row] = len(offsets[row]) - length
         return windows, dropped
 
     def _tokenize(self, prefix: str, texts: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """Padded ids and mask of texts, cut at their end, and how many tokens each has lost."""
+        """Makes padded ids and mask of texts, cut at their end, and counts the tokens that each has lost."""
         texts = list(texts)
         ids = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)[
             "input_ids"
@@ -351,12 +352,12 @@ class DIMProcessor(ProcessorMixin):
         return {f"{prefix}_{name}": padded[name] for name in ("input_ids", "attention_mask")}, dropped
 
     def _pixels(self, prefix: str, pictures: list[Sequence[Image]], squeeze: bool) -> dict[str, Tensor]:
-        """Pixels `(rows, N, 3, h, w)` and presence `(rows, N)` of ragged lists of pictures, if there are any."""
+        """Makes pixels `(rows, N, 3, h, w)` and presence `(rows, N)` of ragged lists of pictures, if there are any."""
         flat = [picture for row in pictures for picture in row]
         for picture in flat:
             if not isinstance(picture, Image) or picture.mode != "RGB":
                 what = f"an image in mode {picture.mode}" if isinstance(picture, Image) else type(picture).__name__
-                raise DIMError(f"Pictures must be PIL images in mode RGB, got {what}; dim.load_picture makes them.")
+                raise DIMError(f"Pictures must be PIL images in mode RGB, got {what}; use dim.load_picture.")
         if not flat:
             return {}
         pixels = self.image_processor(flat, return_tensors="pt")["pixel_values"]  # (P, 3, h, w)
@@ -370,7 +371,7 @@ class DIMProcessor(ProcessorMixin):
 
 
 def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, int], budget: int) -> tuple[int, int]:
-    """First and last token of a window of at most `budget` tokens around the marked characters."""
+    """Returns the first and last token of a window of at most `budget` tokens around the marked characters."""
     inside = [token for token, (start, end) in enumerate(offsets) if start < marked[1] and end > marked[0]]
     first, last = (inside[0], inside[-1]) if inside else (0, 0)
     if last - first + 1 >= budget:
@@ -389,7 +390,7 @@ def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, 
 
 
 def _same_length(**lists: Sequence | None) -> None:
-    """Refuses an empty batch and lists that differ in length."""
+    """Raises a `DIMError` for an empty batch, or lists that differ in length."""
     lengths = {name: len(values) for name, values in lists.items() if values is not None}
     for name, values in lists.items():
         if isinstance(values, str):

@@ -4,7 +4,7 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
 # Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""Towers of DIM: any text or vision encoder of transformers, built empty or taken from a checkpoint."""
+"""Towers of DIM: any text or vision encoder of transformers, untrained or from a checkpoint."""
 
 import inspect
 
@@ -15,12 +15,12 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from .errors_dim import DIMError
 
-# Towers that transformers has as classes, but not behind AutoModel.
+# Towers that AutoModel does not know.
 _TOWERS_BY_NAME = {"siglip_text_model": "SiglipTextModel", "siglip2_text_model": "Siglip2TextModel"}
 
 
 def tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """The class of transformers that a tower's config stands for."""
+    """Returns the class of transformers for a tower's config."""
     if config.model_type in _TOWERS_BY_NAME:
         return getattr(transformers, _TOWERS_BY_NAME[config.model_type])
     if type(config) not in MODEL_MAPPING:
@@ -29,7 +29,7 @@ def tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def build_tower(config: PreTrainedConfig, pooling: str) -> PreTrainedModel:
-    """An empty tower; without a pooler of its own where DIM does not use it, so that no weight is dead."""
+    """Builds an untrained tower, without its own pooler if DIM does not use it, so that no weight is unused."""
     cls = tower_class(config)
     if pooling != "pooler" and "add_pooling_layer" in inspect.signature(cls.__init__).parameters:
         return cls._from_config(config, add_pooling_layer=False)
@@ -37,7 +37,7 @@ def build_tower(config: PreTrainedConfig, pooling: str) -> PreTrainedModel:
 
 
 def pool(outputs: BaseModelOutputWithPooling, pooling: str, attention_mask: Tensor | None = None) -> Tensor:
-    """One vector a row from a tower's output: (B, T, H) or (B, H, h, w) -> (B, H)."""
+    """Pools a tower's output to one vector per row: (B, T, H) or (B, H, h, w) -> (B, H)."""
     if pooling == "pooler":
         return outputs.pooler_output.flatten(1)
     states = outputs.last_hidden_state
@@ -58,10 +58,10 @@ def load_towers(
 
     Args:
         text: Folder or Hub name of a text encoder, or of a checkpoint with both towers.
-        vision: The same of a vision encoder; a config for an untrained one; `None` for the one that `text` has, if any.
+        vision: Folder or Hub name of a vision encoder; a config for an untrained one; `None` for that of `text`.
 
     Returns:
-        Fields of a `DIMConfig` that fit the towers, the checkpoint of the text tower, and that of the vision tower.
+        Fields of a matching `DIMConfig`, the checkpoint of the text tower, and that of the vision tower, if any.
     """
     text_source, text_config = _load_source(text, "text_config")
     vision_source, vision_config = None, vision
@@ -84,7 +84,7 @@ def load_towers(
 
 
 def _load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfig]:
-    """A checkpoint that holds a tower, and the config of that tower: its own, or the one of its text or vision side."""
+    """Loads a checkpoint with a tower, and the tower's config: its own, or that of the text or vision side."""
     config = AutoConfig.from_pretrained(name)
     tower_config = getattr(config, side, config)
     if tower_config is config:
@@ -93,24 +93,24 @@ def _load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfi
 
 
 def suggest_pooling(config: PreTrainedConfig) -> str:
-    """CLIP and SigLIP were trained with their pooler; sentence encoders such as MiniLM with the mean over tokens."""
+    """Returns a tower's usual pooling: the pooler for CLIP and SigLIP, the mean for others, such as MiniLM."""
     return "pooler" if config.model_type.startswith(("clip", "siglip")) else "mean"
 
 
 def _plain(config: PreTrainedConfig) -> dict:
-    """A tower's config without traces of where it was loaded from."""
+    """Returns a tower's config without the fields that name its source."""
     return {key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "architectures")}
 
 
 def copy_tower(source: PreTrainedModel, attribute: str, tower: PreTrainedModel) -> None:
-    """Copies a tower's weights; what DIM's tower was built without (an unused pooler) stays behind."""
+    """Copies a tower's weights, except those that DIM's tower lacks (an unused pooler)."""
     weights = getattr(source, attribute, source).state_dict()
     wanted = tower.state_dict()
     tower.load_state_dict({name: weights[name] for name in wanted})
 
 
 def copy_projection(source: PreTrainedModel, attribute: str, projection: nn.Linear) -> None:
-    """Copies a checkpoint's own projection into the shared space, where it has one of the same shape."""
+    """Copies a checkpoint's own projection to the shared space, if it has one of the same shape."""
     own = getattr(source, attribute, None)
     if own is not None and own.weight.shape == projection.weight.shape:
         projection.load_state_dict({"weight": own.weight})

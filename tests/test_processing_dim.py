@@ -154,7 +154,7 @@ def test_expert_prompts(clip):
     assert clip.ask_expert(["x"]) == [EXPERT_PROMPTS["default"]]
     asking = DIMProcessor(clip.image_processor, clip.tokenizer, expert_prompts={"default": "Is {mention} here?"})
     assert asking.ask_expert(["Ann", "{x}"]) == ["Is Ann here?", "Is {x} here?"]
-    with pytest.raises(ValueError, match=r"No expert prompt is called 'poem'; there are \['default', 'paper'\]"):
+    with pytest.raises(ValueError, match=r"No expert prompt is called 'poem'; the prompts are \['default', 'paper'\]"):
         clip.ask_expert(["x"], "poem")
 
 
