@@ -77,7 +77,7 @@ def read_ablation(path: Path) -> Ablation:
         raise DIMError(f"There is no ablation file {path}.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DIMError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict) or not {"base", "rows", "output_dir"} <= values.keys() <= _KEYS:
         raise DIMError(f"{path} must have the keys base, rows and output_dir, and may have protocols and samples.")

@@ -1,4 +1,4 @@
-"""Ablations: checked before anything is trained, each row trained once, one table."""
+"""Ablations: checks before training, one training for each row, one table."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ ROWS = [
 ]
 
 
-def test_every_row_is_the_model_that_it_says(write, tmp_path, capsys):
+def test_each_row_trains_its_model(write, tmp_path, capsys):
     path = write(ROWS)
     assert main(["ablate", str(path)]) == 0
     runs = tmp_path / "runs"
@@ -53,7 +53,7 @@ def test_every_row_is_the_model_that_it_says(write, tmp_path, capsys):
     assert result["metrics"]["full_kb"]["mentions"] == 11
 
 
-def test_what_is_done_is_kept_and_what_changed_is_done_again(write, tmp_path):
+def test_finished_rows_are_skipped_and_changed_ones_trained_again(write, tmp_path):
     asked = []
 
     def train(flags):
@@ -77,7 +77,7 @@ def test_what_is_done_is_kept_and_what_changed_is_done_again(write, tmp_path):
     assert ablation_markdown(first).count("| a |") == 1
 
 
-def test_a_training_that_fails_is_named_and_goes_on(write, tmp_path):
+def test_a_failed_training_is_reported_and_resumed(write, tmp_path):
     ablation, asked = read_ablation(write([{"name": "a"}])), []
     for code in (143, 1):
         with pytest.raises(
@@ -90,7 +90,7 @@ def test_a_training_that_fails_is_named_and_goes_on(write, tmp_path):
     assert (tmp_path / "runs" / "a" / "checkpoint-1").is_dir()  # what was there is gone on from
 
 
-def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
+def test_a_folder_with_other_files_raises(write, tmp_path):
     (tmp_path / "runs" / "b").mkdir(parents=True)
     (tmp_path / "runs" / "b" / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="b holds other files, not a row of this ablation"):
@@ -111,12 +111,12 @@ def test_a_folder_of_something_else_is_left_alone(write, tmp_path):
          "`model` needs a new model: give text_tower"),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_before_any_training(write, rows, changes, message, capsys):
+def test_mistakes_are_reported_before_training(write, rows, changes, message, capsys):
     assert main(["ablate", str(write(rows, **changes))]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_file_that_is_none(tmp_path, capsys):
+def test_missing_and_invalid_files(tmp_path, capsys):
     assert main(["ablate", str(tmp_path / "x.yaml")]) == 2
     assert "There is no ablation file" in capsys.readouterr().err
     (tmp_path / "y.yaml").write_text("a: [")
@@ -124,7 +124,7 @@ def test_a_file_that_is_none(tmp_path, capsys):
     assert "is not valid YAML" in capsys.readouterr().err
 
 
-def test_the_shipped_one_is_well_formed():
+def test_the_shipped_ablation_is_valid():
     ablation = read_ablation(ROOT / "configs" / "ablation.yaml")
     assert [row.name for row in ablation.rows][:4] == ["mention only", "+ sentence", "+ picture", "+ expert (DIM)"]
     assert any("wikimel_plus" in str(row.arguments) for row in ablation.rows)

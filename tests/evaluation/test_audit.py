@@ -1,4 +1,4 @@
-"""The audit finds what was planted, and the counts that are known of the real texts."""
+"""Audit: planted findings, and known counts of the real releases."""
 
 import io
 import json
@@ -13,7 +13,7 @@ from dim.cli.main import main
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.evaluation.audit.clean import write_clean
 from dim.evaluation.audit.findings import _languages, audit
-from dim.evaluation.audit.near_duplicates import Pictures, alike, thumbnail
+from dim.evaluation.audit.near_duplicates import Pictures, near_duplicates, thumbnail
 from dim.evaluation.audit.release import audit_release
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -92,7 +92,7 @@ def found(planted):
     return audit(str(planted))
 
 
-def test_what_splits_share(found):
+def test_leaks(found):
     shared = found["leaks"]["validation in train"]
     touched = {kind: one["mentions"]["first"] for kind, one in shared.items()}
     assert touched == {
@@ -110,7 +110,7 @@ def test_what_splits_share(found):
     assert set(found["leaks"]) == {"validation in train", "test in train", "test in validation"}
 
 
-def test_what_gives_the_answer_away(found):
+def test_revealed_answers(found):
     away = found["given_away"]
     assert away["validation"] == {
         "id": {"count": 1, "first": ["Q3-0"]},
@@ -120,7 +120,7 @@ def test_what_gives_the_answer_away(found):
     assert all(one["count"] == 0 for one in away["train"].values())
 
 
-def test_what_splits_lack(found):
+def test_findings_of_splits(found):
     train, validation = found["splits"]["train"], found["splits"]["validation"]
     assert train["mention not verbatim in its sentence"]["first"] == ["t4"]
     assert train["mention not found in its sentence"]["first"] == ["t4"]
@@ -146,17 +146,17 @@ def test_the_knowledge_base(found):
     assert base["scripts of descriptions"] == {"Latin": 1, "none of these": 1, "Cyrillic": 1}
 
 
-def test_copies_are_seen_and_others_told_apart():
+def test_near_duplicates_are_found_and_other_pictures_are_not():
     def pictures(**data):
         return Pictures(thumbnails={name: thumbnail(Image.open(io.BytesIO(one))) for name, one in data.items()})
 
     known = pictures(**{f"p{seed}": drawing(seed) for seed in range(12)})
     copies = pictures(small=drawing(3, size=40), rough=drawing(4, size=190, quality=60), other=drawing(99))
-    assert alike(copies, known) == {"small", "rough"}
+    assert near_duplicates(copies, known) == {"small", "rough"}
     for name, one in known.thumbnails.items():
         rest = {other: two for other, two in known.thumbnails.items() if other != name}
-        assert alike(Pictures(thumbnails={name: one}), Pictures(thumbnails=rest)) == set()
-    assert alike(known, Pictures()) == set()
+        assert near_duplicates(Pictures(thumbnails={name: one}), Pictures(thumbnails=rest)) == set()
+    assert near_duplicates(known, Pictures()) == set()
 
 
 def test_clean_shares_nothing_and_keeps_the_later_split(planted, tmp_path, capsys):
@@ -179,7 +179,7 @@ def test_clean_shares_nothing_and_keeps_the_later_split(planted, tmp_path, capsy
     assert "exists: give a new folder" in capsys.readouterr().err
 
 
-def test_what_a_killed_run_left_is_not_taken_over(planted, tmp_path):
+def test_files_of_a_killed_run_are_removed(planted, tmp_path):
     left = tmp_path / ".clean.building" / "mentions" / "old.parquet"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"old")

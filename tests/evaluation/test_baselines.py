@@ -1,4 +1,4 @@
-"""The name matcher against exact expectations and a naive oracle."""
+"""The name matcher against exact values and a naive version."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ WORDS = st.text(alphabet="abÀéß Łи1.-", min_size=1, max_size=12).filter(str
 
 
 def naive_score(mention: str, forms: list[str]) -> float:
-    """Score one mention against one entity's forms, pair by pair."""
+    """Scores one mention against one entity's forms, pair by pair."""
     pairs = [(comparable(mention), comparable(form)) for form in forms]
     return max(fuzz.token_set_ratio(a, b) + fuzz.ratio(a, b) / 1000 for a, b in pairs)
 
@@ -57,7 +57,7 @@ def test_the_best_of_name_and_aliases_counts():
     assert NameMatch(names).scores(["Reginald Dwight"])[0, 0] < 60
 
 
-def test_entities_of_one_name_tie():
+def test_entities_with_the_same_name_tie():
     scores = NameMatch(["Springfield", "Paris", "Springfield"]).scores(["springfield"])
     assert scores[0, 0] == scores[0, 2] > scores[0, 1]
 
@@ -107,12 +107,12 @@ def test_no_mentions():
         (["a"], ["alias"], r"aliases\[0\] is the string 'alias'"),
     ],
 )
-def test_names_it_refuses(names, aliases, message):
+def test_invalid_names_raise(names, aliases, message):
     with pytest.raises(ValueError, match=message):
         NameMatch(names, aliases)
 
 
 @pytest.mark.parametrize("mentions, message", [("Paris", "is the string 'Paris'"), (["a", "\t"], r"mentions\[1\] is")])
-def test_mentions_it_refuses(mentions, message):
+def test_invalid_mentions_raise(mentions, message):
     with pytest.raises(ValueError, match=message):
         NameMatch(["a"]).scores(mentions)

@@ -1,4 +1,4 @@
-"""The report's page in a real browser: it works from one file, offline, whatever the texts hold."""
+"""The report's page in a browser: one file, offline, with hostile texts."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def page_file(numbers, tmp_path_factory):
 
 @pytest.fixture
 def page(page_file, chromium):
-    """The page, with every request but that for the file refused and every error collected."""
+    """The page; collects every error and every request over the network."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -140,7 +140,7 @@ def test_filters_and_search(page):
 
 
 @pytest.mark.browser
-def test_a_mention_shows_what_it_is_and_why(page):
+def test_content_of_a_mention(page):
     page.select_option("#verdict", "")
     page.fill("#search", "m7")
     card = page.locator("article")
@@ -158,7 +158,7 @@ def test_a_mention_shows_what_it_is_and_why(page):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_nothing_sticks_out(page, width):
+def test_layout_fits_the_width(page, width):
     page.set_viewport_size({"width": width, "height": 800})
     page.reload()
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""`dim eval` on a tiny dataset: the numbers of a naive ranking, files, and what it says where something is missing."""
+"""`dim eval` on a tiny dataset: numbers against a naive ranking, files, and errors."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def scores_of(system, mentions):
     return torch.cat([scores for _, scores in system.scores(mentions)])
 
 
-def test_every_system_is_there_and_named(report):
+def test_names_of_systems(report):
     assert [system["name"] for system in report.numbers["systems"]] == [
         "DIM", "DIM without sentence", "DIM without picture", "DIM without expert", "fuzzy name", "BM25",
         "character n-grams", "popularity in train", "zero-shot text", "zero-shot picture to text",
@@ -91,7 +91,7 @@ def test_a_hidden_sentence_is_hidden_from_the_prior_too(tiny_mel_dir, tiny_dim_d
     assert read == [*rows["sentence"][:], "", ""]
 
 
-def test_hiding_ends_with_an_error_too(tiny_dim_dir):
+def test_hiding_ends_after_an_error(tiny_dim_dir):
     encoder = Encoder.load(tiny_dim_dir, [])
 
     def fail():
@@ -104,7 +104,7 @@ def test_hiding_ends_with_an_error_too(tiny_dim_dir):
     assert encoder.model.config.mention_modalities == ["sentence", "picture", "expert"]
 
 
-def test_attentions_are_of_their_mention(tiny_mel_dir, tiny_dim_dir):
+def test_attentions_belong_to_their_mention(tiny_mel_dir, tiny_dim_dir):
     mentions = load_mentions(str(tiny_mel_dir), "validation").select(range(4))
     found = Encoder.load(tiny_dim_dir, []).attentions(mentions)
     for row, weights in zip(mentions, found, strict=True):
@@ -112,7 +112,7 @@ def test_attentions_are_of_their_mention(tiny_mel_dir, tiny_dim_dir):
         assert ("expert" in weights) == bool(row["expert_answer"])
 
 
-def test_baselines_score_what_they_say():
+def test_scores_of_baselines():
     names, descriptions = ["Taylor Swift", "Swift", "Opal"], ["singer of songs", "a bird", ""]
     row = {"mention": "Swift", "sentence": "Swift sang her songs."}
     fuzzy = scores_of(FuzzyName(names), [row])[0]
@@ -170,7 +170,7 @@ def test_zero_shot_is_the_cosine_of_the_towers(tiny_clip_dir, tiny_mel_dir):
     assert found[1].abs().min() > 0
 
 
-def test_zero_shot_needs_what_it_needs(tiny_bert_dir):
+def test_zero_shot_without_tower_raises(tiny_bert_dir):
     with pytest.raises(ValueError, match="no vision tower"):
         ZeroShotPicture(tiny_bert_dir, [])
     with pytest.raises(ValueError, match="There is no encoder './nothing'"):
@@ -196,7 +196,7 @@ def outcome_of(scores, gold, probabilistic=True, **options) -> Outcome:
     return run_system(Fixed(scores, probabilistic), mentions, gold, ["full_kb"], **options)
 
 
-def test_a_broken_score_names_system_and_mention():
+def test_scores_that_are_not_finite_name_system_and_mention():
     scores = torch.zeros(5, 3)
     scores[3, 1] = math.nan
     with pytest.raises(ValueError, match="fixed: mention 'm3' has a score that is not finite"):
@@ -217,8 +217,8 @@ def test_outcome_of_known_scores():
     assert plain.confidence().tolist() == pytest.approx([0, 2 / 3, 1 / 3])
 
 
-def test_what_is_kept_is_of_the_first_protocol():
-    """The whole knowledge base says entity 2; the candidates, which lack it, say 1, and one mention has none."""
+def test_best_entities_use_the_first_protocol():
+    """Entity 2 is the best of all, entity 1 the best candidate; one mention has no candidates."""
     scores, gold = torch.tensor([[0.0, 1.0, 9.0]] * 3), torch.tensor([1, 2, 0])
     lists = CandidateLists(torch.tensor([[0, 1], [1, 0], [-1, -1]]))
     mentions = [{"id": "m"}] * 3
@@ -234,7 +234,7 @@ def test_what_is_kept_is_of_the_first_protocol():
     assert forced.correct.tolist() == [True, True, True]
 
 
-def test_a_page_of_candidates_shows_candidates(tiny_mel_dir, monkeypatch):
+def test_examples_use_the_first_protocol(tiny_mel_dir, monkeypatch):
     lists = {f"m24-{row}": [] if row == 0 else ["e0", "e1"] for row in range(24)}
     monkeypatch.setattr("dim.evaluation.run.load_candidates", lambda dataset, split: lists)
     settings = Settings(
@@ -250,7 +250,7 @@ def test_a_page_of_candidates_shows_candidates(tiny_mel_dir, monkeypatch):
         evaluate(replace(settings, protocols=("candidates_normalised",)))
 
 
-def test_towers_are_asked_for_before_anything_long(tiny_mel_dir, tiny_dim_dir, monkeypatch):
+def test_missing_towers_raise_before_encoding(tiny_mel_dir, tiny_dim_dir, monkeypatch):
     monkeypatch.setattr("dim.evaluation.systems.dim.encode_entities", lambda *a, **k: pytest.fail("long work"))
     settings = Settings(str(tiny_mel_dir), str(tiny_dim_dir), baselines=("text",), text_tower="./nothing", samples=100)
     with pytest.raises(ValueError, match="There is no encoder './nothing'"):
@@ -277,8 +277,8 @@ def test_mentions_are_encoded_once_for_systems_that_differ_in_scores(tiny_mel_di
     assert len(counted) == 4
 
 
-def test_what_is_fitted_on_one_half_is_judged_on_the_other():
-    """One half needs the temperature 1, the other 4: each gets the other's."""
+def test_cross_fitting_uses_the_other_half():
+    """The best temperatures of the halves are 1 and 4; each half uses that of the other."""
     generator = torch.Generator().manual_seed(0)
     half = torch.arange(8000) % 2 == 0
     made = 3 * torch.randn(8000, 4, generator=generator)
@@ -322,7 +322,7 @@ def test_calibration_and_nil_have_intervals_around_them():
     assert nil_numbers(outcome_of(scores, scores.argmax(1)), half, groups, 200, 0) is None
 
 
-def test_evaluator_gives_what_each_protocol_gives():
+def test_evaluator_ranks_under_each_protocol():
     scores, gold = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 0.0, 0.0]]), torch.tensor([0, 2, -1])
     lists = CandidateLists(torch.tensor([[1, 0], [1, 2], [0, 1]]))
     blocks = [(slice(0, 2), scores[:2]), (slice(2, 3), scores[2:])]
@@ -352,7 +352,7 @@ def test_evaluator_gives_what_each_protocol_gives():
         ({"protocols": ("kb",)}, "there is no protocol 'kb'"),
     ],
 )
-def test_what_the_evaluator_refuses(options, message):
+def test_invalid_evaluators_raise(options, message):
     with pytest.raises(ValueError, match=message):
         RankingEvaluator(lambda model: [], options.pop("gold", torch.tensor([0])), **options)
 
@@ -393,7 +393,7 @@ def test_bad_input_is_one_line_and_exit_code_2(change, message, tiny_mel_dir, tm
     assert message in error
 
 
-def test_the_same_twice(report, tiny_mel_dir, tiny_dim_dir, tiny_clip_dir):
+def test_runs_are_reproducible(report, tiny_mel_dir, tiny_dim_dir, tiny_clip_dir):
     clip = str(tiny_clip_dir)
     again = evaluate(
         Settings(str(tiny_mel_dir), str(tiny_dim_dir), text_tower=clip, towers=clip, samples=100, examples=8)
@@ -402,7 +402,7 @@ def test_the_same_twice(report, tiny_mel_dir, tiny_dim_dir, tiny_clip_dir):
     assert again.examples == report.examples
 
 
-def test_examples_tell_what_was_found(report):
+def test_content_of_examples(report):
     assert len(report.examples) == 8
     for one in report.examples:
         assert len(one["found"]) == 5

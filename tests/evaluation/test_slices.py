@@ -1,4 +1,4 @@
-"""Slices of a made-up split whose every row is known."""
+"""Slices of a small split with known rows."""
 
 import torch
 
@@ -22,7 +22,7 @@ def table(**changes):
     return Table(**{**columns, **changes})
 
 
-def test_every_row_is_where_it_belongs():
+def test_slices_of_each_row():
     found = {group: {n: m.tolist() for n, m in masks.items()} for group, masks in make_slices(table()).items()}
     yes, no = True, False
     assert found == {
@@ -52,7 +52,7 @@ def test_a_form_with_two_answers_in_the_data_is_ambiguous():
     assert found["form"]["ambiguous form"].tolist() == [True, False, True, False, True]
 
 
-def test_groups_that_tell_nothing_apart_are_left_out():
+def test_groups_with_one_slice_are_omitted():
     found = make_slices(table(has_picture=[False] * 5, enhanced=[False] * 3, train_forms=(), train_gold=()))
     assert set(found) == {"name", "form", "type", "description"}
 

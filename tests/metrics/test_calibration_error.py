@@ -41,7 +41,7 @@ def test_the_order_of_the_answers_does_not_matter(answers, seed):
     assert first == pytest.approx(second)
 
 
-def test_error_of_what_is_known():
+def test_known_calibration_errors():
     confidence = [0.1] * 50 + [0.9] * 50
     assert expected_calibration_error(confidence, [0] * 45 + [1] * 5 + [1] * 45 + [0] * 5, 2) == pytest.approx(0)
     assert expected_calibration_error(confidence, [1] * 50 + [0] * 50, 2) == pytest.approx(0.9)
@@ -59,12 +59,12 @@ def test_error_of_what_is_known():
         ([0.5], [1], 0, "bins is 0"),
     ],
 )
-def test_what_bins_refuse(confidence, correct, bins, message):
+def test_invalid_answers_raise(confidence, correct, bins, message):
     with pytest.raises(ValueError, match=message):
         reliability_bins(confidence, correct, bins)
 
 
-def test_temperature_is_that_which_made_the_answers():
+def test_temperature_is_recovered():
     """Golds drawn from softmax(scores / 3): the fit finds 3, and the confidence is then calibrated."""
     generator = torch.Generator().manual_seed(0)
     scores = 6 * torch.randn(20_000, 5, generator=generator)
@@ -76,7 +76,7 @@ def test_temperature_is_that_which_made_the_answers():
     assert expected_calibration_error(after.values, after.indices == gold) < 0.02
 
 
-def test_temperature_leaves_out_rows_without_gold_and_empty_places():
+def test_temperature_ignores_rows_without_gold_and_missing_candidates():
     scores = torch.tensor([[2.0, 0.0, -math.inf], [2.0, 0.0, -math.inf], [9.0, 1.0, 0.0], [2.0, 0.0, -math.inf]])
     gold = torch.tensor([0, 1, -1, 0])
     expected = 2 / math.log(2)  # right in 2 of 3: softmax difference log 2
@@ -92,7 +92,7 @@ def test_temperature_leaves_out_rows_without_gold_and_empty_places():
         (torch.tensor([[math.inf, 0.0]]), torch.tensor([0]), "NaN or inf"),
     ],
 )
-def test_what_temperature_refuses(scores, gold, message):
+def test_invalid_scores_raise(scores, gold, message):
     with pytest.raises(ValueError, match=message):
         fit_temperature(scores, gold)
 
@@ -126,12 +126,12 @@ def test_best_nil_threshold_is_the_best(answers):
     assert f1(best_nil_threshold(confidence, nil)) == pytest.approx(best)
 
 
-def test_nil_metrics_of_nothing_are_0():
+def test_nil_metrics_without_predictions_are_0():
     assert nil_metrics([0, 0], [1, 0]) == {"NIL precision": 0.0, "NIL recall": 0.0, "NIL F1": 0.0}
     assert nil_metrics([1, 1], [1, 1]) == {"NIL precision": 100.0, "NIL recall": 100.0, "NIL F1": 100.0}
 
 
-def test_what_nil_refuses():
+def test_invalid_nil_arguments_raise():
     with pytest.raises(ValueError, match="must be 0 or 1"):
         nil_metrics([0.5], [1])
     with pytest.raises(ValueError, match="precision is 2"):

@@ -1,4 +1,4 @@
-"""The metric of `evaluate` computes what `dim.metrics.ranks` does."""
+"""The metric of `evaluate` against `dim.metrics.ranks`."""
 
 import math
 from pathlib import Path
@@ -30,7 +30,7 @@ ROWS = st.lists(
 
 @settings(deadline=None, max_examples=40)
 @given(rows=ROWS, ties=st.sampled_from(sorted(TIES)))
-def test_same_numbers(metric, rows, ties):
+def test_equals_dim_metrics(metric, rows, ties):
     """Lists of different lengths; 0.1 and 0.10000000001 are one number in float32."""
     found = metric.compute(predictions=[row for row, _ in rows], references=[gold for _, gold in rows], ties=ties)
     ranks = torch.cat([gold_ranks(torch.tensor([row]), torch.tensor([gold]), ties) for row, gold in rows])
@@ -40,7 +40,7 @@ def test_same_numbers(metric, rows, ties):
     assert found["mean rank"] == (pytest.approx(float(ranks.mean())) if ranks.isfinite().all() else None)
 
 
-def test_normalize_leaves_out_what_was_not_retrieved(metric):
+def test_normalize_excludes_misses(metric):
     rows = {"predictions": [[1.0, 0.0], [1.0]], "references": [0, -1]}
     assert metric.compute(**rows)["H@1"] == 50
     assert metric.compute(**rows, normalize=True)["H@1"] == 100
@@ -71,7 +71,7 @@ def test_what_it_refuses(metric, rows, message):
         metric.compute(predictions=predictions, references=references, **options)
 
 
-def test_the_card_shows_what_comes_out(metric):
+def test_examples_of_card_and_description(metric):
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
     code = card.split("```python\n")[1].split("```")[0]
     call = next(line for line in code.splitlines() if line.startswith("metric.compute"))

@@ -1,4 +1,4 @@
-"""Protocols against naive versions; the gold that was not retrieved is a miss."""
+"""Protocols against naive versions."""
 
 import math
 
@@ -60,7 +60,7 @@ def test_a_gold_that_was_not_retrieved_is_a_miss_even_if_it_scores_best():
     assert ranks_under("candidates_dim", scores, gold, lists).item() == 1
 
 
-def test_only_what_is_labelled_so_flatters():
+def test_labels_of_protocols():
     assert [name for name, one in PROTOCOLS.items() if one.comparable] == ["full_kb", "candidates"]
     assert {name: one.ties for name, one in PROTOCOLS.items() if one.ties != "mean"} == {"candidates_dim": "optimistic"}
     assert "flatters" in PROTOCOLS["candidates_dim"].meaning
@@ -84,19 +84,19 @@ def test_recall():
         ({"m": [f"e{n}" for n in range(101)]}, "at most 100 different"),
     ],
 )
-def test_lists_that_are_refused(candidates, message):
+def test_invalid_lists_raise(candidates, message):
     with pytest.raises(ValueError, match=message):
         CandidateLists.from_ids(candidates, ["m"], {"e1": 0})
 
 
-def test_what_is_unknown_or_missing():
+def test_unknown_protocols_and_missing_candidates_raise():
     with pytest.raises(ValueError, match="there is no protocol 'top'; there are full_kb, candidates"):
         find_protocol("top")
     with pytest.raises(ValueError, match="needs candidates"):
         ranks_under("candidates", torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), None)
 
 
-def test_broken_scores_are_refused_under_every_protocol():
+def test_nan_raises_under_every_protocol():
     for protocol in PROTOCOLS:
         with pytest.raises(ValueError, match="nan in float32"):
             ranks_under(protocol, torch.tensor([[math.nan, 0.0]]), torch.tensor([1]), lists_of([[0, 1]]))

@@ -1,1 +1,1 @@
-"""`dim audit`: what a dataset leaks or lacks."""
+"""Audit of datasets: leaks between splits, answers in ids and file names, missing data."""

@@ -1,4 +1,4 @@
-"""What a dataset gives away, shares between its splits, or lacks: found before a number is believed."""
+"""Audit of a dataset: leaks between splits, answers in ids and file names, missing data."""
 
 import re
 from collections import Counter, defaultdict
@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
-from dim.common.text import fold, words
+from dim.common.text import fold, sentence_key
 from dim.corpora.loading import load_entities, load_splits
-from dim.evaluation.audit.near_duplicates import Pictures, alike, read_pictures
+from dim.evaluation.audit.near_duplicates import Pictures, near_duplicates, read_pictures
 
 EXAMPLES = 5
-"""Ids shown of each finding."""
+"""Number of ids shown for each finding."""
 _WORD = re.compile(r"\w+")
 _SCRIPTS = (
     ("Latin", re.compile(r"[A-Za-z\u00c0-\u024f]")),
@@ -27,20 +27,20 @@ _SCRIPTS = (
     ("Chinese or Japanese", re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")),
     ("Korean", re.compile(r"[\uac00-\ud7af]")),
 )
-_SURE = 0.9  # probability from which on a sentence's language is told
+_SURE = 0.9  # lowest probability of a detected language
 _LANGUAGES = 8
 
 
 def audit(dataset: str, progress: bool = False) -> dict[str, Any]:
-    """Looks a dataset through.
+    """Audits a dataset.
 
     Args:
         dataset: Folder or Hub name of a dataset with the configs `mentions` and `entities`.
-        progress: Whether to show bars.
+        progress: Whether to show progress bars.
 
     Returns:
-        Findings as plain JSON: `splits` and `knowledge_base` count and measure, `leaks` tells what two splits share,
-            `given_away` what ids and file names tell; each finding has a count and the first ids.
+        Findings as plain JSON: statistics in `splits` and `knowledge_base`, overlaps of two splits in `leaks`, ids and
+            file names with the answer in `given_away`. A finding has a count and the first ids.
 
     Raises:
         DIMError: If there is no such dataset, or it has no split.
@@ -59,10 +59,10 @@ def audit(dataset: str, progress: bool = False) -> dict[str, Any]:
 
 
 def finding(ids: Sequence[str]) -> dict[str, Any]:
-    """A finding: how many, and the first ids.
+    """Summarises a finding by its count and the first ids.
 
     Args:
-        ids: What was found.
+        ids: Ids of all rows with the finding.
 
     Returns:
         `{"count": ..., "first": [...]}`.
@@ -78,7 +78,7 @@ def _split(rows: Any, entities: set[str], pictures: Pictures) -> dict[str, Any]:
     names, sentences, mentions = (_texts(rows, column) for column in ("id", "sentence", "mention"))
     golds = _texts(rows, "entity_id")
     verbatim = [mention in sentence for mention, sentence in zip(mentions, sentences, strict=True)]
-    places = zip(names, sentences, mentions, rows["start"][:], rows["end"][:], strict=True)
+    spans = zip(names, sentences, mentions, rows["start"][:], rows["end"][:], strict=True)
     return {
         "mentions": len(names),
         "different sentences": len(set(sentences)),
@@ -89,13 +89,13 @@ def _split(rows: Any, entities: set[str], pictures: Pictures) -> dict[str, Any]:
             [name for name, gold in zip(names, golds, strict=True) if gold and gold not in entities]
         ),
         "mention not verbatim in its sentence": finding(
-            [name for name, there in zip(names, verbatim, strict=True) if not there]
+            [name for name, exact in zip(names, verbatim, strict=True) if not exact]
         ),
         "mention not found in its sentence": finding(
             [name for name, start in zip(names, rows["start"][:], strict=True) if start < 0]
         ),
         "offsets that hold another text": finding(
-            [name for name, text, mention, start, end in places if start >= 0 and text[start:end] != mention]
+            [name for name, text, mention, start, end in spans if start >= 0 and text[start:end] != mention]
         ),
         "repeated ids": finding([name for name, count in Counter(names).items() if count > 1]),
         "without picture": len(names) - len(pictures.content),
@@ -113,7 +113,7 @@ def _lengths(texts: Iterable[str]) -> dict[str, float]:
 
 
 def _scripts(texts: Iterable[str]) -> dict[str, int]:
-    """How many texts are mostly in which script, told without a model."""
+    """Number of texts by their most frequent script."""
     found: Counter[str] = Counter()
     for text in texts:
         counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS}
@@ -123,35 +123,19 @@ def _scripts(texts: Iterable[str]) -> dict[str, int]:
 
 
 def _languages(texts: Iterable[str]) -> dict[str, int]:
-    """How many texts are in which language (ISO 639-1, by py3langid): the most frequent ones."""
+    """Number of texts by language (ISO 639-1, by py3langid), for the most frequent languages."""
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     found: Counter[str] = Counter()
     for text in texts:
         language, probability = identifier.classify(text)
         found[language if probability >= _SURE else "not sure"] += 1
-    kept = dict(found.most_common(_LANGUAGES))
-    rest = found.total() - sum(kept.values())
-    return kept | ({"others": rest} if rest else {})
-
-
-def sentence_key(sentence: str) -> str:
-    """A sentence without case, accents and punctuation, so that copies with small changes are found.
-
-    Args:
-        sentence: The sentence.
-
-    Returns:
-        Its words; the sentence itself where it has none.
-
-    Example:
-        >>> sentence_key("He met Beyoncé.") == sentence_key("he met BEYONCE")
-        True
-    """
-    return " ".join(word.form for word in words(sentence)) or sentence
+    frequent = dict(found.most_common(_LANGUAGES))
+    rest = found.total() - sum(frequent.values())
+    return frequent | ({"others": rest} if rest else {})
 
 
 def _leaks(splits: dict[str, Any], pictures: dict[str, Pictures]) -> dict[str, dict[str, Any]]:
-    """What two splits share: the mentions of the later one that are touched, and how many different things are."""
+    """Overlaps of each two splits: the affected mentions of the later one, and the number of different values."""
     keys: dict[str, dict[str, list[Any]]] = {}
     for split, rows in splits.items():
         sentences, golds = _texts(rows, "sentence"), _texts(rows, "entity_id")
@@ -168,22 +152,23 @@ def _leaks(splits: dict[str, Any], pictures: dict[str, Pictures]) -> dict[str, d
         names = splits[second]["id"][:]
         shared = {}
         for kind, values in keys[second].items():
-            held = {value for value in keys[first][kind] if value is not None}
-            touched = [(name, value) for name, value in zip(names, values, strict=True) if value in held]
-            different = len({value for _, value in touched})
-            shared[kind] = {"different": different, "of": len({value for value in values if value is not None}),
-                            "mentions": finding([name for name, _ in touched])}  # fmt: skip
-        copies = alike(pictures[second], pictures[first])
-        touched = [(name, value) for name, value in zip(names, keys[second]["picture, by content"], strict=True)
-                   if value in copies]  # fmt: skip
-        shared["picture, by its looks"] = {"different": len(copies), "of": len(pictures[second].thumbnails),
-                                           "mentions": finding([name for name, _ in touched])}  # fmt: skip
+            known, different = set(keys[first][kind]) - {None}, set(values) - {None}
+            shared[kind] = _overlap(names, values, known, len(different))
+        copies = near_duplicates(pictures[second], pictures[first])
+        values = keys[second]["picture, by content"]
+        shared["picture, by its looks"] = _overlap(names, values, copies, len(pictures[second].thumbnails))
         found[f"{second} in {first}"] = shared
     return found
 
 
+def _overlap(names: Sequence[str], values: Sequence[Any], known: set[Any], count: int) -> dict[str, Any]:
+    affected = [(name, value) for name, value in zip(names, values, strict=True) if value in known]
+    different = len({value for _, value in affected})
+    return {"different": different, "of": count, "mentions": finding([name for name, _ in affected])}
+
+
 def _given_away(splits: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Ids and names of files that hold the id of the answer."""
+    """Ids and file names that contain the id of the answer."""
     found: dict[str, dict[str, Any]] = {}
     for split, rows in splits.items():
         names, golds = _texts(rows, "id"), _texts(rows, "entity_id")
@@ -192,24 +177,24 @@ def _given_away(splits: dict[str, Any]) -> dict[str, dict[str, Any]]:
         if "image_id" in rows.column_names:
             columns["image_id"] = _texts(rows, "image_id")
         found[split] = {
-            column: finding([name for name, text, gold in zip(names, texts, golds, strict=True) if tells(text, gold)])
+            column: finding([name for name, text, gold in zip(names, texts, golds, strict=True) if reveals(text, gold)])
             for column, texts in columns.items()
         }
     return found
 
 
-def tells(text: str, gold: str) -> bool:
-    """Whether an id or a file name holds the id of the answer as a whole word.
+def reveals(text: str, gold: str) -> bool:
+    """Checks whether an id or a file name contains the id of the answer as a whole word.
 
     Args:
-        text: The id or name.
+        text: The id or file name.
         gold: Id of the answer; empty for NIL.
 
     Returns:
-        Whether it does.
+        `True` if it does.
 
     Example:
-        >>> tells("images/Q42.jpg", "Q42"), tells("Q421-0", "Q42"), tells("m1", "")
+        >>> reveals("images/Q42.jpg", "Q42"), reveals("Q421-0", "Q42"), reveals("m1", "")
         (True, False, False)
     """
     return bool(gold) and gold in _WORD.findall(text.replace("_", " "))
@@ -234,4 +219,4 @@ def _knowledge_base(entities: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-__all__ = ["audit", "finding", "sentence_key", "tells"]
+__all__ = ["audit", "finding", "reveals"]

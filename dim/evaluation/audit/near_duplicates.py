@@ -1,4 +1,4 @@
-"""Pictures that are copies: by their bytes, and by what they look like."""
+"""Duplicate pictures by their bytes, and near-duplicates by their thumbnails."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from dim.common.pictures import PictureError, load_picture
 
 DISTANCE = 3.0
-"""Two thumbnails are copies if they differ by at most this in the mean, of 255: resizing and compressing stay below."""
+"""Largest mean difference, of 255, between thumbnails of near-duplicates; resizing and compression stay below it."""
 _SIDE = 8
 _BLOCK = 1024  # pictures compared at a time
 
@@ -23,9 +23,9 @@ class Pictures:
     """The pictures of a split.
 
     Args:
-        content: sha256 of the picture's bytes, by mention; mentions without a picture are not there.
-        thumbnails: What each different picture looks like, by its sha256.
-        broken: Mentions whose picture does not load.
+        content: sha256 of the picture's bytes, by mention; without mentions that have no picture.
+        thumbnails: Thumbnail of each different picture, by its sha256.
+        broken: Mentions whose picture cannot be decoded.
     """
 
     content: dict[str, str] = field(default_factory=dict)
@@ -34,19 +34,19 @@ class Pictures:
 
 
 def read_pictures(rows: Any, split: str, progress: bool = False) -> Pictures:
-    """Reads the pictures of a split; equal ones are decoded once.
+    """Reads the pictures of a split; duplicates are decoded once.
 
     Args:
         rows: `datasets.Dataset` of mentions with undecoded pictures.
-        split: Name of the split, for the bar.
-        progress: Whether to show it.
+        split: Name of the split, for the progress bar.
+        progress: Whether to show the progress bar.
 
     Returns:
         The pictures.
     """
     found = Pictures()
     broken: set[str] = set()
-    present = [row for row, there in enumerate(rows.data.column("image").is_valid().to_pylist()) if there]
+    present = [row for row, valid in enumerate(rows.data.column("image").is_valid().to_pylist()) if valid]
     for row in tqdm(present, desc=f"pictures of {split}", disable=not progress):
         mention = rows[row]
         image = mention["image"]
@@ -64,7 +64,7 @@ def read_pictures(rows: Any, split: str, progress: bool = False) -> Pictures:
 
 
 def thumbnail(image: Image.Image) -> np.ndarray:
-    """What a picture looks like: its colours on a grid of 8 x 8, whatever its size and shape.
+    """Computes the thumbnail of a picture: its colours on a grid of 8 x 8, for any size and shape.
 
     Args:
         image: A picture in RGB.
@@ -81,15 +81,15 @@ def thumbnail(image: Image.Image) -> np.ndarray:
     return np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX), np.uint8).ravel()
 
 
-def alike(first: Pictures, second: Pictures) -> set[str]:
-    """Which pictures of one split look like one of another.
+def near_duplicates(first: Pictures, second: Pictures) -> set[str]:
+    """Finds pictures of one split that are near-duplicates of pictures of another.
 
     Args:
-        first: Those that are asked about.
-        second: Those that they are compared with.
+        first: The pictures to find.
+        second: The pictures to compare with.
 
     Returns:
-        Their sha256. Crops and mirrored copies are not found.
+        sha256 of pictures in `first`. Cropped and mirrored copies are not found.
     """
     if not first.thumbnails or not second.thumbnails:
         return set()
@@ -106,4 +106,4 @@ def alike(first: Pictures, second: Pictures) -> set[str]:
     return found
 
 
-__all__ = ["DISTANCE", "Pictures", "alike", "read_pictures", "thumbnail"]
+__all__ = ["DISTANCE", "Pictures", "near_duplicates", "read_pictures", "thumbnail"]

@@ -1,4 +1,4 @@
-"""The audit as text to read."""
+"""Audit as Markdown."""
 
 from typing import Any
 
@@ -6,19 +6,19 @@ from dim.evaluation.report import cell
 
 
 def audit_markdown(found: dict[str, Any]) -> str:
-    """An audit as Markdown.
+    """Formats an audit as Markdown.
 
     Args:
         found: From [`dim.evaluation.audit.findings.audit`] or [`dim.evaluation.audit.release.audit_release`].
 
     Returns:
-        The text: what leaks and what gives answers away first.
+        The text, beginning with leaks and revealed answers.
     """
     if "layout" in found:
         return _release(found)
     lines = [f"# Audit of {cell(found['dataset'])}", "", "## Shared between splits", ""]
     for pair, shared in found["leaks"].items():
-        lines += [f"| {pair} | different | of | mentions touched | first |", "|---|--:|--:|--:|---|"]
+        lines += [f"| {pair} | different | of | mentions affected | first |", "|---|--:|--:|--:|---|"]
         for kind, one in shared.items():
             ids = one["mentions"]
             lines.append(f"| {kind} | {one['different']:,} | {one['of']:,} | {ids['count']:,} | {_ids(ids)} |")
@@ -26,7 +26,7 @@ def audit_markdown(found: dict[str, Any]) -> str:
     if not found["leaks"]:
         lines += ["There is only one split.", ""]
     lines += [
-        "## Ids and file names that tell the answer",
+        "## Ids and file names that reveal the answer",
         "",
         "| split | what | mentions | first |",
         "|---|---|--:|---|",
