@@ -11,6 +11,7 @@ from rapidfuzz.distance import JaroWinkler
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from dim.common.ids import group_indices
 from dim.common.text import fold
 from dim.errors import DIMError
 
@@ -190,9 +191,8 @@ class NameFeatures:
 def _unique_words(mentions: Sequence[str]) -> tuple[list[list[str]], list[str], np.ndarray]:
     """Words of each mention, the distinct texts, and each mention's index in them: equal texts are compared once."""
     words = [name_words(mention) for mention in mentions]
-    unique: dict[str, int] = {}
-    index = np.array([unique.setdefault(" ".join(mention), len(unique)) for mention in words])
-    return words, list(unique), index
+    texts = [" ".join(mention) for mention in words]
+    return words, list(dict.fromkeys(texts)), np.array(group_indices(texts))
 
 
 __all__ = ["NAME_FEATURES", "NameFeatures", "name_words"]

@@ -1,13 +1,14 @@
 """Fitting of a calibration, on mentions that the model was not trained on."""
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Hashable, Sequence
+from dataclasses import fields, replace
 
 import datasets
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dim.common.ids import group_indices
 from dim.errors import DIMError
 from dim.linking.calibration import Calibration, evidence_of, log_probabilities
 from dim.linking.linker import DIMLinker
@@ -18,7 +19,7 @@ from dim.metrics.nil import best_nil_threshold, nil_metrics, threshold_for
 _PENALTY = 1e-3  # on squared weights of standardised evidence
 
 
-def fit(ranking: Ranking, gold: Tensor, groups: Sequence[object], precision: float | None = None) -> Calibration:
+def fit(ranking: Ranking, gold: Tensor, groups: Sequence[Hashable], precision: float | None = None) -> Calibration:
     """Fits a calibration, and measures it by five-fold cross-fitting.
 
     Args:
@@ -38,7 +39,7 @@ def fit(ranking: Ranking, gold: Tensor, groups: Sequence[object], precision: flo
 
     Example:
 
-        >>> scores = torch.tensor([[8.0, 2.0], [3.0, 2.5]]).repeat(10, 1)  # sure, unsure, sure ...
+        >>> scores = torch.tensor([[8.0, 2.0], [3.0, 2.5]]).repeat(10, 1)  # clear, unclear, clear ...
         >>> rows, channels = torch.tensor([[0, 1]] * 20), torch.ones(20, 2, dtype=torch.long)
         >>> ranking = Ranking(rows, scores, scores, torch.zeros(20, 2, 0), channels)
         >>> fitted = fit(ranking, gold=torch.tensor([0, -1] * 10), groups=range(20))
@@ -64,17 +65,16 @@ def fit(ranking: Ranking, gold: Tensor, groups: Sequence[object], precision: flo
         "ECE": 100 * expected_calibration_error(confidence.numpy(), right.numpy()),
         **nil_metrics(predicted.numpy(), nil.numpy()),
     }
-    return Calibration(whole.temperature, whole.nil_bias, whole.nil_weights, whole.threshold, measured)
+    return replace(whole, measured=measured)
 
 
-def _folds(groups: Sequence[object]) -> Tensor:
+def _folds(groups: Sequence[Hashable]) -> Tensor:
     """Assigns each group to one of five folds, at random with seed 0, and returns the fold of each mention."""
-    numbers: dict[object, int] = {}
-    of = torch.tensor([numbers.setdefault(group, len(numbers)) for group in groups])
-    if len(numbers) < 5:
-        raise DIMError(f"There are {len(numbers)} groups of mentions; cross-fitting needs at least five.")
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0))
-    return order[of] % 5
+    indices = group_indices(groups)
+    count = len(set(indices))
+    if count < 5:
+        raise DIMError(f"There are {count} groups of mentions; cross-fitting needs at least five.")
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[indices] % 5
 
 
 def _part(ranking: Ranking, mask: Tensor) -> Ranking:
@@ -115,7 +115,7 @@ def _fit(ranking: Ranking, gold: Tensor, precision: float | None) -> Calibration
         else:
             right = (ranking.rows[:, 0] == gold) & (gold >= 0)
             threshold = threshold_for(confidence, right.numpy(), precision=precision)
-    return Calibration(fitted.temperature, fitted.nil_bias, fitted.nil_weights, threshold, {})
+    return replace(fitted, threshold=threshold)
 
 
 def calibrate(

@@ -58,7 +58,7 @@ class Candidates:
             Percentage by channel, and for `union`.
 
         Raises:
-            DIMError: If `k` is out of range, the golds are of another number, or all are NIL.
+            DIMError: If `k` is out of range, there are not as many golds as mentions, or all are NIL.
         """
         most = min(rows.shape[1] for rows in (self.rows, *self.lists.values()))
         if not 1 <= k <= most:
@@ -96,8 +96,8 @@ class CandidateSearch:
     def __init__(self, kb: KnowledgeBase, progress: bool = False):
         self.kb = kb
         self._dense: DenseSearch | None = None
-        with ThreadPoolExecutor(1) as beside:  # each takes a second for a million entities
-            index = beside.submit(_read_index, kb, progress)
+        with ThreadPoolExecutor(1) as pool:  # each takes a second for a million entities
+            index = pool.submit(_read_index, kb, progress)
             self._load_vectors()
             self._index = index.result()
         self._load_channels()

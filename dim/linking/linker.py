@@ -104,9 +104,9 @@ class DIMLinker:
         folder, base = open_bundle(model, revision) if kb is None else (Path(model), KnowledgeBase.open(kb))
         network, processor = load_dim(model if kb is not None else folder)
         network.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        beside = folder / FOLDER if rerank else folder
-        reranker = Reranker.from_pretrained(beside, rerank, network.device) if rerank else None
-        path = beside / FILE
+        last = folder / FOLDER if rerank else folder  # the calibration belongs to the last stage
+        reranker = Reranker.from_pretrained(last, rerank, network.device) if rerank else None
+        path = last / FILE
         calibration = Calibration.load(path) if path.is_file() else None
         return cls(network, processor, base, calibration, dtype, reranker)
 

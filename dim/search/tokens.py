@@ -101,11 +101,11 @@ def name_tokens(words: Words) -> Tokens:
     if len(words.starts) == 0:
         return Tokens(words.owners, words.starts, words.texts)
     spelled, initials = _spelled(words.codes, words.starts), words.codes[words.starts]
-    number = np.repeat(np.arange(len(words.starts)), np.diff(words.starts, append=len(words.codes)))  # (C,) of the word
+    word = np.repeat(np.arange(len(words.starts)), np.diff(words.starts, append=len(words.codes)))  # (C,)
     # Each word gets a space on both sides: its letters move right by two for each earlier word, and by one more.
     padded = np.full(len(words.codes) + 2 * len(words.starts), _SPACE, np.uint64)
-    padded[np.arange(len(words.codes)) + 2 * number + 1] = words.codes
-    middle = np.arange(len(words.codes)) + 2 * number + 1  # each letter is the middle of one trigram
+    padded[np.arange(len(words.codes)) + 2 * word + 1] = words.codes
+    middle = np.arange(len(words.codes)) + 2 * word + 1  # each letter is the middle of one trigram
     grams = (padded[middle - 1] * _PRIME + padded[middle]) * _PRIME + padded[middle + 1]
     first = np.flatnonzero(np.diff(words.owners, prepend=-1))  # the first word of each text that has one
     several = np.diff(first, append=len(words.owners)) > 1
@@ -114,7 +114,7 @@ def name_tokens(words: Words) -> Tokens:
         (words.owners, _bucket(spelled, _WORD)),
         (words.owners, _bucket(initials, _INITIAL)),
         (words.owners[first][several], _bucket(acronyms, _WORD)),
-        (words.owners[number], _bucket(grams, _GRAM)),
+        (words.owners[word], _bucket(grams, _GRAM)),
     ]
     owners, buckets = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Tokens(owners, buckets, words.texts)
