@@ -1,4 +1,4 @@
-"""DIMConfig: defaults, round trip, and contradictions that it refuses."""
+"""DIMConfig: defaults, round trip, and contradictory fields."""
 
 import pytest
 from huggingface_hub.errors import StrictDataclassError

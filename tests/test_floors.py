@@ -1,4 +1,4 @@
-"""The floors of the package: no package imports one above it, lazy imports counted."""
+"""The floors of the package: no package imports one above it, not even lazily."""
 
 import ast
 from pathlib import Path
@@ -52,7 +52,7 @@ def floor(module: str) -> str:
 
 
 def imported(path: Path) -> list[tuple[int, str]]:
-    """Line and module of all that a file imports from the package, functions and `TYPE_CHECKING` included."""
+    """Line and module of every import from the package, including those in functions and under `TYPE_CHECKING`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""DIMModel: shapes, masks, gradients, round trips, towers, and the libraries that people put around it."""
+"""DIMModel: shapes, masks, gradients, round trips, towers, and use with other libraries."""
 
 import copy
 
@@ -102,7 +102,7 @@ def test_raw_dot_product_of_the_paper():
 
 
 def test_attention_ignores_what_is_absent(model):
-    """A masked picture or answer may hold anything: the mention's vector stays the same, to the last bit."""
+    """The content of a masked picture or caption does not change the mention's vector, to the last bit."""
     inputs = mention_part(tiny_inputs())
     clean = model.get_mention_features(**inputs)
     inputs["pixel_values"][2] = 1e4
@@ -126,7 +126,7 @@ def test_missing_picture_is_not_a_black_one(model):
     [(1, ["pixel_values", "pixel_mask"]), (2, ["expert_input_ids", "expert_attention_mask", "expert_mask"])],
 )
 def test_what_the_batch_lacks_equals_what_is_masked(model, place, fields):
-    """To the last bit; what is left out is not computed, and its weight is 0 in its place."""
+    """Equal to the last bit; a missing modality is not computed, and has weight 0."""
     inputs = mention_part(tiny_inputs())
     masked = model(**inputs | {fields[-1]: torch.zeros(3).bool()})
     without = model(**{name: value for name, value in inputs.items() if name not in fields})
@@ -233,7 +233,7 @@ def test_loss_is_n_pair_plus_length_before_normalisation(model):
 
 
 def with_prior(seed=0):
-    """A model whose lexical prior says something, and features for it."""
+    """A model whose lexical prior has an effect, and features for it."""
     torch.manual_seed(seed)
     model = DIMModel(tiny_config(num_lexical_features=3, dropout=0.0))
     torch.nn.init.normal_(model.lexical_prior.output_weight)

@@ -1,4 +1,4 @@
-"""DIMProcessor: windows around mentions, templates, pictures, round trips, and input that it refuses."""
+"""DIMProcessor: windows around mentions, templates, pictures, round trips, and invalid input."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def bert(tiny_bert_dir):
 
 @pytest.fixture(scope="module")
 def words():
-    """A processor whose tokens are whole words, so that windows can be counted by eye."""
+    """A processor with one token per word, so that windows are easy to count."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[", "]", ":", *(f"w{i}" for i in range(60)), "m"]
     tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}, do_lower_case=True)
     from transformers import CLIPImageProcessorPil

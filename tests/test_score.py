@@ -1,4 +1,4 @@
-"""The score is one: a model whose `score` is another changes training, ranking, serving and evaluation with it."""
+"""One score: a model with another `score` changes training, ranking, serving and evaluation."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ MENTION = {"mention": "Ada", "sentence": "Ada wrote it.", "start": 0, "end": 3}
 
 
 class Reversed(DIMModel):
-    """What fits best has the lowest score."""
+    """The best match has the lowest score."""
 
     def score(self, mention_embeds, entity_embeds, lexical_features=None):
         """The negative score."""

@@ -1,4 +1,4 @@
-"""Files of answers: durable, complete or unchanged, and never another program's database."""
+"""Files of answers are durable, all-or-nothing, and never another program's database."""
 
 import sqlite3
 
@@ -9,14 +9,14 @@ from dim.errors import DIMError
 
 
 class Own(AnswerStore):
-    """A store of one process, with a column of its own."""
+    """A store for one process, with an additional column."""
 
     table, version = "own", 3
     schema = "CREATE TABLE IF NOT EXISTS own (key TEXT PRIMARY KEY, answer TEXT NOT NULL, size INTEGER NOT NULL);"
 
 
 class Shared(AnswerStore):
-    """A store that several processes use."""
+    """A store for several processes."""
 
     table, shared = "common", True
     schema = "CREATE TABLE IF NOT EXISTS common (key TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;"

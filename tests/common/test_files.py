@@ -1,4 +1,4 @@
-"""Parquet that `dim build` writes: what goes in comes out, what repeats is stored once."""
+"""Atomic files, and Parquet: round trips, and repeated values that are stored once."""
 
 import hashlib
 import io
@@ -27,7 +27,7 @@ def mention(**columns) -> dict:
 
 
 def noise(size: int, seed: int) -> bytes:
-    """Bytes that no compression makes smaller."""
+    """Bytes that cannot be compressed."""
     return random.Random(seed).randbytes(size)
 
 
@@ -69,14 +69,14 @@ def test_any_text_comes_back(tmp_path_factory, texts):
 
 @pytest.mark.parametrize("config", FEATURES)
 def test_the_schema_has_no_metadata(config, tmp_path):
-    """`datasets` 3 fails on the `List` that version 5 writes there."""
+    """`datasets` 3 cannot read the `List` type of version 5."""
     write_parquet(tmp_path / "a.parquet", [], FEATURES[config])
     assert pq.ParquetFile(tmp_path / "a.parquet").metadata.metadata is None
     assert pq.read_schema(tmp_path / "a.parquet").names == list(FEATURES[config])
 
 
 def test_a_shared_picture_is_stored_once(tmp_path):
-    """1,000 pictures of 15 kB, each of two mentions: more than Parquet's dictionaries hold unless they are told to."""
+    """1,000 pictures of 15 kB, each for two mentions: more than the default dictionaries of Parquet hold."""
     pictures = [{"bytes": noise(15_000, seed), "path": "p.jpg"} for seed in range(1_000)]
     rows = [mention(id=f"m{n}", image=pictures[n // 2]) for n in range(2_000)]
     written = write_parquet(tmp_path / "a.parquet", rows, MENTIONS)
@@ -224,7 +224,7 @@ def test_an_entity_keeps_the_pictures_that_load(tmp_path):
 
 
 def test_rows_are_loaded_only_a_few_ahead(tmp_path):
-    """Memory stays flat: the pictures of rows that nobody has asked for yet are not loaded."""
+    """Memory is constant: pictures of later rows are not loaded yet."""
     file = picture(tmp_path)
     asked = []
 

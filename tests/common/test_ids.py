@@ -1,4 +1,4 @@
-"""Ids and labels as indices."""
+"""Mapping of ids and labels to indices."""
 
 import pytest
 

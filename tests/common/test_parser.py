@@ -1,4 +1,4 @@
-"""Settings from the command line: what parses, what is refused, and what the help shows."""
+"""Settings from the command line: valid and invalid arguments, and the help."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ class Settings:
     input_file: Path | None = option("a file", None, one_of="what")
     span: list[int] = option("offsets", [], nargs=2)
     max_length: int | None = option("tokens", None, least=1)
+    rate: float = option("learning rate", 0.1)
     clean: bool = option("drop leaks", False)
     dtype: Literal["float32", "bfloat16"] = option("the type", "float32")
 
@@ -67,6 +68,7 @@ def test_an_alias_replaces_the_name_of_the_field():
         ("--max 3", r"Unknown option --max; did you mean --max_length\?"),
         ("--zzz 3", "Unknown option --zzz; --help lists the options"),
         ("--max-length 0", "--max-length must be at least 1, got 0"),
+        ("--rate nan", "--rate must be a finite number, got nan"),
     ],
 )
 def test_what_is_refused_in_one_line(words, message):

@@ -1,4 +1,4 @@
-"""Every kind of picture and every way to lack one."""
+"""Pictures of every kind, and every kind of missing or invalid picture."""
 
 import doctest
 import importlib
@@ -299,7 +299,7 @@ class TestSize:
 
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF"])
     def test_the_users_limit_is_the_only_one(self, monkeypatch, kind):
-        """Pillow's bound lies far below the picture, wherever Pillow looks at it."""
+        """Pillow's own limit is far below the size of the picture."""
         frames = [Image.effect_noise((30, 20), 50).convert("P" if kind == "GIF" else "RGB") for _ in range(2)]
         animated = {"save_all": True, "append_images": frames[1:], "disposal": 2} if kind == "GIF" else {}
         content = encode(frames[0], kind, **animated)
@@ -327,7 +327,7 @@ class TestSize:
         assert Image.MAX_IMAGE_PIXELS == 20
 
     def test_a_part_that_claims_more_than_the_whole_is_refused(self):
-        """A GIF of one pixel whose frame says that it is 65,535 x 65,535, and asks for that memory."""
+        """A GIF of one pixel whose frame claims 65,535 x 65,535 pixels, and would need that memory."""
         content = bytearray(encode(Image.new("P", (1, 1)), "GIF", disposal=2))
         place = content.index(b",\0\0\0\0\1\0\1\0")
         content[place + 5 : place + 9] = b"\xff\xff\xff\xff"
@@ -406,7 +406,7 @@ class TestUnreadablePictures:
 
 
 def _files() -> list[bytes]:
-    """Small files of every format that is read, and of two kinds that are not."""
+    """Small files of all supported formats, and of two unsupported ones."""
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8))
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -433,7 +433,7 @@ FILES = _files()
 @given(st.data())
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 def test_any_bytes_give_a_picture_or_one_line(data):
-    """Files with bytes changed, cut off, put in and put together: nothing but a `PictureError` ever comes out."""
+    """Files with changed, removed, inserted or joined bytes raise only a `PictureError`."""
     content = bytearray(data.draw(st.sampled_from(FILES)))
     for _ in range(data.draw(st.integers(0, 6))):
         place = data.draw(st.integers(0, len(content)))

@@ -1,4 +1,4 @@
-"""Years against life spans, pronouns against gender: equal to a naive reading, silent where a text tells nothing."""
+"""Years against life spans, pronouns against gender: equal to a naive implementation, 0 without evidence."""
 
 import math
 

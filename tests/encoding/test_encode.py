@@ -1,4 +1,4 @@
-"""Encoding: batches by length, workers and modes change nothing, and a picture that cannot be read stops nothing."""
+"""Encoding does not depend on batches, workers or modes, and goes on without pictures that cannot be read."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def test_batches_give_what_single_rows_give(dim):
 
 
 def test_batches_hold_texts_of_as_many_tokens(dim, monkeypatch):
-    """By tokens, not by characters: the tiny tokenizer knows "the", and spells out the rest."""
+    """By tokens, not by characters: the tiny tokenizer has "the" as one token, and spells other words."""
     model, processor = dim
     rows = [{"name": "n", "description": text} for text in ("the " * 8, "vwxyzvwxyzvwx", "the " * 7, "vwxyzvwxyzvw")]
     counts = [len(processor.tokenizer(row["description"]).input_ids) for row in rows]
@@ -114,7 +114,7 @@ def png(colour: str) -> bytes:
 
 @pytest.fixture
 def broken(tmp_path) -> dict[str, dict]:
-    """Pictures as a dataset holds them, by what is wrong with them."""
+    """Unreadable pictures, as in a dataset, by their fault."""
     return {
         "damaged": {"bytes": png("red")[:60], "path": "a.png"},
         "empty": {"bytes": b"", "path": "b.png"},
@@ -151,7 +151,7 @@ def test_mentions_with_broken_pictures_are_those_without(dim, broken, workers, c
 
 
 def test_a_dataset_that_would_decode_pictures_itself(dim, broken, logged_once):
-    """`datasets` raises for a picture that it cannot read; it is not asked."""
+    """`datasets` raises an error for a picture that it cannot read, so it must not decode any."""
     rows = {
         "sentence": ["Turkey"] * 2,
         "mention": ["Turkey"] * 2,
@@ -201,7 +201,7 @@ def test_a_knowledge_base_with_broken_pictures_is_encoded(dim, tmp_path, logged_
 
 
 def spoil(folder, table: str, column: str, cells: dict[int, object]) -> None:
-    """Puts other pictures into some rows of a dataset; not by `datasets`, which wants to read them."""
+    """Replaces the pictures of some rows of a dataset, without `datasets`, which would decode them."""
     path = folder / f"{table}.parquet"
     rows, schema = pq.read_table(path).to_pylist(), pq.read_schema(path)
     for place, value in cells.items():
@@ -244,7 +244,7 @@ def test_training_goes_on_without_any_picture(tiny_mel_dir, tiny_dim_dir, tmp_pa
 
 
 def test_the_other_pictures_keep_their_places(tiny_mel_dir, tiny_dim_dir, tmp_path, broken, logged_once):
-    """A bank gives each row its own picture, whichever ones before it are broken."""
+    """A bank returns the right picture of each row after unreadable ones."""
     from dim.processing_dim import DIMProcessor
     from dim.training.banks import PictureBank
 

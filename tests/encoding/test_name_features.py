@@ -1,4 +1,4 @@
-"""Features of names: equal to RapidFuzz pair by pair, over names and aliases, in whatever rows they are asked."""
+"""Name features equal RapidFuzz pair by pair, over names and aliases, for any rows."""
 
 import re
 import string
@@ -19,7 +19,7 @@ ALIASES = [["T-Swift", "Tay"], [], ["Lodz"], [], ["San Martín"], []]
 
 
 def naive(mention, sentence, forms):
-    """One pair, feature by feature, the best over the entity's forms."""
+    """The features of one pair, the maximum over the entity's forms."""
     own, rows = name_words(mention), []
     for form in forms:
         words = name_words(form)

@@ -1,4 +1,4 @@
-"""Lexical features: those of names and those of the sentence, over a knowledge base of either kind."""
+"""Lexical features combine those of names and context, for a dataset or a table."""
 
 import pyarrow as pa
 import pytest

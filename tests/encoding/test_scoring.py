@@ -1,4 +1,4 @@
-"""Scores against a whole knowledge base: those of the model, whatever the block."""
+"""Scores of all entities equal the model's, for any size of block."""
 
 import pytest
 import torch

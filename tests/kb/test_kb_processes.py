@@ -1,4 +1,4 @@
-"""Several processes and sudden ends: two writers, kill -9 in a batch and while encoding, encoding shared by two."""
+"""Several processes and kills: two writers, kill -9 while adding and encoding, and two processes that encode."""
 
 import os
 import signal

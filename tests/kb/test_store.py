@@ -1,4 +1,4 @@
-"""The knowledge base: rows from every kind of file, changes, versions, exports, and vectors that know their content."""
+"""The knowledge base: rows from every kind of file, changes, versions, exports, and outdated vectors."""
 
 import csv
 import json

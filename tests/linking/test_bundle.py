@@ -1,4 +1,4 @@
-"""A linker in one repository: what is opened is what was pushed, once, whatever the network does."""
+"""Bundles: what is opened equals what was pushed, also after network errors."""
 
 import json
 
@@ -49,7 +49,7 @@ def imported(tmp_path):
 
 
 def change(hub, path, content):
-    """Another file at the same place, in a new commit."""
+    """Replaces a file in a new commit."""
     repo = hub.repos["models", "org/linker"]
     files = repo.commits[repo.refs["main"]] | {
         path: hub.store(content, large=path.endswith(("parquet", "safetensors")))
@@ -155,7 +155,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", ["model.safetensors", "kb/entities.parquet"])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_network_poisons_nothing(pushed, tmp_path, fault, name):
-    """A clear error; then the same call brings what is missing, and that alone."""
+    """A clear error; the same call then downloads only the missing files."""
     pushed.faults.append(Fault(name, **BROKEN[fault], then=pushed.stop if "dies" in fault else lambda: None))
     with pytest.raises(
         ValueError, match=r"Cannot download the linker org/linker: .*Run it again: complete files are kept"

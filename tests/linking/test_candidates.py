@@ -1,4 +1,4 @@
-"""Candidates: every channel against a naive oracle, hard spellings, changes that are seen at once, recall."""
+"""Candidates: every channel against a naive oracle, hard spellings, changes of the knowledge base, recall."""
 
 import re
 
@@ -101,7 +101,7 @@ def test_tokens_of_a_text_do_not_depend_on_its_neighbours(texts):
 
 
 def grams(text):
-    """What `name_tokens` counts, as strings."""
+    """The tokens of `name_tokens`, as strings."""
     found = []
     words = re.findall(r"[^\W_]+", text)
     for word in words:

@@ -1,4 +1,4 @@
-"""The linker on a living knowledge base: the model's own scores, what a question may lack, and why a score is so."""
+"""The linker on a changing knowledge base: the model's scores, incomplete queries, and explanations."""
 
 import io
 

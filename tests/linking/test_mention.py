@@ -1,4 +1,4 @@
-"""Mentions by brackets, text and span: what each of them means, and what is refused."""
+"""Mentions by brackets, text and span: their meaning, and invalid ones."""
 
 import pytest
 

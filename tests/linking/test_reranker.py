@@ -1,4 +1,4 @@
-"""The cross-encoder: what it adds to a ranking, and how it is trained."""
+"""The cross-encoder: its effect on a ranking, and its training."""
 
 from types import SimpleNamespace
 
@@ -29,7 +29,7 @@ MENTIONS = Dataset.from_list(
 
 
 def write_encoder(folder, spread):
-    """A random encoder; the greater the spread, the farther apart are its scores."""
+    """A random encoder; a greater spread gives more different scores."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ":", "[", "]", "gem", "a", "stone", *COLOURS, *PLACES]
     tokenizer = BertTokenizer(vocab={word: row for row, word in enumerate(words)}, model_max_length=40)
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def linker(made):
 
 
 def test_adds_its_score_to_the_best_and_drops_the_others(linker, cross_encoder):
-    """Against single pairs, read one at a time without padding."""
+    """Compared to single pairs without padding."""
     reranker = Reranker.from_pretrained(cross_encoder, count=3)
     mentions = MENTIONS.select(range(5))
     [plain] = linker.rank(mentions)
@@ -115,7 +115,7 @@ def test_an_empty_knowledge_base_and_bad_scores(linker, cross_encoder, tmp_path)
 
 
 def test_learns_who_the_golds_are(linker, tmp_path):
-    """From mentions of one entity alone it learns to put this one first, by itself."""
+    """From mentions of one entity only, it learns to rank that entity first."""
     tower, brown = write_encoder(tmp_path / "tower", spread=0.2), MENTIONS.select(range(20, 24))
     assert set(brown["entity_id"]) == {"brown"}
     settings = TrainingArguments(
@@ -189,7 +189,7 @@ def test_starts_from_the_models_own_tower(linker, tmp_path):
 
 
 def test_mention_is_marked_where_its_span_is(made, cross_encoder, monkeypatch):
-    """The second Jordan is marked, not the first, whatever way the mention takes through the linker."""
+    """The second Jordan is marked, not the first, on every path through the linker."""
     sentence = "Jordan played well; in Jordan it rained."
     seen = []
     reranker = Reranker.from_pretrained(cross_encoder, 3)
