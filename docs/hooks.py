@@ -1,15 +1,19 @@
-"""Changes that mkdocs makes to a page before the page becomes HTML."""
+"""Changes that mkdocs makes to pages and docstrings before they become HTML."""
 
 import re
 from pathlib import Path
 from typing import Any
 
+import griffe
+
 DOCS = Path(__file__).resolve().parent
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s#]+)(?:#[^)\s]*)?\)")
+_ARGUMENT = re.compile(r"^( +[\w, ]+) \((.*`.*)\):(?=\s)", re.MULTILINE)
+_FORMULA = re.compile(r"^\.\. math:: (.*(?:\n +.*)*)", re.MULTILINE)
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Names what lies outside of `docs/` instead of linking to it: such links work in the repository alone."""
+    """Replaces links to files outside of `docs/`, which work only in the repository, by their text."""
     folder = (DOCS / page.file.src_path).parent
 
     def plain(link: re.Match[str]) -> str:
@@ -19,3 +23,19 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return text
 
     return _LINK.sub(plain, markdown)
+
+
+class HubDocstrings(griffe.Extension):
+    """Rewrites docstrings in the style of transformers (Markdown in types, [`Name`], formulas) for griffe."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrites the docstring of an object."""
+        if obj.docstring is not None:
+            text = re.sub(r"\[(`[^`]+`)\]|:math:(`[^`]+`)", r"\1\2", obj.docstring.value)
+            text = _FORMULA.sub(lambda found: f"```latex\n{found[1]}\n```", text)
+            obj.docstring.value = _ARGUMENT.sub(lambda found: f"{found[1]} ({_plain(found[2])}):", text)
+
+
+def _plain(kind: str) -> str:
+    """A type without Markdown, and without a default that has a colon, at which griffe would split it."""
+    return re.sub(r", defaults to [^,]*:.*", "", re.sub(r"[`*]", "", kind))

@@ -185,6 +185,9 @@ def test_site_builds_without_a_warning(tmp_path):
     assert "DIMLinker" in reference
     assert "Ranks the entities for one mention." in reference
     assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?:", reference), "asks another server"
+    for page in tmp_path.rglob("index.html"):
+        text = re.sub(r"<(pre|script|style)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert "`" not in text, page
 
 
 def test_readme_names_every_command():
