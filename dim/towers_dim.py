@@ -85,7 +85,10 @@ def load_towers(
 
 def _load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfig]:
     """Loads a checkpoint with a tower, and the tower's config: its own, or that of the text or vision side."""
-    config = AutoConfig.from_pretrained(name)
+    try:
+        config = AutoConfig.from_pretrained(name)
+    except ValueError as error:
+        raise DIMError(f"transformers does not know the model {name}: {error}") from error
     tower_config = getattr(config, side, config)
     if tower_config is config:
         return tower_class(config).from_pretrained(name), config

@@ -99,5 +99,7 @@ class Caption(Command):
         name = self.vlm or MODEL
         try:
             return expert.from_pretrained(name, device=accelerator.device, dtype=dtype, revision=self.revision)
-        except OSError as error:
-            raise DIMError(f"The checkpoint {name} cannot be loaded: {' '.join(str(error).split())}") from error
+        except (OSError, ValueError) as error:
+            raise DIMError(
+                f"The checkpoint {name} cannot be loaded: {' '.join(str(error).splitlines()[:1])}"
+            ) from error

@@ -68,10 +68,21 @@ class Compute:
 
     @property
     def torch_dtype(self) -> Any:
-        """The type as torch knows it."""
+        """The `torch.dtype`."""
         import torch
 
         return getattr(torch, self.dtype)
+
+    def check_device(self) -> None:
+        """Raises a `DIMError` if this machine does not have the device."""
+        import torch
+
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
+            raise DIMError(
+                f"--device {self.device} is not available: {' '.join(str(error).splitlines()[:1])}"
+            ) from error
 
 
 @dataclass(kw_only=True)
@@ -97,6 +108,7 @@ class Linking(Compute, _Model):
         from dim.linking.linker import DIMLinker
 
         self.check_rerank()
+        self.check_device()
         return DIMLinker.from_pretrained(self.model, self.kb, self.device, self.torch_dtype, self.rerank)
 
 

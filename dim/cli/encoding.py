@@ -30,6 +30,7 @@ class Encoder:
     def __init__(self, options: Encoding):
         from dim.encoding.loading import load_dim
 
+        options.check_device()
         self.options = options
         self.model, self.processor = load_dim(str(options.model))
 

@@ -62,22 +62,27 @@ def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool =
         with suppress(OSError):  # what is left in the buffer would fail once more at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (DIMError, CommandError, OSError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        line = _line(error)
+        if line is None:
+            raise
         if debug:
             traceback.print_exc()
-        message, code = _line(error)
-        print(f"{getattr(error, 'usage', '')}{name}: {message}", file=sys.stderr)
-        return code
+        print(f"{getattr(error, 'usage', '')}{name}: {' '.join(line[0].split())}", file=sys.stderr)
+        return line[1]
 
 
-def _line(error: BaseException) -> tuple[str, int]:
+def _line(error: BaseException) -> tuple[str, int] | None:
+    """The message and the exit code of an error that is not a bug."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped", 130
-    if isinstance(error, OSError) and not isinstance(error, DIMError):
-        places = [str(name) for name in (error.filename, error.filename2) if name is not None]
-        message = ": ".join([error.strerror, " -> ".join(places)][: 1 + bool(places)]) if error.strerror else str(error)
-        return " ".join(message.split()), 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
-    return str(error), error.exit_code if isinstance(error, CommandError) else 2
+    if isinstance(error, DIMError | CommandError):
+        return str(error), getattr(error, "exit_code", 2)
+    if isinstance(error, OSError):
+        places = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
+        message = f"{error.strerror}{': ' if places else ''}{places}" if error.strerror else str(error)
+        return message, 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
+    return _line(error.__cause__) if isinstance(error.__cause__, DIMError) else None  # a config's checks are wrapped
 
 
 __all__ = ["log_to_stderr", "run_reporting_errors"]

@@ -23,10 +23,10 @@ class TrainReranker(Command):
     max_length: int = option("tokens of a pair", 96, least=1, metavar="N")
     epochs: int = option("epochs over the mentions", 1, least=1, metavar="N")
     batch_size: int = option("mentions at a time", 16, least=1, metavar="N")
-    learning_rate: float = option("highest learning rate", 6e-5, metavar="X")
+    learning_rate: float = option("highest learning rate", 6e-5, least=0, metavar="X")
     save_steps: int = option("steps between checkpoints", 100, least=1, metavar="N")
     bf16: bool = option("compute in bfloat16", False)
-    seed: int = option("seed of weights, batches and dropout", 0)
+    seed: int = option("seed of weights, batches and dropout", 0, least=0)
 
     def run(self) -> None:
         """Trains and saves the cross-encoder."""

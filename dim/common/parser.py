@@ -4,6 +4,7 @@ import argparse
 import copy
 import difflib
 import importlib.util
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
@@ -145,7 +146,7 @@ class Parser(HfArgumentParser):
             One settings object for each dataclass.
 
         Raises:
-            DIMError: For an unknown option, or a number below its bound.
+            DIMError: For an unknown option, or a number below its bound or not finite.
             UsageError: For errors that argparse itself detects.
         """
         *found, rest = self.parse_args_into_dataclasses(
@@ -157,8 +158,10 @@ class Parser(HfArgumentParser):
         for settings in found:
             for one in fields(settings):
                 value, least = getattr(settings, one.name), one.metadata.get("least")
-                if least is not None and value is not None and not value >= least:
+                if least is not None and value is not None and value < least:
                     raise DIMError(f"{flags[one.name]} must be at least {least}, got {value}.")
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise DIMError(f"{flags[one.name]} must be a finite number, got {value}.")
         return found
 
     def _words(self, argv: Sequence[str]) -> list[str]:

@@ -94,7 +94,7 @@ class TrainArguments:
     lr_scheduler_type: str = option("Shape of the learning rate after the warm-up.", "linear", choices=_SCHEDULES)
     max_grad_norm: float = option("Longer gradients are scaled down to this norm.", 1.0)
     mixed_precision: str = option("bf16, fp16 or no.", "no", choices=["no", "bf16", "fp16"])
-    seed: int = option("Seed of weights, batches and dropout.", 0)
+    seed: int = option("Seed of weights, batches and dropout.", 0, least=0)
     eval_epochs: int = option("Epochs between two rankings of the validation split.", 1, least=1)
     eval_steps: int | None = option("Steps between two rankings, instead of epochs.", None, least=1)
     early_stopping_patience: int | None = option("Stop after so many rankings without improvement.", None, least=1)

@@ -58,15 +58,18 @@ def start_accelerator(arguments: TrainArguments) -> Accelerator:
         The accelerator.
 
     Raises:
-        DIMError: As [`check_processes`].
+        DIMError: As [`check_processes`], or if this machine has no such mixed precision.
     """
-    accelerator = Accelerator(
-        mixed_precision=arguments.mixed_precision,
-        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation_steps),
-        log_with=arguments.report_to or None,
-        project_dir=str(arguments.output_dir),
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a batch without pictures
-    )
+    try:
+        accelerator = Accelerator(
+            mixed_precision=arguments.mixed_precision,
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=arguments.gradient_accumulation_steps),
+            log_with=arguments.report_to or None,
+            project_dir=str(arguments.output_dir),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],  # a batch without pictures
+        )
+    except ValueError as error:  # such as fp16 without a GPU
+        raise DIMError(f"--mixed_precision {arguments.mixed_precision}: {error}") from error
     check_processes(accelerator, arguments.expected_processes)
     configure_deepspeed(accelerator, arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps,
                         arguments.max_grad_norm)  # fmt: skip

@@ -46,6 +46,23 @@ def test_a_bug_shows_its_traceback(error):
         run_reporting_errors("dim link", raising(error))
 
 
+def test_an_error_that_a_library_wraps_is_one_line(capsys):
+    def run():
+        try:
+            raise DIMError("dropout (3.0) must be below 1.")
+        except DIMError as error:
+            raise RuntimeError("Class validation error") from error
+
+    assert run_reporting_errors("dim train", run) == 2
+    assert capsys.readouterr().err == "dim train: dropout (3.0) must be below 1.\n"
+
+
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_is_not_there(device, capsys, tmp_path):
+    assert main(["link", "--model", "./nothing", "--sentence", "[[a]]", "--device", device]) == 2
+    assert capsys.readouterr().err.startswith(f"dim link: --device {device} is not available: ")
+
+
 def test_the_exit_code_of_a_command_is_kept():
     assert [run_reporting_errors("dim link", lambda code=code: code) for code in (None, 0, 3)] == [0, 0, 3]
 

@@ -21,7 +21,7 @@ def test_shipped_configs_are_valid():
     configs = set(ROOT.glob("configs/*.yaml")) - {ROOT / "configs" / "ablation.yaml"}  # read by `dim ablate`
     assert configs
     for config in sorted(configs):
-        parse_arguments([str(config)])
+        assert parse_arguments([config.stem]) == parse_arguments([str(config)])
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,19 @@ def test_bad_files(tmp_path, text, message):
 def test_missing_file():
     with pytest.raises(ValueError, match=r"There is no config file nowhere.yaml"):
         parse_arguments(["nowhere.yaml"])
+    with pytest.raises(ValueError, match=r"There is no config file wikimel_txt; did you mean wikimel_text\?"):
+        parse_arguments(["wikimel_txt"])
+
+
+def test_a_value_is_checked_wherever_it_stands(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("dataset: d\noutput_dir: o\ntext_tower: t\ntune: lorra\n")
+    with pytest.raises(ValueError, match=r"c.yaml: argument --tune: invalid choice: 'lorra'"):
+        parse_arguments([str(config)])
+    config.write_text("seed: null\nreport_to: [none]\npicture_weights: [0.5, 2]\nmask_text: -x y\nmax_steps: -1\n")
+    _, data, train = parse_arguments([str(config), *FLAGS])
+    assert (train.seed, train.report_to, train.picture_weights) == (0, [], [0.5, 2.0])
+    assert (data.mask_text, train.max_steps) == ("-x y", -1)
+    for words, message in ((["--seed", "-1"], "--seed must be at least 0"), (["--dropout", "nan"], "a finite number")):
+        with pytest.raises(ValueError, match=message):
+            parse_arguments([*FLAGS, *words])

@@ -251,6 +251,7 @@ def test_number_of_processes_is_checked(options, capsys, monkeypatch):
 )
 def test_shipped_configs_parse(path):
     model, data, train = parse_arguments([str(path)])
+    assert parse_arguments([path.stem]) == (model, data, train)  # by its name alone
     assert data.dataset
     assert train.output_dir
     assert model.text_tower or model.model_name_or_path
