@@ -1,10 +1,10 @@
-"""Speed and memory of the evaluation: ranks over a whole knowledge base, and the fuzzy baseline.
+"""Benchmarks the evaluation: speed and memory of ranks over a whole knowledge base, and of the fuzzy baseline.
 
     python benchmarks/evaluation.py                        # 5,000 mentions x 20,000 entities x 512
     python benchmarks/evaluation.py --large                # 5,000 x 1,000,000 from a memory-mapped file of 2 GB
     python benchmarks/evaluation.py --dataset data/wikimel # the fuzzy baseline on its validation split
 
-Every figure is that of one process; run it alone.
+The figures are those of one process on an otherwise idle machine.
 """
 
 import argparse
@@ -16,19 +16,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dim.common.ids import gold_indices, index_of
 from dim.metrics.ranks import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
 
 MENTIONS, ENTITIES, WIDTH = 5_000, 20_000, 512
 
 
 def double_argsort_ranks(queries: torch.Tensor, entities: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
-    """The usual way: all scores at once, sorted twice; equal scores in the order of the knowledge base."""
+    """Sorts all scores twice, the common method; ties keep the order of the knowledge base."""
     scores = queries @ entities.T
     return scores.argsort(dim=1, descending=True).argsort(dim=1).gather(1, gold[:, None])[:, 0] + 1
 
 
 def timed(what: str, function, *arguments):
-    """Runs a function and prints how long it took."""
+    """Runs a function and prints its duration."""
     start = time.perf_counter()
     found = function(*arguments)
     seconds = time.perf_counter() - start
@@ -37,13 +38,13 @@ def timed(what: str, function, *arguments):
 
 
 def anonymous_mb() -> float:
-    """Memory of this process that is no mapped file, in MB."""
+    """Memory of this process without mapped files, in MB."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("RssAnon"))
 
 
 class Peak:
-    """The highest anonymous memory within a block, above that at its beginning."""
+    """Peak of anonymous memory within a `with` block, relative to its start."""
 
     def __enter__(self):
         self.start, self.highest, self.done = anonymous_mb(), 0.0, threading.Event()
@@ -61,12 +62,12 @@ class Peak:
 
 
 def small() -> None:
-    """5,000 x 20,000, against sorting twice."""
+    """Ranks 5,000 mentions among 20,000 entities, and compares with sorting twice."""
     generator = torch.Generator().manual_seed(0)
     queries = torch.randn(MENTIONS, WIDTH, generator=generator)
     entities = torch.randn(ENTITIES, WIDTH, generator=generator)
     gold = torch.randint(ENTITIES, (MENTIONS,), generator=generator)
-    gold_ranks_from_embeddings(queries[:512], entities, gold[:512])  # threads are up
+    gold_ranks_from_embeddings(queries[:512], entities, gold[:512])  # starts the threads
     timed("the float32 product alone", lambda: queries @ entities.T)
     best = min((timed("ranks in blocks", gold_ranks_from_embeddings, queries, entities, gold) for _ in range(3)),
                key=lambda found: found[1])  # fmt: skip
@@ -76,7 +77,7 @@ def small() -> None:
 
 
 def large(entities: int) -> None:
-    """5,000 x 1,000,000 from a memory-mapped file."""
+    """Ranks 5,000 mentions among 1,000,000 entities from a memory-mapped file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "entities.npy"
         table = np.lib.format.open_memmap(path, "w+", np.float32, (entities, WIDTH))
@@ -94,13 +95,13 @@ def large(entities: int) -> None:
 
 
 def fuzzy(dataset: str) -> None:
-    """The fuzzy name baseline on a validation split."""
+    """Runs the fuzzy name baseline on a validation split."""
     from dim.corpora.loading import load_entities, load_mentions
     from dim.evaluation.systems.baselines import FuzzyName
 
     entities, mentions = load_entities(dataset), load_mentions(dataset, "validation")
-    rows = {name: row for row, name in enumerate(entities["id"][:])}
-    gold = torch.tensor([rows.get(name, -1) for name in mentions["entity_id"][:]])
+    index = index_of(entities["id"][:])
+    gold = torch.tensor(gold_indices(mentions["id"][:], mentions["entity_id"][:], index, dataset))
 
     def run() -> torch.Tensor:
         system = FuzzyName(entities["name"][:], entities["aliases"][:])
@@ -112,11 +113,11 @@ def fuzzy(dataset: str) -> None:
 
 
 def main() -> None:
-    """Runs what the flags ask for."""
+    """Runs the benchmarks that the flags select."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="also 1,000,000 entities (2 GB on disk)")
-    parser.add_argument("--entities", type=int, default=1_000_000, help="of --large (%(default)s)")
-    parser.add_argument("--dataset", help="also the fuzzy baseline on this dataset")
+    parser.add_argument("--large", action="store_true", help="also rank among 1,000,000 entities (2 GB on disk)")
+    parser.add_argument("--entities", type=int, default=1_000_000, help="number of entities of --large (%(default)s)")
+    parser.add_argument("--dataset", help="also run the fuzzy baseline on this dataset")
     arguments = parser.parse_args()
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     small()

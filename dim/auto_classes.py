@@ -21,6 +21,3 @@ def register_auto_classes() -> None:
     AutoConfig.register("dim", DIMConfig, exist_ok=True)
     AutoModel.register(DIMConfig, DIMModel, exist_ok=True)
     AutoProcessor.register(DIMConfig, DIMProcessor, exist_ok=True)
-
-
-__all__ = ["register_auto_classes"]

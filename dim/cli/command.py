@@ -119,6 +119,3 @@ class RawRelease:
     name: str = option("the dataset", positional=True, metavar="NAME")
     raw: list[Path] = option("files or folders of the release", metavar="DIR")
     layout: str = option("how they are laid out; jsonl for your own data", "auto")
-
-
-__all__ = ["DIM", "Command", "CommandError", "Compute", "Linking", "RawRelease"]

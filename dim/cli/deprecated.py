@@ -39,6 +39,3 @@ def new_spelling(command: str, argv: Sequence[str]) -> list[str]:
         logger.warning("%s is now %s; the old spelling goes in 0.3.0.", old, renamed[old])
     words = [word.partition("=") for word in argv]
     return [renamed.get(name, name) + equals + value for name, equals, value in words]
-
-
-__all__ = ["DEPRECATED", "new_spelling"]

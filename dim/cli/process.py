@@ -83,6 +83,3 @@ def _line(error: BaseException) -> tuple[str, int] | None:
         message = f"{error.strerror}{': ' if places else ''}{places}" if error.strerror else str(error)
         return message, 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
     return _line(error.__cause__) if isinstance(error.__cause__, DIMError) else None  # a config's checks are wrapped
-
-
-__all__ = ["log_to_stderr", "run_reporting_errors"]

@@ -92,6 +92,3 @@ class AnswerStore:
 
     def _execute(self, statement: str, *values: str | int | None) -> list[tuple]:
         return self._connection.execute(statement, values).fetchall()
-
-
-__all__ = ["AnswerStore"]

@@ -16,6 +16,3 @@ def asset(name: str) -> Path:
     """
     installed = PACKAGE / "assets" / name
     return installed if installed.exists() else PACKAGE.parent / name
-
-
-__all__ = ["asset"]

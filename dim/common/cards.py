@@ -51,6 +51,3 @@ def card_text(metadata: dict[str, Any], text: str) -> str:
     """
     header = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=120)
     return f"---\n{header}---\n{text}"
-
-
-__all__ = ["card_text", "read_card"]

@@ -104,6 +104,3 @@ def sha256_of(path: Path) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-__all__ = ["atomic_file", "finish_folder", "sha256_of", "sync", "write_json", "write_text"]

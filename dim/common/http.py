@@ -71,6 +71,3 @@ def retry_after(header: str | None) -> float | None:
         aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
         seconds = (aware - datetime.now(timezone.utc)).total_seconds()
     return max(0.0, seconds) if math.isfinite(seconds) else None
-
-
-__all__ = ["is_public", "public_socket", "retry_after"]

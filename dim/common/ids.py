@@ -68,6 +68,3 @@ def group_indices(labels: Iterable[Hashable]) -> list[int]:
     """
     indices: dict[Hashable, int] = {}
     return [indices.setdefault(label, len(indices)) for label in labels]
-
-
-__all__ = ["gold_indices", "group_indices", "index_of"]

@@ -161,6 +161,3 @@ def type_name(value: object) -> str:
     if value is None or isinstance(value, dict):
         return "null" if value is None else "an object"
     return _TYPE_NAMES.get(type(value), f"a {type(value).__name__}")
-
-
-__all__ = ["Line", "numbered", "parse_object", "parse_rows", "read_jsonl", "type_name", "write_jsonl"]

@@ -95,6 +95,3 @@ def _leaves(schema: pa.Schema) -> list[str]:
     pq.write_table(schema.empty_table(), sink, store_schema=False)
     columns = pq.ParquetFile(pa.BufferReader(sink.getvalue())).schema
     return [columns.column(index).path for index in range(len(columns))]
-
-
-__all__ = ["ROW_GROUP_BYTES", "ROW_GROUP_ROWS", "Written", "write_parquet"]

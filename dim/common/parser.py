@@ -188,6 +188,3 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     def _get_help_string(self, action: argparse.Action) -> str | None:
         shown = not (action.default is None or action.default is False or action.default == [])
         return super()._get_help_string(action) if shown else action.help
-
-
-__all__ = ["Parser", "UsageError", "did_you_mean", "option"]

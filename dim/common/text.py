@@ -139,6 +139,3 @@ def sentence_key(sentence: str) -> str:
         True
     """
     return " ".join(word.form for word in words(sentence)) or sentence
-
-
-__all__ = ["PARTICLES", "SMALL_WORDS", "TITLES", "Folded", "Word", "fold", "fold_character", "sentence_key", "words"]

@@ -57,6 +57,3 @@ class UnreadablePictures:
         ]
         what = "picture cannot be read and is" if len(self) == 1 else "pictures cannot be read and are"
         return f"{len(self):,} {what} left out: {', '.join(parts)}"
-
-
-__all__ = ["UnreadablePictures"]

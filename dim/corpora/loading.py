@@ -209,8 +209,3 @@ def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictu
         raise DIMError(f"{dataset}, config {config!r}: the column {pictures!r} must hold images, got {feature}.")
     undecoded = datasets.Image(decode=False)
     return rows.cast_column(pictures, datasets.List(undecoded) if is_list else undecoded)
-
-
-__all__ = [
-    "load_candidates", "load_dataset_folder", "load_entities", "load_mentions", "load_splits", "splits_of", "state_of",
-]  # fmt: skip

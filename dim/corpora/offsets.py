@@ -194,6 +194,3 @@ def _stands_alone(sentence: str, line: list[Word], first: int, last: int) -> boo
                 break
             other += step
     return True
-
-
-__all__ = ["ABSENT", "AMBIGUOUS", "Span", "find_span", "find_spans"]

@@ -149,6 +149,3 @@ def _stem(name: str) -> str:
 
 def _normal(name: str) -> str:
     return unicodedata.normalize("NFC", name)
-
-
-__all__ = ["SUFFIXES", "PictureFolder", "is_url", "url_name"]

@@ -165,6 +165,3 @@ def _locate(mentions: Sequence[Mention]) -> Counter[str]:
             mention.start, mention.end = start, end
             counts[rule] += 1
     return counts
-
-
-__all__ = ["read_release"]

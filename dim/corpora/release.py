@@ -96,6 +96,3 @@ class Release:
     sources: list[SourceFile] = field(default_factory=list)
     offsets: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
-
-
-__all__ = ["Entity", "Mention", "Rejected", "Release", "SourceFile"]

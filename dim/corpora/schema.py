@@ -55,5 +55,3 @@ CANDIDATES = datasets.Features({"mention_id": _TEXT, "entity_ids": datasets.List
 """Columns of a mention's candidates, best first. The gold is not added where the search missed it."""
 
 FEATURES = {"mentions": MENTIONS, "entities": ENTITIES, "candidates": CANDIDATES}
-
-__all__ = ["CANDIDATES", "CONFIGS", "ENTITIES", "FEATURES", "MENTIONS", "PROVENANCE", "SPLITS"]

@@ -100,6 +100,3 @@ def _identities(mention: Mention, contents: Mapping[str, str]) -> list[_Identity
     known = [("name", mention.image), ("id", mention.image_id), ("content", content)]
     pictures = [("picture", by, value) for by, value in known if value]
     return [("sentence", "words", sentence_key(mention.sentence)), *pictures]
-
-
-__all__ = ["clean", "disjoint_splits", "seeded_order"]

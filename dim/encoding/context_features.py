@@ -156,6 +156,3 @@ def _against_life(years: np.ndarray, birth: np.ndarray, death: np.ndarray) -> np
             ],
             axis=1,
         )
-
-
-__all__ = ["CONTEXT_FEATURES", "ContextFeatures", "gender", "life_span"]

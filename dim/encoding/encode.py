@@ -207,6 +207,3 @@ def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
             undecoded = datasets.Image(decode=False)
             table = table.cast_column(name, undecoded if one is feature else datasets.List(undecoded))
     return table
-
-
-__all__ = ["encode_entities", "encode_mentions", "mention_batch"]

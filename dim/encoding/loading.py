@@ -58,6 +58,3 @@ def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-__all__ = ["fingerprint", "load_dim"]

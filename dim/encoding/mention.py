@@ -71,6 +71,3 @@ def column(rows: Sequence[dict], name: str) -> Sequence[Any]:
     if missing is not None:
         raise DIMError(f"Row {missing} has no {name!r}.")
     return [row[name] for row in rows]
-
-
-__all__ = ["NOWHERE", "Mention", "column", "mentions_of"]

@@ -193,6 +193,3 @@ def _unique_words(mentions: Sequence[str]) -> tuple[list[list[str]], list[str], 
     words = [name_words(mention) for mention in mentions]
     texts = [" ".join(mention) for mention in words]
     return words, list(dict.fromkeys(texts)), np.array(group_indices(texts))
-
-
-__all__ = ["NAME_FEATURES", "NameFeatures", "name_words"]

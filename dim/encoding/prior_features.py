@@ -106,6 +106,3 @@ def lexical_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
     columns = entities.select(names).to_pydict() if table else entities.select_columns(names)[:]
     descriptions = [text or "" for text in columns["description"]] if "description" in columns else None
     return LexicalFeatures(columns["name"], columns.get("aliases"), descriptions)
-
-
-__all__ = ["LEXICAL_FEATURES", "LexicalFeatures", "lexical_features"]

@@ -63,6 +63,3 @@ def score_blocks(
         part = slice(start, min(start + size, len(queries)))
         lexical = None if features is None else features(mentions[part]).to(model.device)
         yield part, model.score(queries[part], entities, lexical).float().cpu()
-
-
-__all__ = ["check_lexical", "exact", "score_blocks"]

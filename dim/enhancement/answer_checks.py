@@ -109,6 +109,3 @@ def _identifier() -> "LanguageIdentifier":
     except ImportError as error:
         raise DIMError("`py3langid` is not installed: pip install 'dim-mel[enhance]'.") from error
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-
-
-__all__ = ["MAX_ANSWER", "check_language", "fault", "repeated"]

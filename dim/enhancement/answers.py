@@ -135,6 +135,3 @@ class Answer:
     input_tokens: int
     output_tokens: int
     created_at: str = field(default_factory=_now)
-
-
-__all__ = ["Answer", "Api", "Question", "Request"]

@@ -119,6 +119,3 @@ class Budget:
             self._outputs += (answer.output_tokens if answer else 0) - request.most_answer_tokens
             self._pending -= 1
             self._changed.notify_all()
-
-
-__all__ = ["Budget", "Prices"]

@@ -138,6 +138,3 @@ def _row(entity: EntityText, answer: Answer, question: Question) -> dict[str, st
         "description_usage": None if answer.usage is None else json.dumps(answer.usage, sort_keys=True),
         "description_finish_reason": answer.finish_reason,
     }
-
-
-__all__ = ["SOURCE", "enhance"]

@@ -155,6 +155,3 @@ def read_entities(source: str) -> list[EntityText]:
 
     rows = load_entities(source)
     return entity_texts(rows.select_columns([name for name in wanted if name in rows.column_names]), source)
-
-
-__all__ = ["EntityText", "clean", "entity_texts", "read_entities"]

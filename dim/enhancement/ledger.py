@@ -101,6 +101,3 @@ class Ledger(AnswerStore):
         """Batches that are not collected: number, the server's id if it is known, keys of the requests."""
         rows = self._execute("SELECT part, batch, keys FROM batches WHERE NOT collected ORDER BY part")
         return [(part, batch, json.loads(keys)) for part, batch, keys in rows]
-
-
-__all__ = ["Ledger"]

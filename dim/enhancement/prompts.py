@@ -74,6 +74,3 @@ def load_prompt(name: str = DEFAULT) -> Prompt:
     if not text:
         raise DIMError(f"The prompt {name} is empty.")
     return Prompt(path.stem, text)
-
-
-__all__ = ["DEFAULT", "Prompt", "load_prompt", "prompt_names"]

@@ -171,6 +171,3 @@ def write_back(kb: "KnowledgeBase", asked: Sequence[EntityText], result: Enhance
             why = f"{what} the knowledge base meanwhile"
             result.kept.append(Kept(one.id, one.name, why, row["description"] or ""))
     result.descriptions = written
-
-
-__all__ = ["chosen", "cutoff", "older_than", "texts_of", "write_back"]

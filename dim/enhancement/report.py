@@ -111,6 +111,3 @@ def summary(result: Enhancement, prices: Prices | None = None) -> str:
     cost = f", {prices.cost(inputs, outputs):.4f} dollars" if prices else ""
     lines.append(f"{inputs:,} tokens asked, {outputs:,} answered{cost}, earlier runs included")
     return "\n".join(lines)
-
-
-__all__ = ["Enhancement", "Estimate", "Kept", "estimate", "summary", "write"]

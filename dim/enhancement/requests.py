@@ -136,6 +136,3 @@ async def ask_all(
         raise run.errors[0]
     run.asked.not_asked = len(requests) - run.asked.answered - len(run.asked.failures)
     return run.asked
-
-
-__all__ = ["Asked", "ask_all"]

@@ -257,6 +257,3 @@ def ablation_markdown(table: list[dict[str, Any]]) -> str:
             lines.append(f"| {cell(row['name'])} | " + " | ".join(cells) + " |")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
-
-
-__all__ = ["RESULT", "Ablation", "Row", "ablate", "ablation_markdown", "arguments_of", "flags", "read_ablation", "slug"]

@@ -131,6 +131,3 @@ def _picture(image: Any) -> str | None:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-
-
-__all__ = ["BEST", "make_examples"]

@@ -166,6 +166,3 @@ def crossed_nil(confidence: Tensor, gold: Tensor, half: Tensor) -> Tensor | None
             return None
         predicted[own] = confidence[own] < best_nil_threshold(confidence[~own], gold[~own] < 0)
     return predicted
-
-
-__all__ = ["Outcome", "crossed_nil", "crossed_temperature", "halves", "run_system"]

@@ -174,6 +174,3 @@ def _tests(tests: list[dict[str, Any]]) -> list[str]:
         p = f"{test['p']:.4f}"
         lines.append(f"| {test['first']} - {test['second']} | {test['protocol']} | {test['metric']} | {points} | {p} |")
     return [*lines, ""]
-
-
-__all__ = ["cell", "markdown", "write_report"]

@@ -206,6 +206,3 @@ def compare(
         names = {"first": first.name, "second": second.name, "protocol": protocol, "metric": metric}
         found.append({**names, **percent, "p": test["p"]})
     return found
-
-
-__all__ = ["calibration_numbers", "compare", "histogram", "nil_numbers", "rank_numbers", "slice_numbers"]

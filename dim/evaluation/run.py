@@ -269,6 +269,3 @@ def folder_for(path: Path) -> Path:
         raise DIMError(f"{path} is a file: give a folder for the report.")
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-__all__ = ["BASELINES", "SLICES", "Report", "Settings", "evaluate", "folder_for"]

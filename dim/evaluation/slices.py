@@ -160,6 +160,3 @@ def _length(description: str | None) -> str:
         return "no description"
     low, high = next((low, high) for low, high in _LENGTHS if high is None or words <= high)
     return f"{low} to {high} words" if high else f"{low} words or more"
-
-
-__all__ = ["TYPES", "Table", "make_slices"]

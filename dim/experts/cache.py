@@ -15,6 +15,3 @@ class AnswerCache(AnswerStore):
     table = "expert_answers"
     schema = "CREATE TABLE IF NOT EXISTS expert_answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL) WITHOUT ROWID;"
     shared = True
-
-
-__all__ = ["DEFAULT", "AnswerCache"]

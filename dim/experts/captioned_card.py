@@ -44,6 +44,3 @@ def captioned_card(
     others = [one for one in (infos if isinstance(infos, list) else [infos]) if one.get("config_name") != "mentions"]
     fields["dataset_info"] = [mentions, *others]
     return card_text(fields, f"{body.split(_HEADING)[0].rstrip()}\n\n{_HEADING}\n\n{facts}\n")
-
-
-__all__ = ["captioned_card"]

@@ -258,6 +258,3 @@ class _Filling:
         self.answered += 1
         prompt = self.request.about(row["mention"])
         return {"image": image, **dict(zip(_COLUMNS, (caption, self.request.identity, prompt), strict=True))}
-
-
-__all__ = ["UNANSWERED", "Source", "Unanswered", "check_out", "find_dataset", "write_captioned"]

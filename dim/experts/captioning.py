@@ -169,6 +169,3 @@ def _load(content: bytes, max_pixels: int) -> Image.Image | PictureError:
         return load_picture(content, max_pixels=max_pixels)
     except PictureError as error:
         return error
-
-
-__all__ = ["CaptionRequest", "ask_expert", "picture_content"]

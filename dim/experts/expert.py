@@ -107,6 +107,3 @@ def checkpoint_revision(name: str, revision: str | None = None) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return f"{folder.resolve().name}@{digest.hexdigest()[:16]}"
-
-
-__all__ = ["Expert", "checkpoint_revision", "one_prompt_each"]

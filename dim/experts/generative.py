@@ -108,6 +108,3 @@ class GenerativeExpert(ABC):
             new_tokens = tokens[:, inputs["input_ids"].shape[1] :]  # (batch, <= max_new_tokens)
             answers += [text.strip() for text in self.processor.batch_decode(new_tokens, skip_special_tokens=True)]
         return answers
-
-
-__all__ = ["GenerativeExpert"]

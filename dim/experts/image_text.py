@@ -71,6 +71,3 @@ class ImageTextToTextExpert(GenerativeExpert):
             add_special_tokens=bos is None or not prompts[0].startswith(bos),  # not twice
             return_tensors="pt",
         )
-
-
-__all__ = ["ImageTextToTextExpert"]

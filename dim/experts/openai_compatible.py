@@ -91,6 +91,3 @@ class OpenAIExpert:
             "max_completion_tokens": max_new_tokens,
         }
         return Request("", "chat", body, 0, 0)
-
-
-__all__ = ["MAX_SIDE", "OpenAIExpert"]

@@ -161,16 +161,3 @@ def read_arrays(uri: str, only: str | None = None) -> dict[str, np.ndarray] | No
         name: np.frombuffer(data.as_buffer(), dtype)
         for name, dtype, data in zip(names, kinds, table["data"], strict=True)
     }
-
-
-__all__ = [
-    "ENTITIES",
-    "connect",
-    "create_table",
-    "exists",
-    "in_list",
-    "is_local",
-    "open_table",
-    "read_arrays",
-    "write_arrays",
-]

@@ -124,6 +124,3 @@ def encoded(rows: pa.Table, vectors: np.ndarray, encoder: str) -> pa.Table:
     for field in vector_schema(vectors.shape[1]):
         rows = rows.append_column(field, columns[field.name])
     return rows
-
-
-__all__ = ["PART_ROWS", "encode_entities_of", "encoded"]

@@ -32,6 +32,3 @@ def write_export(kb: EntityView, path: Path) -> None:
                     nothing = pa.scalar(None, part.schema.field(name).type)
                     part = part.set_column(index, name, pc.if_else(valid, part[name], nothing))
             writer.write_table(part.select(schema.names).cast(schema))
-
-
-__all__ = ["write_export"]

@@ -209,9 +209,3 @@ def _picture(value: Any, folder: Path | None) -> dict[str, Any]:
     if not content:
         raise FieldError("images", f"the file {name!r} is empty")
     return {"bytes": content, "path": path.name}
-
-
-__all__ = [
-    "CONTENT", "EXPORTED", "FIELDS", "VECTOR_COLUMNS", "FieldError", "checked_row", "quantised", "vector_arrays",
-    "vector_schema",
-]  # fmt: skip

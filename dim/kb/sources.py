@@ -229,6 +229,3 @@ def _decoded(lines: Iterable[str], path: Path) -> Iterator[str]:
         yield from lines
     except UnicodeDecodeError as error:
         raise DIMError(f"{path} is not valid UTF-8: {error}.") from error
-
-
-__all__ = ["BATCH_ROWS", "Raw", "Reader", "Source", "read_entities"]

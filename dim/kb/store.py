@@ -282,6 +282,3 @@ class KnowledgeBase(EntityView):
             raise DIMError(f"Version {self.version} of {self.uri} cannot be changed; restore it first.")
         self._table.checkout_latest()
         self._forget()
-
-
-__all__ = ["KnowledgeBase"]

@@ -206,6 +206,3 @@ class EntityView:
 def up_to_date(table: pa.Table) -> pa.ChunkedArray:
     """Whether each row has an up-to-date vector, from the columns `encoded_hash` and `content_hash`."""
     return pc.fill_null(pc.equal(table["encoded_hash"], table["content_hash"]), False)
-
-
-__all__ = ["EntityView", "up_to_date"]

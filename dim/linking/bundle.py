@@ -93,6 +93,3 @@ def _import(path: Path, checksum: str) -> KnowledgeBase:
             finish_folder(building, home)
     versions = KnowledgeBase.open(home).versions()
     return KnowledgeBase.open(home, versions[0]["version"])
-
-
-__all__ = ["ENTITIES", "MANIFEST", "open_bundle"]

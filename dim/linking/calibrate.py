@@ -182,6 +182,3 @@ def held_out_entities(gold: Tensor, share: float, seed: int) -> Tensor:
     golds = gold[gold >= 0].unique()
     order = torch.randperm(len(golds), generator=torch.Generator().manual_seed(seed))
     return golds[order[: round(share * len(golds))]]
-
-
-__all__ = ["calibrate", "fit", "held_out_entities"]

@@ -116,6 +116,3 @@ def log_probabilities(scores: Tensor, temperature: Tensor | float, nil: Tensor) 
     """Computes log probabilities `(M, C + 1)` of candidates and, last, NIL, which is certain without candidates."""
     finite = scores.double().clamp(min=_NOTHING)  # -inf has no gradient
     return torch.cat([finite / temperature, nil[:, None]], 1).log_softmax(1)
-
-
-__all__ = ["FILE", "Calibration", "evidence_of", "log_probabilities"]

@@ -178,6 +178,3 @@ def _fused(lists: dict[str, np.ndarray], k: int) -> Candidates:
     order = np.lexsort((rows, -score), axis=1)[:, :k]
     rows, mask = (np.take_along_axis(part, order, 1) for part in (rows, mask))
     return Candidates(np.where(mask > 0, rows, -1), mask, lists)
-
-
-__all__ = ["CandidateSearch", "Candidates"]

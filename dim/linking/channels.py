@@ -86,6 +86,3 @@ def _padded(found: Sequence[np.ndarray] | np.ndarray, count: int, k: int) -> np.
     for index, entities in enumerate(found):
         rows[index, : len(entities)] = entities
     return rows
-
-
-__all__ = ["CHANNELS", "BM25Search", "Channel", "NameSearch", "VectorSearch"]

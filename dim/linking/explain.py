@@ -93,6 +93,3 @@ def _attention(linker: "DIMLinker", mention: dict) -> dict[str, float]:
     mean = weights.float().mean((0, 1)).tolist()  # (pictures, heads, K) -> (K,)
     named = zip(model.config.mention_modalities, mean, strict=True)
     return {name: round(weight, 4) for name, weight in named if weight}
-
-
-__all__ = ["explain"]

@@ -290,6 +290,3 @@ class DIMLinker:
                 links.is_nil = not links or links[0].confidence < self.calibration.threshold
             found.append(links)
         return found
-
-
-__all__ = ["CANDIDATES", "DIMLinker"]

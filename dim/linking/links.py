@@ -66,6 +66,3 @@ class Links(list[LinkedEntity]):
     def to_dict(self) -> dict:
         """Returns the links as a dict, for JSON."""
         return {"is_nil": self.is_nil, "nil": self.nil, "entities": [entity.to_dict() for entity in self]}
-
-
-__all__ = ["LinkedEntity", "Links"]

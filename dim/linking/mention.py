@@ -127,6 +127,3 @@ def one_picture_each(rows: Sequence[dict]) -> tuple[Sequence[dict], list[int] | 
             single.append({**row, "image": one})
             owners.append(index)
     return single, owners
-
-
-__all__ = ["mention_row", "one_picture_each", "parse_brackets"]

@@ -126,6 +126,3 @@ def rank_candidates(
         raise DIMError(f"The score of a candidate of mention {mentions[index].text!r} is not finite.")
     scores = scores.masked_fill(~there, -torch.inf)
     return Ranking(rows, scores, vector_scores, lexical, channels).rescored(scores)
-
-
-__all__ = ["Ranking", "rank_candidates"]

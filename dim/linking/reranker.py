@@ -151,6 +151,3 @@ def entity_text(name: str, description: str | None) -> str:
 def pair_inputs(tokenizer: PreTrainedTokenizerBase, mentions: list[str], entities: list[str]) -> BatchEncoding:
     """Tokenises pairs to ids and masks of shape `(P, L)`."""
     return tokenizer(mentions, entities, truncation="longest_first", padding=True, return_tensors="pt")
-
-
-__all__ = ["FOLDER", "Reranker", "entity_text", "mention_text", "pair_inputs"]

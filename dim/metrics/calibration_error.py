@@ -157,12 +157,3 @@ def checked_answers(confidence: Numbers, correct: Numbers) -> tuple[np.ndarray, 
     if len(odd):
         raise DIMError(f"correct[{odd[0]}] is {right[odd[0]]}: it must be 0 or 1")
     return sure, right
-
-
-__all__ = [
-    "ReliabilityBin",
-    "checked_answers",
-    "expected_calibration_error",
-    "fit_temperature",
-    "reliability_bins",
-]

@@ -111,6 +111,3 @@ def _check_range(lengths: Tensor, longest: float, scale: float) -> None:
 
 def _parts(count: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
-
-
-__all__ = ["count_better_and_tied"]

@@ -108,6 +108,3 @@ class RankingEvaluator:
             raise DIMError(f"only {done} of {len(self._gold)} mentions were scored")
         whole = {protocol: torch.cat(parts) for protocol, parts in found.items()}
         return {protocol: ranking_metrics(ranks[~ranks.isnan()]) for protocol, ranks in whole.items()}
-
-
-__all__ = ["RankingEvaluator"]

@@ -90,6 +90,3 @@ def best_nil_threshold(confidence: Numbers, nil: Numbers) -> float:
     f1 = 2 * right / np.maximum(1, called + is_nil.sum())
     best = float(thresholds[int(f1.argmax())])
     return best if f1.max() > 0 else 0.0
-
-
-__all__ = ["best_nil_threshold", "nil_metrics", "threshold_for"]

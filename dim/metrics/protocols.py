@@ -269,8 +269,3 @@ def find_protocol(name: str) -> Protocol:
     if name not in PROTOCOLS:
         raise DIMError(f"there is no protocol {name!r}; there are {', '.join(PROTOCOLS)}.")
     return PROTOCOLS[name]
-
-
-__all__ = [
-    "LIMIT", "PROTOCOLS", "CandidateLists", "Protocol", "dim_limit", "find_protocol", "lists_under", "ranks_under",
-]  # fmt: skip

@@ -62,6 +62,3 @@ def _patterns(card: Path, configs: list[dict[str, Any]]) -> list[str]:
                 raise DIMError(f"{card} names no data_files for the config {config.get('config_name')!r}.")
             found += [path] if isinstance(path, str) else path
     return found
-
-
-__all__ = ["dataset_publication"]

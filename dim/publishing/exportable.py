@@ -112,6 +112,3 @@ def example_inputs(processor: DIMProcessor, side: str, pictures: bool = True, ex
 def _check_side(side: str) -> None:
     if side not in _SIDES:
         raise DIMError(f"side is {side!r}: it must be one of {', '.join(_SIDES)}.")
-
-
-__all__ = ["Encoder", "example_inputs"]

@@ -125,6 +125,3 @@ def read_card_of(folder: Path) -> tuple[dict[str, Any], str]:
         DIMError: If the card has no valid metadata.
     """
     return read_card((folder / CARD).read_text(encoding="utf-8"), str(folder / CARD))
-
-
-__all__ = ["CARD", "Publication", "RepoFile", "files_of", "read_card_of", "required"]

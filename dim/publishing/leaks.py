@@ -114,6 +114,3 @@ def _check_column(where: str, values: pa.Array) -> None:
         found = values.filter(pc.match_substring_regex(values, "|".join(_TOKENS)))
         if len(found):
             raise DIMError(f"{where} contains {next(leaks(found[0].as_py()))}. Nothing was uploaded.")
-
-
-__all__ = ["check_files", "leaks"]

@@ -118,6 +118,3 @@ def source_licences(text: str) -> Iterator[tuple[str, str]]:
 def _list(value: object) -> list[dict[str, Any]]:
     """Returns a YAML value that may be a mapping or a list of them as a list."""
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else []
-
-
-__all__ = ["PUBLISHABLE", "check_dataset_licences", "check_licence", "source_licences", "spdx"]

@@ -77,6 +77,3 @@ def linker_publication(
     )
     check_files(files)
     return Publication("model", target, files, REPLACES, notes=(*notes, *more))
-
-
-__all__ = ["linker_publication"]

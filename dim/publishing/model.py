@@ -159,6 +159,3 @@ def eval_results(path: Path, folder: Path) -> list[EvalResult]:
         for name, value in metrics.items()
         if _METRIC.fullmatch(name)
     ]
-
-
-__all__ = ["REPLACES", "eval_results", "model_files", "model_publication", "published_card"]

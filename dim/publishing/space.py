@@ -79,6 +79,3 @@ def _shipped(folder: Path) -> Path:
     """Returns a folder, or if there is none the one of that name in the distribution."""
     shipped = asset(folder.as_posix())
     return shipped if shipped.is_dir() and not folder.is_dir() else folder
-
-
-__all__ = ["metric_publication", "space_publication"]

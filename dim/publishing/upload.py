@@ -117,6 +117,3 @@ def _reason(error: BaseException) -> str:
     cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
     line = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
     return f"The push failed: {line.rstrip('.')}."
-
-
-__all__ = ["check_target", "push"]

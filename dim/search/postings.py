@@ -153,6 +153,3 @@ def _saturated(counts: csr_array, idf: np.ndarray, average: float) -> csr_array:
 
 def _by_token(weights: csr_array) -> csr_array:
     return weights.T.tocsr()
-
-
-__all__ = ["Arrays", "Postings", "best"]

@@ -180,6 +180,3 @@ def _joined(parts: list[Tokens]) -> Tokens:
     none = np.zeros(0, np.int64)
     owners = np.concatenate([none, *(part.owners + first for part, first in zip(parts, firsts[:-1], strict=True))])
     return Tokens(owners, np.concatenate([none, *(part.buckets for part in parts)]), int(firsts[-1]))
-
-
-__all__ = ["COLUMNS", "LexicalIndex", "LexicalSearch", "match_keys"]

@@ -141,6 +141,3 @@ def _letters() -> np.ndarray:
     return np.fromiter(
         (chr(code).isalnum() or unicodedata.category(chr(code))[0] == "M" for code in range(_LAST + 1)), bool, _LAST + 1
     )
-
-
-__all__ = ["BUCKETS", "Tokens", "Words", "folded", "name_tokens", "spellings", "split_words", "word_tokens"]

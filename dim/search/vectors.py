@@ -184,6 +184,3 @@ def method_for(count: int, width: int) -> str:
     if not count * width:
         return "none"
     return EXACT if count * width * 4 <= BUDGET else CODES
-
-
-__all__ = ["BUDGET", "CODES", "EXACT", "DenseSearch", "Fetch", "VectorSource", "method_for", "vectors_of"]

@@ -73,6 +73,3 @@ def _document(app: FastAPI) -> None:
     document = app.openapi()
     schema = LinkRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     document["components"]["schemas"] |= schema.pop("$defs") | {"LinkRequest": schema}
-
-
-__all__ = ["create_app"]

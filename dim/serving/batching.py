@@ -229,6 +229,3 @@ def _caught(function: Callable[[], Any]) -> Any:
         return function()
     except Exception as error:
         return error
-
-
-__all__ = ["LinkAnswer", "LinkQueue"]

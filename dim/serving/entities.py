@@ -106,6 +106,3 @@ class Entities:
 
 def _data_url(content: bytes) -> str:
     return "data:application/octet-stream;base64," + base64.b64encode(content).decode()
-
-
-__all__ = ["Entities"]

@@ -82,6 +82,3 @@ def _bearer(token: str) -> Any:
             raise ServiceError(401, "This needs the bearer token of the service.", {"WWW-Authenticate": "Bearer"})
 
     return check
-
-
-__all__ = ["add_entity_routes"]

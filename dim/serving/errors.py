@@ -131,6 +131,3 @@ def _methods(app: FastAPI, request: Request) -> list[str]:
 def _response(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:
     detail = ErrorDetail(code=_CODES.get(status, "error"), message=message)
     return JSONResponse(ErrorBody(error=detail).model_dump(), status, headers)
-
-
-__all__ = ["BusyError", "ErrorBody", "ErrorDetail", "ServiceError", "add_handlers", "documented"]

@@ -146,6 +146,3 @@ async def _cancel(work: "asyncio.Future[None]") -> None:
     if not work.done():
         work.cancel()
         await asyncio.wait([work])
-
-
-__all__ = ["LEASE", "Guard"]

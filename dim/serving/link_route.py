@@ -118,6 +118,3 @@ def _marked(mention: Mention) -> dict:
     if not row["mention"].strip() or not row["sentence"].strip():
         raise DIMError("The mention and its sentence must not be blank.")
     return row
-
-
-__all__ = ["add_link_route"]

@@ -61,6 +61,3 @@ class Lease:
             raise BusyError("The memory for bodies and pictures is full")
         self._budget.held += count
         self._held += count
-
-
-__all__ = ["Lease", "MemoryBudget"]

@@ -47,6 +47,3 @@ class Metrics:
 def _limit_methods(info: Info) -> None:
     """Maps unknown methods to one label: a client can make up any number of them."""
     info.method = info.method if info.method in _METHODS else "other"
-
-
-__all__ = ["Metrics"]

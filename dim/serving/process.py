@@ -65,6 +65,3 @@ def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.so
     listener.listen(_BACKLOG)  # before the address is printed
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])
-
-
-__all__ = ["bind", "serve"]

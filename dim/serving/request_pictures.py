@@ -107,6 +107,3 @@ def _data(source: str, name: str) -> bytes:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError) as error:
         raise ServiceError(422, f"{name}: the data URL is not valid base64: {error}.") from error
-
-
-__all__ = ["PictureReader"]

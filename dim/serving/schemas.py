@@ -121,9 +121,3 @@ class Health(BaseModel):
     kb: str
     kb_version: int = Field(description="Version of the knowledge base that the last answer came from.")
     entities: int
-
-
-__all__ = [
-    "MAX_MENTIONS", "MAX_PICTURES", "Entity", "EntityFields", "GivenEntity", "Health", "LinkRequest", "LinkResponse",
-    "Mention", "MentionLinks", "Name", "Pictures", "RankedEntity", "Text",
-]  # fmt: skip

@@ -32,6 +32,3 @@ class Service:
         """Finishes the accepted work."""
         await self.queue.close()
         self.pictures.close()
-
-
-__all__ = ["Service"]

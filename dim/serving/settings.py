@@ -71,6 +71,3 @@ def token_from_environment() -> str | None:
         False
     """
     return os.environ.get(TOKEN_VARIABLE)
-
-
-__all__ = ["TOKEN_VARIABLE", "Settings", "token_from_environment"]

@@ -209,6 +209,3 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
     for name in (*train.report_to, "matplotlib", *(["peft"] if model.tune == "lora" else [])):
         if importlib.util.find_spec(name) is None:
             raise DIMError(f"Training needs the package {name} here: pip install 'dim-mel[train]' {name}")
-
-
-__all__ = ["DataArguments", "ModelArguments", "TrainArguments", "parse_arguments"]

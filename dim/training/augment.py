@@ -77,6 +77,3 @@ def _cover(pictures: Tensor, draw: Draw) -> Tensor:
     cover = within(height)[:, None, :, None] & within(width)[:, None, None, :]  # (P, 1, h, w)
     colour = draw(0, 1, channels=3)
     return torch.where(cover & (draw(0, 1) < COVERED), colour, pictures)
-
-
-__all__ = ["augment_pictures"]

@@ -194,6 +194,3 @@ def _cached(
         with atomic_file(path) as temporary:
             save_file({"pooled": pooled}, temporary)
     return pooled
-
-
-__all__ = ["PictureBank", "TextBank"]

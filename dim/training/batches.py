@@ -193,6 +193,3 @@ def entity_inputs(data: MELData, side: EntitySide, rows: Tensor, change: partial
     if data.pictures is not None:
         batch |= data.pictures.fetch(side.pictures[rows], "entity_", change)
     return batch
-
-
-__all__ = ["Batch", "BatchDataset", "entity_inputs", "mention_inputs"]

@@ -101,6 +101,3 @@ def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
         with atomic_file(output_dir / path.name) as part:
             path.replace(part)
     temporary.rmdir()
-
-
-__all__ = ["checkpoints", "find_checkpoint", "publish", "write_checkpoint"]

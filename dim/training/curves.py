@@ -35,6 +35,3 @@ def write_curves(path: Path, history: list[dict], metric: str) -> None:
         axes.grid(alpha=0.3)
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=120, format="png")
-
-
-__all__ = ["write_curves"]

@@ -225,6 +225,3 @@ def _entity_pictures(entities: Dataset, loaders: list, used: bool) -> Tensor:
             indices[row, column] = len(loaders)
             loaders.append(lambda row=row, column=column: entities[row]["images"][column])
     return indices
-
-
-__all__ = ["EntitySide", "MELData", "MentionSide"]

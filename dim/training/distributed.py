@@ -103,6 +103,3 @@ def check_processes(accelerator: Accelerator, expected: int | None) -> None:
             f"The environment's WORLD_SIZE is {world}, but this run has {count} processes: each would train alone. "
             "Without GPUs set ACCELERATE_USE_CPU=true."
         )
-
-
-__all__ = ["check_processes", "gather_rows", "start_accelerator"]

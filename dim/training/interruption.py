@@ -24,6 +24,3 @@ class StopSignal:
         """Returns whether any process has received SIGTERM; all processes must call it together."""
         flag = torch.tensor(float(self.received), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
-
-
-__all__ = ["StopSignal", "StoppedError"]

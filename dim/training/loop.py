@@ -267,6 +267,3 @@ class Run:
             write_curves(self.output_dir / "curves.png", history, self.arguments.metric_for_best_model)
         self.accelerator.end_training()
         return {"best": best, "history": history}
-
-
-__all__ = ["Run", "train"]

@@ -114,6 +114,3 @@ def name_neighbours(
         found = [row for row in map(int, lists[mention]) if row != answer][:count]
         rows[index, : len(found)] = torch.tensor(found, dtype=torch.long)
     return rows
-
-
-__all__ = ["HardNegativeMiner", "name_neighbours", "nearest_entities"]

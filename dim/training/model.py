@@ -119,6 +119,3 @@ def parameter_groups(model: DIMModel, arguments: TrainArguments) -> list[dict]:
             decay = arguments.weight_decay if parameter.ndim > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": group, "lr": rate, "weight_decay": decay} for (rate, decay), group in groups.items()]
-
-
-__all__ = ["frozen_towers", "load_model", "merged", "parameter_groups"]

@@ -77,6 +77,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table; a bar in a cell is escaped, since it would begin another cell."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
-__all__ = ["model_card"]

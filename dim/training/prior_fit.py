@@ -87,6 +87,3 @@ def _repeated(rows: Tensor) -> Tensor:
     same = torch.zeros_like(rows, dtype=torch.bool)
     same[:, 1:] = found[:, 1:] == found[:, :-1]
     return torch.zeros_like(same).scatter_(1, order, same)
-
-
-__all__ = ["LexicalPriorFitter"]

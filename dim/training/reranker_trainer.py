@@ -126,6 +126,3 @@ def _examples(
     gold_first = is_gold[unsure].int().argsort(dim=1, descending=True, stable=True)[:, :candidates]
     texts = [mention_text(mention) for mention in mentions_of(mentions.select(unsure.tolist()))]
     return list(zip(texts, rows[unsure].gather(1, gold_first), strict=True))
-
-
-__all__ = ["train_reranker"]

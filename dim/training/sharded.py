@@ -117,6 +117,3 @@ def _whole(part: Tensor, accelerator: Accelerator) -> Tensor:
     from deepspeed.utils import safe_get_full_fp32_param
 
     return safe_get_full_fp32_param(part)
-
-
-__all__ = ["configure_deepspeed", "gather_weights", "is_sharded", "sharded_copy"]

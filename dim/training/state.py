@@ -59,6 +59,3 @@ def _move(source: Path, target: Path) -> None:
     for path in source.iterdir():
         path.rename(target / path.name)
     source.rmdir()
-
-
-__all__ = ["RunState", "load_state", "save_state"]

@@ -144,6 +144,3 @@ def _set_random_state(state: tuple[Tensor, Tensor | None], device: torch.device)
     torch.set_rng_state(state[0])
     if state[1] is not None:
         torch.cuda.set_rng_state(state[1], device)
-
-
-__all__ = ["backward", "check_caching", "reduce_gradients"]

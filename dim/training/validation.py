@@ -115,6 +115,3 @@ def picture_weight(model: DIMModel, weight: float) -> Iterator[None]:
         yield
     finally:
         layer.load_state_dict(before)
-
-
-__all__ = ["encode_knowledge_base", "encode_side", "picture_weight", "rank_validation"]

@@ -109,6 +109,3 @@ class MELBuilder(datasets.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         missing: list[MissingPicture] = []
         yield from enumerate(with_pictures(self._corpus.rows(self.config.name, split), missing))
-
-
-__all__ = ["MELBuilder", "MELConfig"]

@@ -106,6 +106,3 @@ def _size_category(rows: int) -> str:
     """The Hub's name for a number of rows."""
     bounds = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
     return next((name for bound, name in bounds if rows < bound), "1M<n<10M")
-
-
-__all__ = ["OWN", "built_card", "feature_list"]

@@ -202,6 +202,3 @@ def read_corpus(
     if descriptions is not None:
         replaced = read_descriptions(descriptions, {entity.id: entity.description for entity in release.entities})
     return Corpus(release, pictures, replaced, progress)
-
-
-__all__ = ["Corpus", "Pictures", "read_corpus"]

@@ -243,6 +243,3 @@ def _finish(building: Path, out: Path, manifest: dict[str, Any]) -> None:
         if path.is_file() and str(path.relative_to(building)) not in {MANIFEST, *manifest["files"]}:
             path.unlink()
     finish_folder(building, out)
-
-
-__all__ = ["MANIFEST", "NAMES", "Built", "build", "summary"]

@@ -68,6 +68,3 @@ def _check(row: dict[str, Any], originals: Mapping[str, str]) -> None:
             f"'description_original' is not the description of {row['id']!r} in the knowledge base: the descriptions "
             "were written for another release"
         )
-
-
-__all__ = ["KEYS", "REQUIRED", "Description", "read_descriptions"]

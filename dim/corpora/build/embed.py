@@ -142,6 +142,3 @@ def _suffix(content: bytes) -> str | None:
         if content.startswith(signature):
             return suffix
     return "webp" if content[:4] == b"RIFF" and content[8:12] == b"WEBP" else None
-
-
-__all__ = ["MAX_BYTES", "MissingPicture", "PictureFile", "Row", "embed", "with_pictures"]

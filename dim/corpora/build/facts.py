@@ -141,6 +141,3 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def _plain(text: str) -> str:
     """Text of a release in one line, with the characters escaped that end a cell of a table or begin HTML."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
-
-
-__all__ = ["Tables", "build_facts", "ids_checksum", "missing_pictures", "recalls", "written"]

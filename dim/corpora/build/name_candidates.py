@@ -82,6 +82,3 @@ def recall(mentions: Sequence[Mention], candidates: Mapping[str, Sequence[str]])
         return {}
     ranks = torch.tensor([1.0 + found.index(gold) if gold in found else math.inf for gold, found in golds])
     return {count: 100 * recall_at(ranks, count) for count in RECALLS}
-
-
-__all__ = ["LIMIT", "RECALLS", "SOURCE", "name_candidates", "recall"]

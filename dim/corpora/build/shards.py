@@ -141,6 +141,3 @@ def _state(path: Path | None) -> tuple[str, int, int] | None:
 def _shard(entry: dict) -> Shard:
     missing = tuple(MissingPicture(**one) for one in entry["missing"])
     return Shard(entry["file"], entry["made_from"], Written(**entry["written"]), missing)
-
-
-__all__ = ["LEDGER", "SHARD_BYTES", "Shard", "ShardFolder", "shard_bounds"]

@@ -229,6 +229,3 @@ def _parse(text: str, base: URL | None = None) -> URL:
     if not is_web:
         raise DownloadError(f"{text[:200]!r} is not an http or https URL")
     return url
-
-
-__all__ = ["MAX_REDIRECTS", "MAX_WAIT", "PORTS", "DownloadError", "Downloader", "Limits"]

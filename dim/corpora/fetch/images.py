@@ -173,6 +173,3 @@ def _as_picture(url: str, content: bytes) -> tuple[str, bytes]:
 
 def _line(record: dict[str, object]) -> bytes:
     return json.dumps(record).encode() + b"\n"
-
-
-__all__ = ["FAILED", "FETCHED", "Failure", "FetchReport", "fetch_images", "picture_urls"]

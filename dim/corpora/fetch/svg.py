@@ -52,5 +52,3 @@ def _render(svg: bytes) -> bytes:
 
 if __name__ == "__main__":
     sys.stdout.buffer.write(_render(sys.stdin.buffer.read()))
-
-__all__ = ["SIZE", "rasterise"]

@@ -204,6 +204,3 @@ def _plain(letter: str, font: Font) -> str:
 @functools.cache
 def _is_in(font: Font, letter: str) -> bool:
     return bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))  # which no font has
-
-
-__all__ = ["Card", "draw_cards"]

@@ -214,6 +214,3 @@ def _entity(row: Mapping[str, Any], linked: Mapping[str, Mapping[str, Any]]) -> 
 def _card(row: Mapping[str, Any], linked: Mapping[str, Mapping[str, Any]]) -> Card:
     pictures = linked[row["entity_id"]]["images"] if row["entity_id"] in linked else []
     return Card(row["image"], _parts(row), row["mention"], *_entity(row, linked), pictures[0] if pictures else None)
-
-
-__all__ = ["Description", "contact_sheet", "describe", "report"]

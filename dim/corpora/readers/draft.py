@@ -148,6 +148,3 @@ def rows_of(draft: Draft, file: str, content: Any, mentions: str = "") -> Iterat
         else:
             seen.add(key)
             yield key, fields
-
-
-__all__ = ["Draft", "rows_of"]

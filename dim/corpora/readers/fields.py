@@ -144,8 +144,3 @@ def kind_of(value: object) -> str:
     ('a list', 'null', 'an object')
     """
     return "an object" if isinstance(value, tuple) else type_name(value)
-
-
-__all__ = [
-    "RowError", "answer_of", "checked", "checked_list", "count_of", "kind_of", "list_of", "optional_text", "text_of",
-]  # fmt: skip

@@ -120,6 +120,3 @@ def recognise(raw: Sequence[Path], dataset: str, kinds: Sequence[Kind]) -> Files
                 reason = f"no reader knows it: {shape.describe()}"
             unknown.append(Rejected(path.name, shape.key or "-", reason, "file"))
     return Files(files, unknown, others)
-
-
-__all__ = ["Files", "recognise"]

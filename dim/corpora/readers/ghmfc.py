@@ -167,5 +167,3 @@ def make_splits(draft: Draft, seed: int) -> None:
 LAYOUT = Layout(
     ("ghmfc", "dim"), (TEXTS, SPLIT_IDS, NAMES, SHORT, LONG), (TEXTS,), read, DATASETS, {"dim": "season1blue/DIM"}
 )
-
-__all__ = ["COLUMNS", "LAYOUT", "SPLIT_IDS", "make_splits", "read", "read_kb", "read_splits"]

@@ -136,5 +136,3 @@ def _entity(row: dict[str, Any]) -> Entity:
 
 
 LAYOUT = Layout(("jsonl",), (MENTIONS, ENTITIES), (MENTIONS,), read)
-
-__all__ = ["LAYOUT", "read"]

@@ -128,5 +128,3 @@ def _placeholders(rows: dict[str, dict[str, Any]]) -> set[str]:
 
 
 LAYOUT = Layout(("kgmel",), (TEXTS, SPLIT_IDS), (TEXTS,), read, ("wikidiverse",))
-
-__all__ = ["LAYOUT", "read"]

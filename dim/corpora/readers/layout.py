@@ -31,6 +31,3 @@ class Layout:
     def holds(self, dataset: str) -> bool:
         """Returns whether a dataset may be in this layout."""
         return not self.datasets or dataset in self.datasets
-
-
-__all__ = ["Layout"]

@@ -70,5 +70,3 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
 
 
 LAYOUT = Layout(("melbench",), (WIKIMEL, RICHPEDIA), (WIKIMEL, RICHPEDIA), read, ("wikimel", "richpediamel"))
-
-__all__ = ["LAYOUT", "read"]

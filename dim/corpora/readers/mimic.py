@@ -103,5 +103,3 @@ def _read_entities(files: Files, draft: Draft) -> dict[str, str]:
 
 
 LAYOUT = Layout(("mimic",), (MENTIONS, ENTITIES, IDS), (MENTIONS,), read, DATASETS)
-
-__all__ = ["LAYOUT", "read"]

@@ -168,6 +168,3 @@ def split_name(name: str) -> str | None:
     ('validation', 'train', None)
     """
     return _SPLITS.get(name.lower())
-
-
-__all__ = ["DATASETS", "SPLIT_NAME", "Kind", "RawFile", "json_files", "split_name", "split_of_file"]

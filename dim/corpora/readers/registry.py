@@ -9,5 +9,3 @@ LAYOUTS = {name: reader.LAYOUT for reader in _READERS for name in reader.LAYOUT.
 
 KINDS = tuple(kind for reader in _READERS for kind in reader.LAYOUT.kinds)
 """Every kind of raw file."""
-
-__all__ = ["KINDS", "LAYOUTS"]

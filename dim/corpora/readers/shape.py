@@ -125,6 +125,3 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
     except (ValueError, RecursionError) as error:
         raise DIMError(f"{path}: not valid JSON ({error}).") from error
-
-
-__all__ = ["Shape", "peek", "read_json", "some"]

@@ -127,5 +127,3 @@ def _title(page: object) -> str:
 
 
 LAYOUT = Layout(("wikidiverse",), (SENTENCES, MENTIONS), (SENTENCES, MENTIONS), read, ("wikidiverse",))
-
-__all__ = ["LAYOUT", "read"]

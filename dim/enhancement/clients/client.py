@@ -61,6 +61,3 @@ class Client(Protocol):
     async def close(self) -> None:
         """Closes the connections, at the end of a run; a later request opens new ones."""
         ...
-
-
-__all__ = ["Client", "EndpointError", "GaveUpError"]

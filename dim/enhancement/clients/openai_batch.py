@@ -222,6 +222,3 @@ def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
 def _line(request: Request) -> bytes:
     row = {"custom_id": request.key, "method": "POST", "url": PATHS[request.api], "body": request.body}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-__all__ = ["MAX_BYTES", "MAX_REQUESTS", "METADATA", "POLL_SECONDS", "ask_in_batches"]

@@ -216,6 +216,3 @@ def _responses(body: Mapping[str, Any]) -> tuple[str, str, str]:
         return text, refusal, "stop"
     reason = body["incomplete_details"]["reason"]
     return text, refusal, "length" if reason == "max_output_tokens" else reason
-
-
-__all__ = ["LONGEST_PAUSE", "PATHS", "OpenAIClient", "read_answer"]

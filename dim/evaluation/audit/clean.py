@@ -127,6 +127,3 @@ def _card(dataset: str, tables: dict[str, Any], counts: dict[str, dict[str, int]
         "later split. The numbers and lists above are those of the original dataset.\n\n"
     )
     return card_text(metadata, f"{text.rstrip()}\n\n{note}" + "\n".join(lines) + "\n")
-
-
-__all__ = ["write_clean"]

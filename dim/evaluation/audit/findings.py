@@ -217,6 +217,3 @@ def _knowledge_base(entities: Any) -> dict[str, Any]:
         "words of a description": _lengths(descriptions),
         "scripts of descriptions": _scripts(descriptions),
     }  # fmt: skip
-
-
-__all__ = ["audit", "finding", "reveals"]

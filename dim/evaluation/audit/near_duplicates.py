@@ -104,6 +104,3 @@ def near_duplicates(first: Pictures, second: Pictures) -> set[str]:
             nearest = np.minimum(nearest, table.min(axis=1) / own.shape[1])
         found.update(name for name, distance in zip(part, nearest, strict=True) if distance <= DISTANCE)
     return found
-
-
-__all__ = ["DISTANCE", "Pictures", "near_duplicates", "read_pictures", "thumbnail"]

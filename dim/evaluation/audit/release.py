@@ -61,6 +61,3 @@ def audit_release(dataset: str, raw: Sequence[Path], layout: str = "auto") -> di
 
 def _row_id(mention: Mention) -> str:
     return mention.id.rpartition("-")[0] or mention.id
-
-
-__all__ = ["audit_release"]

@@ -65,6 +65,3 @@ def _values(values: dict[str, Any]) -> list[str]:
 
 def _ids(finding: dict[str, Any]) -> str:
     return cell(", ".join(finding["first"]))
-
-
-__all__ = ["audit_markdown"]

@@ -55,6 +55,3 @@ def parts(mentions: int, entities: int) -> Iterator[slice]:
 def as_scores(table: object) -> Tensor:
     """Converts a NumPy table to contiguous float32 scores."""
     return torch.as_tensor(table, dtype=torch.float32).contiguous()
-
-
-__all__ = ["Block", "System", "as_scores", "parts"]

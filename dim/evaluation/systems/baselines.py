@@ -190,6 +190,3 @@ def _content_words(firsts: Sequence[str], seconds: Sequence[str]) -> Tokens:
 def _bar(system: "FuzzyName | BM25 | CharNgrams | Popularity", mentions: int, columns: int) -> Iterator[slice]:
     every = list(parts(mentions, columns))
     return iter(tqdm(every, desc=system.name, disable=not system._progress))
-
-
-__all__ = ["BM25", "CharNgrams", "FuzzyName", "Popularity"]

@@ -168,6 +168,3 @@ def hidden(model: DIMModel, modalities: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         model.config.mention_modalities = modalities_before
-
-
-__all__ = ["DIMSystem", "Encoder", "hidden"]

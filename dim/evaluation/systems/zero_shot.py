@@ -139,6 +139,3 @@ def _products(queries: Tensor, keys: Tensor) -> Iterator[Block]:
     wide = keys.double().T
     for rows in parts(len(queries), len(keys)):
         yield rows, (queries[rows].double() @ wide).float()
-
-
-__all__ = ["Towers", "ZeroShotPicture", "ZeroShotText"]
