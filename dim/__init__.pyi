@@ -1,6 +1,6 @@
 """The public names of `dim` and the modules that hold them; `lazy_loader` reads this file, and so do type checkers."""
 
-from .common.pictures import PictureError, load_picture
+from .common.pictures import load_picture
 from .configuration_dim import DIMConfig
 from .corpora.loading import load_candidates, load_dataset_folder, load_entities, load_mentions
 from .encoding.encode import encode_entities, encode_mentions
@@ -12,7 +12,7 @@ from .enhancement.enhance import enhance
 from .enhancement.entity_text import entity_texts
 from .enhancement.ledger import Ledger
 from .enhancement.prompts import load_prompt
-from .errors import DIMError
+from .errors import DIMError, PictureError
 from .evaluation.systems.name_match import NameMatch
 from .experts.blip2 import Blip2Expert
 from .experts.image_text import ImageTextToTextExpert

@@ -13,4 +13,23 @@ class DIMError(ValueError):
     """
 
 
-__all__ = ["DIMError"]
+class PictureError(DIMError):
+    """A picture that cannot be loaded.
+
+    Args:
+        message: One line that names the source and says what to do.
+        reason: The fault in a few words, equal for all pictures with the same fault.
+
+    Example:
+
+        >>> error = PictureError("picture 'nowhere.jpg': there is no such file", "missing")
+        >>> print(f"{error} [{error.reason}]")
+        picture 'nowhere.jpg': there is no such file [missing]
+    """
+
+    def __init__(self, message: str, reason: str = "cannot be loaded"):
+        super().__init__(message)
+        self.reason = reason
+
+
+__all__ = ["DIMError", "PictureError"]

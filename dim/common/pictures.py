@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from dim.errors import DIMError
+from dim.errors import DIMError, PictureError
 
 PictureSource = str | Path | bytes | Image.Image | Mapping[str, Any]
 
@@ -38,26 +38,6 @@ _DECODE_ERRORS = (  # what Pillow's decoders raise on bad data
 )
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # the latter where warnings are errors
 _TOO_MANY = "too large"
-
-
-class PictureError(DIMError):
-    """A picture that cannot be loaded.
-
-    Args:
-        message: One line that names the source and says what to do.
-        reason: The fault in a few words, equal for all pictures with the same fault.
-
-    Example:
-        >>> try:
-        ...     load_picture("nowhere.jpg")
-        ... except PictureError as error:
-        ...     print(f"{error} [{error.reason}]")
-        picture 'nowhere.jpg': there is no such file [missing]
-    """
-
-    def __init__(self, message: str, reason: str = "cannot be loaded"):
-        super().__init__(message)
-        self.reason = reason
 
 
 def load_picture(
@@ -93,7 +73,7 @@ def load_picture(
         >>> load_picture("nowhere.jpg")
         Traceback (most recent call last):
             ...
-        dim.common.pictures.PictureError: picture 'nowhere.jpg': there is no such file
+        dim.errors_dim.PictureError: picture 'nowhere.jpg': there is no such file
     """
     if len(background) != 3 or not all(isinstance(c, int) and 0 <= c <= 255 for c in background):
         raise DIMError(f"background is {background!r}: it must be three integers in 0..255")

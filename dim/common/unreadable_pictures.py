@@ -4,7 +4,8 @@ import logging
 
 from PIL import Image
 
-from dim.common.pictures import PictureError, PictureSource, load_picture
+from dim.common.pictures import PictureSource, load_picture
+from dim.errors import PictureError
 
 logger = logging.getLogger(__name__)
 

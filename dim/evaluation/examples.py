@@ -53,7 +53,7 @@ def make_examples(
         The content of the page for each mention, in the order of the split; pictures are small JPEGs as `data:` URLs.
 
     Raises:
-        dim.common.pictures.PictureError: If a picture cannot be read.
+        PictureError: If a picture cannot be read.
     """
     first, seen = outcomes[0], Counter(table.train_gold)
     chosen = _choose(mentions["id"][:], first.correct.tolist(), limit)

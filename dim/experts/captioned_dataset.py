@@ -15,8 +15,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from dim.common.files import finish_folder, sha256_of, write_json, write_text
 from dim.common.jsonl import write_jsonl
 from dim.common.parquet import Written, write_parquet
-from dim.common.pictures import PictureError, load_picture
-from dim.errors import DIMError
+from dim.common.pictures import load_picture
+from dim.errors import DIMError, PictureError
 from dim.experts.cache import AnswerCache
 from dim.experts.captioned_card import captioned_card
 from dim.experts.captioning import CaptionRequest, picture_content

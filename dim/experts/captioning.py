@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 from tqdm.auto import tqdm
 
-from dim.common.pictures import MAX_PIXELS, PictureError, load_picture
-from dim.errors import DIMError
+from dim.common.pictures import MAX_PIXELS, load_picture
+from dim.errors import DIMError, PictureError
 from dim.experts.cache import AnswerCache
 from dim.experts.expert import Expert
 

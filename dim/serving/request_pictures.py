@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
-from dim.common.pictures import PictureError, load_picture
+from dim.common.pictures import load_picture
 from dim.corpora.fetch.download import Downloader, DownloadError, Limits
+from dim.errors import PictureError
 from dim.serving.errors import ServiceError
 from dim.serving.memory import Lease
 from dim.serving.settings import Settings

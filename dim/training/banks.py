@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dim.common.files import atomic_file
-from dim.common.pictures import PictureError, PictureSource, load_picture
+from dim.common.pictures import PictureSource, load_picture
 from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.batching import longest_first
+from dim.errors import PictureError
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 

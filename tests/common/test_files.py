@@ -15,10 +15,11 @@ from dim.common import parquet
 from dim.common.files import finish_folder, sha256_of, write_text
 from dim.common.jsonl import read_jsonl, write_jsonl
 from dim.common.parquet import write_parquet
-from dim.common.pictures import PictureError, load_picture
+from dim.common.pictures import load_picture
 from dim.corpora.build import embed as embed_module
 from dim.corpora.build.embed import MissingPicture, PictureFile, Row, embed, with_pictures
 from dim.corpora.schema import CANDIDATES, ENTITIES, FEATURES, MENTIONS
+from dim.errors import PictureError
 
 
 def mention(**columns) -> dict:

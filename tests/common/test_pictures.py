@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from dim.common.pictures import PictureError, load_picture
+from dim.common.pictures import load_picture
 from dim.common.unreadable_pictures import UnreadablePictures
+from dim.errors import PictureError
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "images"
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 128, 0), (0, 0, 255), (255, 255, 255)

@@ -13,9 +13,9 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoProcessor
 
+from dim.cli.train import main
 from dim.training.arguments import parse_arguments
 from dim.training.checkpoints import MANIFEST, checkpoints
-from dim.cli.train import main
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ["--report_to", "none", "--per_device_train_batch_size", "12", "--warmup_steps", "2", "--learning_rate", "3e-3"]

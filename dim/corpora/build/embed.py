@@ -11,7 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dim.common.pictures import PictureError, load_picture
+from dim.common.pictures import load_picture
+from dim.errors import PictureError
 
 # Larger pictures are refused, which bounds the memory to about 1 GB.
 MAX_BYTES = 64_000_000

@@ -9,7 +9,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from dim.common.pictures import PictureError, load_picture
+from dim.common.pictures import load_picture
+from dim.errors import PictureError
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Part = tuple[str, bool]  # text, and whether it is marked

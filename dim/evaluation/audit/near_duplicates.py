@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 from tqdm.auto import tqdm
 
-from dim.common.pictures import PictureError, load_picture
+from dim.common.pictures import load_picture
+from dim.errors import PictureError
 
 DISTANCE = 3.0
 """Largest mean difference, of 255, between thumbnails of near-duplicates; resizing and compression stay below it."""
