@@ -36,7 +36,7 @@ def fold(text: str) -> str:
         >>> fold("Beyoncé GROẞ")
         'beyonce gross'
     """
-    return "".join(map(fold_character, text))
+    return text.lower() if text.isascii() else "".join(map(fold_character, text))  # faster for ASCII
 
 
 @cache

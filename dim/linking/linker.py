@@ -24,7 +24,7 @@ from dim.linking.calibration import FILE, Calibration
 from dim.linking.candidates import CandidateSearch
 from dim.linking.explain import explain
 from dim.linking.links import LinkedEntity, Links
-from dim.linking.mention import mention_row, one_picture_each, parse_brackets, read_pictures
+from dim.linking.mention import load_pictures, mention_row, one_picture_each, parse_brackets
 from dim.linking.ranking import Ranking, rank_candidates
 from dim.linking.reranker import FOLDER, Reranker
 from dim.modeling_dim import DIMModel
@@ -141,14 +141,14 @@ class DIMLinker:
             DIMError: If the mention is not clear (see `mention_row`), or `k` is out of range.
             PictureError: If the picture cannot be read.
         """
-        row = mention_row(text, mention, span, read_pictures(image), expert_answer)
+        row = mention_row(text, mention, span, load_pictures(image), expert_answer)
         [links] = self.link([row], k)
         return explain(self, row, links) if why else links
 
     def link_sentence(self, text: str, image: object = None, k: int = 5) -> list[Links]:
         """Links every mention that a sentence marks by double brackets; see [`DIMLinker.__call__`]."""
         plain, spans = parse_brackets(text)
-        picture = read_pictures(image)
+        picture = load_pictures(image)
         return self.link([mention_row(plain, None, span, picture, None) for span in spans], k)
 
     def link(self, mentions: Sequence[dict], k: int = 5, **encoding: Any) -> list[Links]:

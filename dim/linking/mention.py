@@ -39,7 +39,7 @@ def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
     return text + sentence[last:], spans
 
 
-def read_pictures(image: Any) -> Any:
+def load_pictures(image: Any) -> Any:
     """Reads the picture of a mention at once, so that one that cannot be read raises an error.
 
     Args:

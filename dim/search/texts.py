@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm.auto import tqdm
 
+from dim.common.text import fold
 from dim.search.postings import Arrays, Postings, best
-from dim.search.tokens import Tokens, folded, name_tokens, spellings, split_words, word_tokens
+from dim.search.tokens import Tokens, name_tokens, spellings, split_words, word_tokens
 
 COLUMNS = ("name", "aliases", "description", "key")
 _CHUNK = 20_000  # entities split into words at a time
@@ -99,7 +100,7 @@ class LexicalSearch:
 
     def words(self, mentions: Sequence[str], sentences: Sequence[str], k: int) -> list[np.ndarray]:
         """Finds the rows whose names and descriptions best match each mention and its sentence; see `names`."""
-        texts = [folded(f"{mention} {sentence}") for mention, sentence in zip(mentions, sentences, strict=True)]
+        texts = [fold(f"{mention} {sentence}") for mention, sentence in zip(mentions, sentences, strict=True)]
         return self._search("words", word_tokens(split_words(texts)), np.arange(len(texts) + 1), k)
 
     def _search(self, which: str, tokens: Tokens, firsts: np.ndarray, k: int) -> list[np.ndarray]:
@@ -167,7 +168,7 @@ def _tokens(table: pa.Table, progress: bool) -> tuple[Tokens, np.ndarray, Tokens
             ]
             spelled.append(name_tokens(split_words([form for group in forms for form in group])))
             owners.append(start + np.repeat(np.arange(len(part)), [len(group) for group in forms]))
-            texts = [folded(f"{name} {text or ''}")
+            texts = [fold(f"{name} {text or ''}")
                      for name, text in zip(names, part["description"].to_pylist(), strict=True)]  # fmt: skip
             words.append(word_tokens(split_words(texts)))
             bar.update(len(part))

@@ -46,11 +46,6 @@ class Tokens:
     texts: int
 
 
-def folded(text: str) -> str:
-    """Folds a text like [`fold`], but faster for ASCII."""
-    return text.lower() if text.isascii() else fold(text)
-
-
 def spellings(name: str) -> list[str]:
     """Returns the folded forms of a name for the index: without a qualifier in brackets at its end and, if that is not
     ASCII, also transliterated to Latin letters.
@@ -60,7 +55,7 @@ def spellings(name: str) -> list[str]:
         >>> spellings("Beyoncé (singer)"), spellings("Путин")
         (['beyonce'], ['путин', 'putin'])
     """
-    plain = folded(_QUALIFIER.sub("", name) or name)
+    plain = fold(_QUALIFIER.sub("", name) or name)
     return [plain] if plain.isascii() else list(dict.fromkeys([plain, anyascii(plain).lower()]))
 
 
