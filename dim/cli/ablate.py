@@ -1,7 +1,6 @@
 """`dim ablate`: variants of a model in one table."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from dim.cli.command import Command
 from dim.common.parser import option
@@ -13,14 +12,15 @@ class Ablate(Command):
     run it again after a stop.
     """
 
-    file: Path = option("the YAML file", positional=True, metavar="FILE")
+    file: str = option("the YAML file, or the name of a config of the package", positional=True, metavar="FILE")
 
     def run(self) -> None:
         """Trains, ranks, and prints the table."""
+        from dim.common.assets import config_file
         from dim.common.files import write_text
         from dim.evaluation.ablate import ablate, ablation_markdown, read_ablation
 
-        ablation = read_ablation(self.file)
+        ablation = read_ablation(config_file(self.file))
         text = ablation_markdown(ablate(ablation, _train, progress=True))
         write_text(ablation.output_dir / "ablation.md", text)
         print(text, end="")

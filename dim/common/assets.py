@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from dim.common.parser import did_you_mean
+from dim.errors import DIMError
+
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -16,3 +19,22 @@ def asset(name: str) -> Path:
     """
     installed = PACKAGE / "assets" / name
     return installed if installed.exists() else PACKAGE.parent / name
+
+
+def config_file(name: str) -> Path:
+    """Path of a YAML file, or of a config of the distribution by its name.
+
+    Args:
+        name: A path, or a name such as `sample` for `configs/sample.yaml`.
+
+    Returns:
+        The file.
+
+    Raises:
+        DIMError: If there is neither.
+    """
+    path = Path(name) if Path(name).is_file() else asset(f"configs/{name}.yaml")
+    if not path.is_file():
+        shipped = [file.stem for file in asset("configs").glob("*.yaml")]
+        raise DIMError(f"There is no config file {name}{did_you_mean(name, shipped) or '.'}")
+    return path

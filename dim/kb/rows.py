@@ -184,9 +184,10 @@ def _extra(value: Any) -> str | None:
     if not isinstance(value, Mapping):
         raise FieldError("extra", f"it is {type_name(value)}, not a JSON object")
     try:
-        return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise FieldError("extra", f"it cannot be written as JSON: {error}") from error
+    return _text(text, "extra")
 
 
 def _picture(value: Any, folder: Path | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from dim.errors import DIMError
 from dim.serving.errors import ServiceError, documented
 from dim.serving.guard import LEASE
 from dim.serving.schemas import Entity, GivenEntity
@@ -52,7 +53,7 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
 
         try:
             new, found = await service.queue.call(change)
-        except ValueError as error:
+        except DIMError as error:
             raise ServiceError(422, str(error)) from error
         response.status_code = 201 if new else 200
         return _found(found, entity_id)

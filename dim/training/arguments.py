@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from dim.common.assets import asset
+from dim.common.assets import config_file
 from dim.common.parser import Parser, did_you_mean, option
 from dim.errors import DIMError
 
@@ -143,7 +143,7 @@ def parse_arguments(
                     description="Trains DIM. CONFIG is a YAML file of options, or the name of one that ships with DIM, "
                     "such as wikimel_text.")  # fmt: skip
     if argv and not argv[0].startswith("-"):
-        path, argv = _config(argv[0]), argv[1:]
+        path, argv = config_file(argv[0]), argv[1:]
         words = _words(path)
         try:
             parser.parse(words)
@@ -153,14 +153,6 @@ def parse_arguments(
     model, data, train = parser.parse(argv)
     _check(model, data, train)
     return model, data, train
-
-
-def _config(name: str) -> Path:
-    path = Path(name) if Path(name).is_file() else asset(f"configs/{name}.yaml")
-    if not path.is_file():
-        shipped = [file.stem for file in asset("configs").glob("*.yaml")]
-        raise DIMError(f"There is no config file {name}{did_you_mean(name, shipped) or '.'}")
-    return path
 
 
 def _words(path: Path) -> list[str]:

@@ -118,6 +118,7 @@ def test_pictures_are_read_from_beside_the_file_and_from_nowhere_else(tmp_path):
         ([ROWS[0], ROWS[1], ROWS[0]], "line 3: the id 'Q1' is also in .*line 1"),
         ([[]], "line 1: not a JSON object but a list"),
         ([{"id": "a", "name": "\ud800"}], "half of a character"),
+        ([{"id": "a", "name": "x", "extra": {"k": "\ud800"}}], "field .extra.: .*half of a character"),
     ],
 )
 def test_bad_rows_are_refused_with_their_place(tmp_path, rows, message):
