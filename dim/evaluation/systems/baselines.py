@@ -1,9 +1,9 @@
 """Baselines without a model: fuzzy names, BM25, character n-grams, and popularity in the training split."""
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+import bm25s
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm.auto import tqdm
@@ -13,15 +13,6 @@ from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.evaluation.systems.base import Block, as_scores, parts
 from dim.evaluation.systems.name_match import NameMatch
-from dim.search.postings import Postings
-from dim.search.tokens import Tokens, split_words, word_tokens
-
-_WORD = re.compile(r"\w\w+")
-_ENGLISH = """
-    a an and are as at be but by for if in into is it no not of on or such that the their then there these they this to
-    was will with
-"""
-_STOP_WORDS = frozenset(_ENGLISH.split())  # those of Lucene
 
 
 class FuzzyName:
@@ -56,9 +47,10 @@ class FuzzyName:
 
 
 class BM25:
-    """BM25 (Robertson and Zaragoza 2009): mention and sentence as the query, name and description as the document.
+    """BM25 (Robertson and Zaragoza 2009; `bm25s`): mention and sentence as query, name and description as document.
 
-    English stop words and single characters are ignored. The index is that of [`dim.search.postings.Postings`].
+    English stop words and single characters are ignored. `dim.search` is not used here: its other parameters and its
+    hashed words would change published figures.
 
     Args:
         names: Name of each of the `E` entities.
@@ -79,17 +71,26 @@ class BM25:
     probabilistic = False
 
     def __init__(self, names: Sequence[str], descriptions: Sequence[str], progress: bool = False):
-        tokens = _content_words(names, descriptions)
-        if not len(tokens.buckets):
+        texts = [fold(f"{name} {text or ''}") for name, text in zip(names, descriptions, strict=True)]
+        tokens = bm25s.tokenize(texts, stopwords="en", show_progress=False)
+        if not tokens.vocab:
             raise DIMError("no entity has a word in its name or description: BM25 has nothing to search")
-        self._postings, self._size, self._progress = Postings.bm25(tokens), len(names), progress
+        self._index = bm25s.BM25(method="lucene")
+        self._index.index(tokens, show_progress=False)
+        self._vocabulary, self._size, self._progress = tokens.vocab, len(texts), progress
 
     def scores(self, mentions: Sequence[dict]) -> Iterator[Block]:
         """As [`dim.evaluation.systems.base.System.scores`]; `mention` and `sentence` are read."""
-        tokens = _content_words(column(mentions, "mention"), column(mentions, "sentence"))
-        queries = self._postings.queries(tokens)
-        for rows in _bar(self, len(mentions), self._size):
-            yield rows, as_scores((queries[rows] @ self._postings.matrix).toarray())
+        pairs = zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True)
+        texts = [fold(f"{mention} {sentence}") for mention, sentence in pairs]
+        queries = bm25s.tokenize(texts, stopwords="en", show_progress=False, return_ids=False)
+        for rows in _bar(self, len(texts), self._size):
+            table = np.zeros((rows.stop - rows.start, self._size), np.float32)
+            for row, words in zip(table, queries[rows], strict=True):
+                known = [word for word in words if word in self._vocabulary]
+                if known:  # bm25s fails on a query without a known word; all entities then score 0
+                    row[:] = self._index.get_scores(known)
+            yield rows, as_scores(table)
 
 
 class CharNgrams:
@@ -178,13 +179,6 @@ class Popularity:
                 row[list(counts)] += list(counts.values())
                 row /= 1 + counts.total()
             yield rows, as_scores(table)
-
-
-def _content_words(firsts: Sequence[str], seconds: Sequence[str]) -> Tokens:
-    """Tokens of pairs of texts without English stop words and single characters."""
-    texts = [fold(f"{first} {second}") for first, second in zip(firsts, seconds, strict=True)]
-    kept = (" ".join(word for word in _WORD.findall(text) if word not in _STOP_WORDS) for text in texts)
-    return word_tokens(split_words(list(kept)))
 
 
 def _bar(system: "FuzzyName | BM25 | CharNgrams | Popularity", mentions: int, columns: int) -> Iterator[slice]:
