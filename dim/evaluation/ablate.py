@@ -64,17 +64,15 @@ def read_ablation(path: Path) -> Ablation:
     """Reads an ablation and checks it, including the training arguments of every row.
 
     Args:
-        path: The YAML file.
+        path: An existing YAML file.
 
     Returns:
         The ablation.
 
     Raises:
-        DIMError: If the file is missing or not valid YAML, a key is unknown or missing, two rows have the same name, or
-            the training arguments of a row are wrong (the message gives the row).
+        DIMError: If the file is not valid YAML, a key is unknown or missing, two rows have the same name, or the
+            training arguments of a row are wrong (the message gives the row).
     """
-    if not path.is_file():
-        raise DIMError(f"There is no ablation file {path}.")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -118,7 +118,7 @@ def test_mistakes_are_reported_before_training(write, rows, changes, message, ca
 
 def test_missing_and_invalid_files(tmp_path, capsys):
     assert main(["ablate", str(tmp_path / "x.yaml")]) == 2
-    assert "There is no ablation file" in capsys.readouterr().err
+    assert "There is no config file" in capsys.readouterr().err
     (tmp_path / "y.yaml").write_text("a: [")
     assert main(["ablate", str(tmp_path / "y.yaml")]) == 2
     assert "is not valid YAML" in capsys.readouterr().err
