@@ -34,7 +34,7 @@ ALLOWED = {
     "enhancement": {"hub", "common", "corpora", "kb"},
     "experts": {"hub", "common", "corpora", "enhancement"},
     "training": {"hub", "common", "metrics", "encoding", "corpora", "linking"},
-    "evaluation": {"hub", "common", "metrics", "encoding", "search", "corpora", "training"},
+    "evaluation": {"hub", "common", "metrics", "encoding", "corpora", "training"},
     "serving": {"hub", "common", "encoding", "corpora", "kb", "linking"},
     "publishing": {"hub", "common", "encoding", "kb", "linking"},
     "cli": set(FLOORS) - {"cli"},

@@ -13,6 +13,7 @@ from dim.errors import DIMError
 from dim.kb import database
 from dim.kb.store import KnowledgeBase
 from dim.linking.channels import CHANNELS, BM25Search, Channel, NameSearch, VectorSearch
+from dim.metrics.protocols import CandidateLists
 from dim.search.texts import COLUMNS, LexicalIndex, LexicalSearch
 from dim.search.vectors import DenseSearch
 
@@ -63,17 +64,13 @@ class Candidates:
         most = min(rows.shape[1] for rows in (self.rows, *self.lists.values()))
         if not 1 <= k <= most:
             raise DIMError(f"k must lie between 1 and the {most} candidates that were searched, got {k}.")
-        gold = np.asarray(golds, np.int64)
+        gold = torch.as_tensor(golds, dtype=torch.int64)
         if len(gold) != len(self):
             raise DIMError(f"There are {len(gold)} golds for {len(self)} mentions.")
-        linked = gold >= 0
-        if not linked.any():
+        if not bool((gold >= 0).any()):
             raise DIMError("Every mention is NIL, so there is no recall.")
         every = {**self.lists, "union": self.rows}
-        return {
-            name: float(100 * (rows[linked, :k] == gold[linked, None]).any(axis=1).mean())
-            for name, rows in every.items()
-        }
+        return {name: 100 * CandidateLists(torch.from_numpy(rows)).recall(gold, k) for name, rows in every.items()}
 
 
 class CandidateSearch:

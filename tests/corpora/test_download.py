@@ -78,7 +78,7 @@ class TestAsking:
     def test_rate(self, server):
         urls = [server.serve(f"/{row}") for row in range(6)]
         get(*urls, limits=replace(LOCAL, requests_per_second=20), workers=4)
-        assert 0.24 <= sum(gaps(server)) < 1.5
+        assert 0.2 <= sum(gaps(server)) < 1.5  # 0.25 as the client paces; the server sees a late first request
 
     def test_rate_of_bytes(self, server):
         urls = [server.serve(f"/{row}", b"\0" * 150_000) for row in range(2)]
