@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from dim.common.ids import index_of
 from dim.common.pictures import load_picture
+from dim.encoding.batching import longest_first
 from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.evaluation.systems.base import Block, parts
@@ -104,22 +105,24 @@ class Towers:
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Encodes texts as unit vectors `(T, D)`, float32, on the CPU; equal texts are encoded once."""
-        unique = sorted(set(texts), key=lambda text: (len(text), text))
-        model, tokenizer, limit = self.model, self.processor.tokenizer, self.processor.max_length
-        found = []
-        for rows in self._batches(len(unique), "zero-shot texts"):
-            batch = tokenizer(unique[rows], padding=True, truncation=True, max_length=limit, return_tensors="pt")
-            batch = batch.to(model.device)
-            found.append(model.text_projection(model.pool_texts(batch.input_ids, batch.attention_mask)).float().cpu())
+        unique, model, tokenizer = list(dict.fromkeys(texts)), self.model, self.processor.tokenizer
+        vectors = torch.empty(len(unique), model.config.projection_dim)
+        batches = longest_first([len(text) for text in unique], self.batch_size)
+        for rows in tqdm(batches, desc="zero-shot texts", disable=not self.progress):
+            batch = tokenizer([unique[row] for row in rows], padding=True, truncation=True,
+                              max_length=self.processor.max_length, return_tensors="pt").to(model.device)  # fmt: skip
+            pooled = model.pool_texts(batch.input_ids, batch.attention_mask)
+            vectors[rows] = model.text_projection(pooled).float().cpu()
         index = index_of(unique)
-        return torch.nn.functional.normalize(torch.cat(found), dim=1)[[index[text] for text in texts]]
+        return torch.nn.functional.normalize(vectors, dim=1)[[index[text] for text in texts]]
 
     @torch.inference_mode()
     def pictures(self, mentions: Sequence[dict]) -> Tensor:
         """Encodes mentions' pictures as unit vectors `(M, D)`, float32, on the CPU; zeros for a mention without one."""
         vectors = torch.zeros(len(mentions), self.model.config.projection_dim)
-        for rows in self._batches(len(mentions), "zero-shot pictures"):
-            images = {row: mentions[row]["image"] for row in range(rows.start, rows.stop)}
+        starts = range(0, len(mentions), self.batch_size)
+        for start in tqdm(starts, desc="zero-shot pictures", disable=not self.progress):
+            images = {row: mentions[row]["image"] for row in range(start, min(start + self.batch_size, len(mentions)))}
             present = [row for row, image in images.items() if image is not None]
             if present:
                 pixels = self.processor.image_processor(
@@ -128,10 +131,6 @@ class Towers:
                 projected = self.model.visual_projection(self.model.pool_pictures(pixels.to(self.model.device)))
                 vectors[present] = projected.float().cpu()
         return torch.nn.functional.normalize(vectors, dim=1)
-
-    def _batches(self, count: int, what: str) -> Iterator[slice]:
-        starts = tqdm(range(0, count, self.batch_size), desc=what, disable=not self.progress)
-        return (slice(start, min(start + self.batch_size, count)) for start in starts)
 
 
 def _products(queries: Tensor, keys: Tensor) -> Iterator[Block]:
