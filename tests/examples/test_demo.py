@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dim import KnowledgeBase
 from dim.linking.links import LinkedEntity
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,5 +83,7 @@ def test_whole_demo_with_a_few_steps(tmp_path):
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert set(metrics["namesakes/test"]) == {"name_match", "dim_text", "dim", "dim_blind"}
     assert {"H@1", "MRR"} <= set(metrics["namesakes/test"]["dim"])
-    for name in ("report.html", "report.png", "example.png", "kb/index.json", "model/config.json"):
+    for name in ("report.html", "report.png", "example.png", "model/config.json"):
         assert (tmp_path / name).is_file(), name
+    kb = KnowledgeBase.open(tmp_path / "kb")
+    assert (len(kb), kb.info()["pending"]) == (1703, 0)
