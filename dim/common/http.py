@@ -1,7 +1,7 @@
 """HTTP helpers: the `Retry-After` header, and connections to public addresses only."""
 
 import errno
-import math
+import re
 import socket
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -61,13 +61,11 @@ def retry_after(header: str | None) -> float | None:
         >>> retry_after("2.5"), retry_after("Sat, 01 Jan 2000 00:00:00 GMT"), retry_after("soon")
         (2.5, 0.0, None)
     """
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", header or ""):
+        return float(header or "")
     try:
-        seconds = float(header or "")
+        date = parsedate_to_datetime(header or "")
     except ValueError:
-        try:
-            date = parsedate_to_datetime(header or "")
-        except ValueError:
-            return None
-        aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
-        seconds = (aware - datetime.now(timezone.utc)).total_seconds()
-    return max(0.0, seconds) if math.isfinite(seconds) else None
+        return None
+    aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)
+    return max(0.0, (aware - datetime.now(timezone.utc)).total_seconds())

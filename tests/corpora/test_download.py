@@ -76,9 +76,9 @@ class TestAsking:
             assert "Cookie" not in headers
 
     def test_rate(self, server):
-        urls = [server.serve(f"/{row}") for row in range(6)]
+        urls = [server.serve(f"/{row}") for row in range(11)]
         get(*urls, limits=replace(LOCAL, requests_per_second=20), workers=4)
-        assert 0.2 <= sum(gaps(server)) < 1.5  # 0.25 as the client paces; the server sees a late first request
+        assert 0.48 <= sum(gaps(server)) < 1.5
 
     def test_rate_of_bytes(self, server):
         urls = [server.serve(f"/{row}", b"\0" * 150_000) for row in range(2)]
@@ -151,7 +151,7 @@ class TestRetryAfter:
         assert get(server.url("/a"), limits=self.PATIENT) == [b"a"]
 
     def test_nonsense_is_none(self):
-        for value in ("soon", "", "Wed, 99 Oct", None):
+        for value in ("soon", "-1", "", "Wed, 99 Oct", "\u0661", None):
             assert retry_after(value) is None, value
 
     def test_a_pause_that_is_too_long(self, server):
