@@ -17,6 +17,15 @@ from .errors_dim import DIMError
 
 MODALITIES = ("sentence", "picture", "expert")
 
+# Text towers that were trained on texts padded to one length, without a mask.
+_ATTENDING_TO_PADDING = {"siglip_text_model", "siglip2_text_model"}
+# Text towers that number the positions of a text from `pad_token_id + 1` on.
+_POSITIONS_AFTER_PADDING = {
+    *("altclip_text_model", "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke"),
+    *("markuplm", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"),
+}
+_RELATIVE_POSITIONS = {"mt5", "t5", "umt5", "xlnet"}  # what their configs state bounds no text
+
 
 def tower_width(config: PreTrainedConfig) -> int:
     """Reads the width of a tower's pooled vector from its config.
@@ -49,6 +58,37 @@ def tower_width(config: PreTrainedConfig) -> int:
     return width
 
 
+def text_positions(config: PreTrainedConfig) -> int | None:
+    """Returns how many tokens a text tower can read at most, special tokens included; `None` without a limit.
+
+    Args:
+        config: Configuration of a text model of transformers.
+
+    Example:
+
+        >>> from transformers import BertConfig, RobertaConfig, T5Config
+        >>> text_positions(BertConfig(max_position_embeddings=64)), text_positions(T5Config())
+        (64, None)
+        >>> text_positions(RobertaConfig(max_position_embeddings=514, pad_token_id=1))
+        512
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if config.model_type in _RELATIVE_POSITIONS or not isinstance(positions, int) or positions < 1:
+        return None
+    if config.model_type in _POSITIONS_AFTER_PADDING:
+        return positions - (1 if config.pad_token_id is None else config.pad_token_id) - 1
+    return positions
+
+
+def attends_to_padding(config: PreTrainedConfig) -> bool:
+    """Whether a text tower was trained on texts padded to one length, without a mask, as SigLIP was.
+
+    Args:
+        config: Configuration of a text model of transformers.
+    """
+    return config.model_type in _ATTENDING_TO_PADDING
+
+
 @strict
 class DIMConfig(PreTrainedConfig):
     r"""Configuration of [`DIMModel`].
@@ -77,6 +117,11 @@ class DIMConfig(PreTrainedConfig):
             Whether an entity's pictures are used besides its name and description.
         text_pooling, vision_pooling (`"pooler"`, `"mean"` or `"cls"`):
             Pooling of a tower's states: its own pooler, the mean over tokens, or the first token.
+        text_width, vision_width (`int`, *optional*):
+            Width of a tower's pooled vector. By default it is found by running the tower once.
+        attend_to_padding (`bool`, defaults to `False`):
+            Whether the text tower sees padding tokens like others. SigLIP was trained so; `DIMModel.from_towers` sets
+            it, and the processor then pads every text to one length.
         normalize (`bool`, defaults to `True`):
             Whether vectors have unit length and scores are cosines times `exp(logit_scale)`.
         logit_scale_init_value (`float`, defaults to 2.6592):
@@ -120,6 +165,9 @@ class DIMConfig(PreTrainedConfig):
     entity_pictures: bool = True
     text_pooling: Literal["pooler", "mean", "cls"] = "pooler"
     vision_pooling: Literal["pooler", "mean", "cls"] = "pooler"
+    text_width: int | None = None
+    vision_width: int | None = None
+    attend_to_padding: bool = False
     normalize: bool = True
     logit_scale_init_value: int | float = 2.6592
     l2_weight: int | float = 0.02
@@ -175,4 +223,4 @@ class DIMConfig(PreTrainedConfig):
 # `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
 DIMConfig.register_for_auto_class()
 
-__all__ = ["MODALITIES", "DIMConfig", "tower_width"]
+__all__ = ["MODALITIES", "DIMConfig", "attends_to_padding", "text_positions", "tower_width"]

@@ -6,8 +6,7 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """The DIM model: vectors of mentions (with sentence, picture, caption) and of entities (with text, pictures)."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,65 +14,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_dim import DIMConfig, tower_width
+from .configuration_dim import DIMConfig, text_positions
 from .errors_dim import DIMError
 from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
 from .losses_dim import n_pair_loss, squared_length
-from .towers_dim import build_tower, copy_projection, copy_tower, load_towers, pool
-
-Inputs = Mapping[str, Tensor | None]
-MENTION_INPUTS = (
-    *(
-        f"{side}_{kind}"
-        for side in ("mention", "sentence", "expert")
-        for kind in ("input_ids", "attention_mask", "pooled")
-    ),
-    *("expert_mask", "pixel_values", "pixel_mask", "image_pooled", "num_truncated_tokens"),
-)
-ENTITY_INPUTS = (
-    *("entity_input_ids", "entity_attention_mask", "entity_pooled", "entity_num_truncated_tokens"),
-    *("entity_pixel_values", "entity_pixel_mask", "entity_image_pooled"),
-)
-
-
-@dataclass
-class DIMOutput(ModelOutput):
-    """Output of [`DIMModel`].
-
-    Args:
-        loss (`torch.Tensor` of shape `()`, *optional*): N-pair loss plus the penalty on length; with `labels`.
-        logits (`torch.Tensor` of shape `(B, E)`): Score of each mention with each entity of the batch.
-        mention_embeds (`torch.Tensor` of shape `(B, D)`): Mention vectors; unit length if `config.normalize`.
-        entity_embeds (`torch.Tensor` of shape `(E, D)`): Entity vectors; unit length if `config.normalize`.
-        mention_states (`torch.Tensor` of shape `(B, D)`): Mention vectors before normalisation.
-        entity_states (`torch.Tensor` of shape `(E, D)`): Entity vectors before normalisation.
-        modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): Weight of each of the `K` modalities
-            of `config.mention_modalities`; 0 for a modality that a mention lacks. `None` with `fusion="sum"`.
-        text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.
-        vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for the mentions that
-            have a picture, in order.
-
-    Example:
-
-        >>> ids = torch.tensor([[5, 6], [7, 8]])
-        >>> model = DIMModel.from_pretrained("demo/model")
-        >>> output = model(mention_input_ids=ids, sentence_input_ids=ids, entity_input_ids=ids)
-        >>> output.logits.shape, output.mention_embeds.shape == (2, model.config.projection_dim), output.loss
-        (torch.Size([2, 2]), True, None)
-    """
-
-    loss: Tensor | None = None
-    logits: Tensor | None = None
-    mention_embeds: Tensor | None = None
-    entity_embeds: Tensor | None = None
-    mention_states: Tensor | None = None
-    entity_states: Tensor | None = None
-    modality_attentions: Tensor | None = None
-    text_model_output: BaseModelOutputWithPooling | None = None
-    vision_model_output: BaseModelOutputWithPooling | None = None
+from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMOutput, Inputs
+from .pretrained_dim import load_towers
+from .towers_dim import build_tower, pool, pooled_width, to_dtype
 
 
 class DIMModel(PreTrainedModel):
@@ -125,11 +74,13 @@ class DIMModel(PreTrainedModel):
     def __init__(self, config: DIMConfig):
         super().__init__(config)
         width = config.projection_dim
-        self.text_model = build_tower(config.text_config, config.text_pooling)
-        self.text_projection = DIMIdentityLinear(tower_width(config.text_config), width, bias=False)
+        self.text_model = build_tower(config.text_config, config.text_pooling, "text")
+        text_width = pooled_width(self.text_model, "text", config.text_pooling, config.text_width)
+        self.text_projection = DIMIdentityLinear(text_width, width, bias=False)
         if config.uses_pictures:
-            self.vision_model = build_tower(config.vision_config, config.vision_pooling)
-            self.visual_projection = nn.Linear(tower_width(config.vision_config), width, bias=False)
+            self.vision_model = build_tower(config.vision_config, config.vision_pooling, "vision")
+            vision_width = pooled_width(self.vision_model, "vision", config.vision_pooling, config.vision_width)
+            self.visual_projection = nn.Linear(vision_width, width, bias=False)
         if config.fusion == "attention":
             if config.mention_modalities:
                 self.attention = DIMAttention(config)
@@ -157,37 +108,48 @@ class DIMModel(PreTrainedModel):
 
     @classmethod
     def from_towers(
-        cls, text: str, vision: str | PreTrainedConfig | None = None, **config_kwargs: object
+        cls,
+        text: str,
+        vision: str | PreTrainedConfig | None = None,
+        *,
+        dtype: torch.dtype | str = torch.float32,
+        revision: str | None = None,
+        vision_revision: str | None = None,
+        **config_kwargs: object,
     ) -> "DIMModel":
-        """Builds a DIM from pretrained towers; only the fusion is new.
+        """Builds a DIM from pretrained towers; only the fusion is new, and the vectors are the towers' own features.
 
         Args:
             text: Folder or Hub name of a text encoder. A checkpoint with both towers (CLIP, SigLIP) gives both, with
-                their projections.
+                their projections, if it has any.
             vision: Folder or Hub name of a vision encoder, or a config for a vision tower to be trained from scratch.
                 `None` takes the vision tower of `text`, if any, and otherwise makes a text-only model.
-            **config_kwargs: Fields of [`DIMConfig`], which override those of the towers.
+            dtype: Precision of the whole model, such as `torch.bfloat16` or `"bfloat16"`.
+            revision: Branch, tag or commit of `text` on the Hub.
+            vision_revision: The same for `vision`.
+            **config_kwargs: Fields of [`DIMConfig`], which override those of the towers. `projection_dim` is by
+                default that of the towers' own features, the wider one's where they differ.
 
         Returns:
-            The model, in float32, in evaluation mode.
+            The model, in evaluation mode.
 
         Raises:
             OSError: If a tower is neither a folder nor reachable on the Hub.
-            DIMError: If transformers has no such encoder, or the fields contradict each other.
+            DIMError: If transformers has no such encoder, its checkpoint lacks weights, the fields contradict each
+                other, or an argument is unknown.
 
         Example:
 
             >>> model = DIMModel.from_towers("openai/clip-vit-base-patch32")  # doctest: +SKIP
             >>> DIMModel.from_towers("bert-base-uncased", "facebook/dinov2-base")  # doctest: +SKIP
         """
-        fields, text_source, vision_source = load_towers(text, vision)
-        model = cls(DIMConfig(**(fields | config_kwargs)))
-        copy_tower(text_source, "text_model", model.text_model)
-        copy_projection(text_source, "text_projection", model.text_projection)
-        if model.config.uses_pictures and vision_source is not None:
-            copy_tower(vision_source, "vision_model", model.vision_model)
-            copy_projection(vision_source, "visual_projection", model.visual_projection)
-        return model.eval()
+        precision = to_dtype(dtype)
+        towers = load_towers(text, vision, config_kwargs, revision, vision_revision)
+        model = cls(DIMConfig(**towers.fields))
+        towers.text.copy_to(model.text_model, model.text_projection)
+        if model.config.uses_pictures and towers.vision is not None:
+            towers.vision.copy_to(model.vision_model, model.visual_projection)
+        return model.to(precision).eval()
 
     def pool_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Computes pooled vectors of the text tower, before projection, for the inputs `*_pooled`.
@@ -199,8 +161,7 @@ class DIMModel(PreTrainedModel):
         Returns:
             `torch.Tensor` of shape `(B, H)`.
         """
-        outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask)
-        return pool(outputs, self.config.text_pooling, attention_mask)
+        return self._pooled_texts(input_ids, attention_mask)[0]
 
     def pool_pictures(self, pixel_values: Tensor) -> Tensor:
         """Computes pooled vectors of the vision tower, before projection, for the inputs `*image_pooled`.
@@ -213,6 +174,17 @@ class DIMModel(PreTrainedModel):
         """
         return pool(self.vision_model(pixel_values=pixel_values.to(self.dtype)), self.config.vision_pooling)
 
+    def _pooled_texts(
+        self, input_ids: Tensor, attention_mask: Tensor | None
+    ) -> tuple[Tensor, BaseModelOutputWithPooling]:
+        """Pooled vectors `(B, H)` of texts `(B, T)`, and the text tower's output."""
+        limit = text_positions(self.config.text_config)
+        if limit is not None and input_ids.shape[1] > limit:
+            raise DIMError(f"A text has {input_ids.shape[1]} tokens, but the text tower has {limit} positions; cut it.")
+        mask = None if self.config.attend_to_padding else attention_mask
+        outputs = self.text_model(input_ids=input_ids, attention_mask=mask)
+        return pool(outputs, self.config.text_pooling, mask), outputs
+
     def _encode_text(self, inputs: Inputs, side: str) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
         """Projects the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`, to vectors `(B, D)`."""
         pooled, outputs = inputs.get(f"{side}_pooled"), None
@@ -220,8 +192,7 @@ class DIMModel(PreTrainedModel):
             input_ids, attention_mask = inputs.get(f"{side}_input_ids"), inputs.get(f"{side}_attention_mask")
             if input_ids is None:
                 return None, None
-            outputs = self.text_model(input_ids=input_ids, attention_mask=attention_mask)
-            pooled = pool(outputs, self.config.text_pooling, attention_mask)
+            pooled, outputs = self._pooled_texts(input_ids, attention_mask)
         return self._unit(self.text_projection(pooled)), outputs
 
     def _encode_pictures(
@@ -248,7 +219,11 @@ class DIMModel(PreTrainedModel):
         return vectors, mask, outputs
 
     def _unit(self, vectors: Tensor) -> Tensor:
-        return F.normalize(vectors, dim=-1) if self.config.normalize else vectors
+        """Vectors of unit length, computed in float32 or wider; a vector of zeros stays 0."""
+        if not self.config.normalize:
+            return vectors
+        wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
+        return F.normalize(wide, dim=-1).to(vectors.dtype)
 
     def _mention_vectors(self, inputs: Inputs) -> tuple[Tensor, Tensor | None, BaseModelOutputWithPooling | None]:
         """Mention vectors before normalisation, weights of the modalities, vision tower's output."""
@@ -493,4 +468,4 @@ def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
 # `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
 DIMModel.register_for_auto_class("AutoModel")
 
-__all__ = ["DIMModel", "DIMOutput"]
+__all__ = ["ENTITY_INPUTS", "MENTION_INPUTS", "DIMModel", "DIMOutput", "Inputs"]

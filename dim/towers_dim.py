@@ -4,40 +4,191 @@
 # the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
 # Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
-"""Towers of DIM: any text or vision encoder of transformers, untrained or from a checkpoint."""
+"""Towers of DIM: any text or vision encoder of transformers, how it is built, tried out and pooled."""
 
 import inspect
+from typing import Any
 
+import torch
 import transformers
-from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from .configuration_dim import tower_width
 from .errors_dim import DIMError
 
-# Towers that AutoModel does not know.
-_TOWERS_BY_NAME = {"siglip_text_model": "SiglipTextModel", "siglip2_text_model": "Siglip2TextModel"}
+_INPUTS = {"text": "input_ids", "vision": "pixel_values"}
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding", "cls_embedding")
+_SMALL_PICTURE = 64  # pixels, for a tower that takes pictures of any size
+_TRIED_TOKENS = 4
+# Fields that a tower needs to encode a whole picture: ViT-MAE hides patches at random, in evaluation, too.
+_FIELDS = {"vit_mae": {"mask_ratio": 0.0}}
 
 
 def tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """Returns the class of transformers for a tower's config."""
-    if config.model_type in _TOWERS_BY_NAME:
-        return getattr(transformers, _TOWERS_BY_NAME[config.model_type])
-    if type(config) not in MODEL_MAPPING:
+    """Returns the class of transformers for a tower's config: an encoder, or the encoder of an encoder-decoder."""
+    by_name = type(config).__name__.removesuffix("Config") + "Model"  # AutoModel does not know SiglipTextModel
+    if config.is_encoder_decoder:
+        found = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+        if found is None or not found.__name__.endswith("EncoderModel"):
+            raise DIMError(f"{config.model_type!r} is an encoder with a decoder; choose a model that is an encoder.")
+        return found
+    found = MODEL_MAPPING.get(type(config), None) or getattr(transformers, by_name, None)
+    if not isinstance(found, type):
         raise DIMError(f"transformers has no encoder for the tower config of type {config.model_type!r}.")
-    return MODEL_MAPPING[type(config)]
+    return found
 
 
-def build_tower(config: PreTrainedConfig, pooling: str) -> PreTrainedModel:
-    """Builds an untrained tower, without its own pooler if DIM does not use it, so that no weight is unused."""
+def build_tower(config: PreTrainedConfig, pooling: str, side: str) -> PreTrainedModel:
+    """Builds an untrained tower, without its own pooler if DIM does not use it, so that no weight is unused.
+
+    Args:
+        config: The tower's config.
+        pooling: DIM's pooling of its states.
+        side: `text` or `vision`.
+
+    Raises:
+        DIMError: If transformers has no such encoder, or it does not read texts or pictures.
+    """
     cls = tower_class(config)
-    if pooling != "pooler" and "add_pooling_layer" in inspect.signature(cls.__init__).parameters:
-        return cls._from_config(config, add_pooling_layer=False)
-    return cls._from_config(config)
+    check_inputs(cls, config, side)
+    for name, value in _FIELDS.get(config.model_type, {}).items():
+        setattr(config, name, value)
+    unused = pooling != "pooler" and "add_pooling_layer" in inspect.signature(cls.__init__).parameters
+    try:
+        return cls._from_config(config, **({"add_pooling_layer": False} if unused else {}))
+    except Exception as error:
+        raise DIMError(f"The {side} tower of type {config.model_type!r} cannot be built: {one_line(error)}") from error
+
+
+def check_inputs(cls: type[PreTrainedModel], config: PreTrainedConfig, side: str) -> None:
+    """Raises `DIMError` for a class of transformers that is not an encoder of texts, or of pictures."""
+    known = inspect.signature(cls.forward).parameters
+    needed = {name for name, one in known.items() if one.default is one.empty and one.kind is one.POSITIONAL_OR_KEYWORD}
+    masks = side == "text" and "attention_mask" not in known
+    if side == "vision" and config.model_type.startswith("siglip2"):
+        raise DIMError(
+            "SigLIP 2 with NaFlex reads patches of pictures of any shape, which DIM does not make; choose a SigLIP 2 "
+            "of a fixed resolution, or another vision tower."
+        )
+    if _INPUTS[side] not in known or masks or needed - {"self", _INPUTS[side]}:
+        raise DIMError(
+            f"{cls.__name__} (type {config.model_type!r}) is no {side} tower: DIM calls it with "
+            f"{'input_ids and attention_mask' if side == 'text' else 'pixel_values'} alone."
+        )
+
+
+def to_dtype(name: torch.dtype | str) -> torch.dtype:
+    """Returns a floating-point precision by its name."""
+    found = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise DIMError(f"dtype must be a floating-point precision such as 'float32' or 'bfloat16', got {name!r}.")
+    return found
+
+
+def one_line(error: Exception) -> str:
+    """Returns an error of a library as one short line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def tower_inputs(config: PreTrainedConfig, side: str, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Makes a small input for a tower, to try it out: one text of a few tokens, or one grey picture."""
+    if side == "text":
+        ids = torch.full((1, _TRIED_TOKENS), 2, device=device)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if getattr(config, "num_channels", 3) != 3:
+        raise DIMError(f"The vision tower takes pictures of {config.num_channels} channels; DIM has red, green, blue.")
+    size = getattr(config, "image_size", None) or _SMALL_PICTURE
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return {"pixel_values": torch.zeros(1, 3, height, width, device=device, dtype=dtype)}
+
+
+@torch.no_grad()
+def try_tower(tower: PreTrainedModel, side: str) -> dict[str, int]:
+    """Runs a tower once on a small input.
+
+    Args:
+        tower: The tower, on any device, `meta` included.
+        side: `text` or `vision`.
+
+    Returns:
+        The poolings that its output allows, the usual one of a vision tower first, and the width of their vectors.
+
+    Raises:
+        DIMError: If it does not run, or gives no states.
+    """
+    config, training = tower.config, tower.training
+    inputs = tower_inputs(config, side, tower.device, tower.dtype)
+    tower.eval()
+    try:
+        outputs: Any = tower(**inputs)
+        found = poolings(outputs, has_class_token(tower) or side == "text")
+    except Exception as error:
+        shape = tuple(inputs[_INPUTS[side]].shape)
+        raise DIMError(
+            f"The {side} tower of type {config.model_type!r} cannot encode {_INPUTS[side]} of shape {shape}: "
+            f"{one_line(error)}"
+        ) from error
+    finally:
+        tower.train(training)
+    if not found:
+        raise DIMError(f"The {side} tower of type {config.model_type!r} gives neither pooled vectors nor states.")
+    return found
+
+
+def has_class_token(tower: PreTrainedModel) -> bool:
+    """Whether a vision tower puts a class token before the patches."""
+    return any(name.endswith(_CLASS_TOKENS) for name, _ in tower.named_parameters())
+
+
+def poolings(outputs: BaseModelOutputWithPooling, class_token: bool) -> dict[str, int]:
+    """The poolings that a tower's output for one row allows, with the width of the vectors."""
+    found: dict[str, int] = {}
+    pooler, states = getattr(outputs, "pooler_output", None), getattr(outputs, "last_hidden_state", None)
+    if isinstance(pooler, Tensor) and pooler.shape[0] == 1:
+        found["pooler"] = pooler.flatten(1).shape[1]
+    if isinstance(states, Tensor) and states.dim() == 3 and states.shape[0] == 1:
+        found |= {"cls": states.shape[2]} if class_token else {}
+        found["mean"] = states.shape[2]
+    elif isinstance(states, Tensor) and states.dim() == 4 and states.shape[0] == 1:
+        found["mean"] = states.shape[1]
+    return found
+
+
+def pooled_width(tower: PreTrainedModel, side: str, pooling: str, width: int | None) -> int:
+    """Finds the width of a tower's pooled vector, and checks that its output can be pooled so.
+
+    Args:
+        tower: The tower.
+        side: `text` or `vision`.
+        pooling: DIM's pooling of its states.
+        width: The width, if it is known; nothing is run then.
+
+    Raises:
+        DIMError: If the tower does not run, or its output cannot be pooled so.
+    """
+    if width is not None:
+        return width
+    try:
+        found = try_tower(tower, side)
+    except DIMError:
+        if tower.device.type != "meta":
+            raise
+        return tower_width(tower.config)  # some towers run on data only
+    if pooling not in found:
+        raise DIMError(
+            f"The {side} tower of type {tower.config.model_type!r} cannot be pooled by {pooling!r}; its output allows "
+            f"{', '.join(map(repr, found))}: set {side}_pooling."
+        )
+    return found[pooling]
 
 
 def pool(outputs: BaseModelOutputWithPooling, pooling: str, attention_mask: Tensor | None = None) -> Tensor:
-    """Pools a tower's output to one vector per row: (B, T, H) or (B, H, h, w) -> (B, H)."""
+    """Pools a tower's output to one vector per row: (B, T, H) or (B, H, h, w) -> (B, H).
+
+    A mean is computed in float32 or wider. That of a row without tokens is 0.
+    """
     if pooling == "pooler":
         return outputs.pooler_output.flatten(1)
     states = outputs.last_hidden_state
@@ -45,78 +196,23 @@ def pool(outputs: BaseModelOutputWithPooling, pooling: str, attention_mask: Tens
         states = states.flatten(2).transpose(1, 2)  # (B, H, h, w) -> (B, h * w, H)
     if pooling == "cls":
         return states[:, 0]
+    wide = states.to(torch.promote_types(states.dtype, torch.float32))
     if attention_mask is None:
-        return states.mean(1)
-    weights = attention_mask.to(states.dtype).unsqueeze(-1)  # (B, T, 1)
-    return (states * weights).sum(1) / weights.sum(1)
+        return wide.mean(1).to(states.dtype)
+    there = attention_mask.to(torch.bool).unsqueeze(-1)  # (B, T, 1)
+    total = wide.masked_fill(~there, 0.0).sum(1)
+    return (total / there.sum(1).clamp(min=1)).to(states.dtype)
 
 
-def load_towers(
-    text: str, vision: str | PreTrainedConfig | None
-) -> tuple[dict, PreTrainedModel, PreTrainedModel | None]:
-    """Loads the checkpoints of `DIMModel.from_towers`.
-
-    Args:
-        text: Folder or Hub name of a text encoder, or of a checkpoint with both towers.
-        vision: Folder or Hub name of a vision encoder; a config for an untrained one; `None` for that of `text`.
-
-    Returns:
-        Fields of a matching `DIMConfig`, the checkpoint of the text tower, and that of the vision tower, if any.
-    """
-    text_source, text_config = _load_source(text, "text_config")
-    vision_source, vision_config = None, vision
-    if isinstance(vision, str):
-        vision_source, vision_config = _load_source(vision, "vision_config")
-    elif vision is None and hasattr(text_source, "vision_model"):
-        vision_source, vision_config = text_source, text_source.config.vision_config
-    fields: dict = {
-        "text_pooling": suggest_pooling(text_config),
-        "vision_pooling": "pooler",
-        "text_config": _plain(text_config),
-        "vision_config": None if vision_config is None else _plain(vision_config),
-    }
-    if vision_config is None:
-        fields |= {"mention_modalities": ["sentence", "expert"], "entity_pictures": False}
-    projection = getattr(text_source, "text_projection", None)
-    if projection is not None:
-        fields["projection_dim"] = projection.out_features
-    return fields, text_source, vision_source
-
-
-def _load_source(name: str, side: str) -> tuple[PreTrainedModel, PreTrainedConfig]:
-    """Loads a checkpoint with a tower, and the tower's config: its own, or that of the text or vision side."""
-    try:
-        config = AutoConfig.from_pretrained(name)
-    except ValueError as error:
-        raise DIMError(f"transformers does not know the model {name}: {error}") from error
-    tower_config = getattr(config, side, config)
-    if tower_config is config:
-        return tower_class(config).from_pretrained(name), config
-    return AutoModel.from_pretrained(name), tower_config
-
-
-def suggest_pooling(config: PreTrainedConfig) -> str:
-    """Returns a tower's usual pooling: the pooler for CLIP and SigLIP, the mean for others, such as MiniLM."""
-    return "pooler" if config.model_type.startswith(("clip", "siglip")) else "mean"
-
-
-def _plain(config: PreTrainedConfig) -> dict:
-    """Returns a tower's config without the fields that name its source."""
-    return {key: value for key, value in config.to_dict().items() if key not in ("_name_or_path", "architectures")}
-
-
-def copy_tower(source: PreTrainedModel, attribute: str, tower: PreTrainedModel) -> None:
-    """Copies a tower's weights, except those that DIM's tower lacks (an unused pooler)."""
-    weights = getattr(source, attribute, source).state_dict()
-    wanted = tower.state_dict()
-    tower.load_state_dict({name: weights[name] for name in wanted})
-
-
-def copy_projection(source: PreTrainedModel, attribute: str, projection: nn.Linear) -> None:
-    """Copies a checkpoint's own projection to the shared space, if it has one of the same shape."""
-    own = getattr(source, attribute, None)
-    if own is not None and own.weight.shape == projection.weight.shape:
-        projection.load_state_dict({"weight": own.weight})
-
-
-__all__ = ["build_tower", "copy_projection", "copy_tower", "load_towers", "pool", "suggest_pooling", "tower_class"]
+__all__ = [
+    "build_tower",
+    "check_inputs",
+    "one_line",
+    "pool",
+    "pooled_width",
+    "poolings",
+    "to_dtype",
+    "tower_class",
+    "tower_inputs",
+    "try_tower",
+]

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.layers_dim import DIMAttention
-from dim.towers_dim import suggest_pooling
+from dim.pretrained_dim import suggest_pooling
 
 WIDTH, BATCH, POOL = 32, 3, 4
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}

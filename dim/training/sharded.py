@@ -8,7 +8,6 @@ from accelerate import Accelerator, DistributedType
 from torch import Tensor, nn
 from transformers.integrations import unset_hf_deepspeed_config
 
-from dim.configuration_dim import tower_width
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
 
@@ -67,7 +66,7 @@ class _AlwaysVisionModel(DIMModel):
             return vectors, mask, outputs
         pooled = inputs.get(f"{side}image_pooled")
         if pooled is not None:
-            blank = {"image_pooled": pooled.new_zeros(1, tower_width(self.config.vision_config))}
+            blank = {"image_pooled": pooled.new_zeros(1, self.visual_projection.in_features)}
         else:
             blank = {"pixel_values": self.picture.to(self.device)}
         self.vision_model.eval()  # so that its running statistics do not change
