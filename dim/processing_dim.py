@@ -15,6 +15,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoImageProcessor,
     AutoTokenizer,
     BaseImageProcessor,
@@ -24,9 +25,12 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
 
 logger = logging.get_logger(__name__)
+
+_MAX_LENGTH = 1_000_000  # a tokenizer without a limit says 10^30
 
 # "paper" is the question of the DIM paper's code; "default" asks about any type of entity, not about people alone.
 EXPERT_PROMPTS = {
@@ -145,6 +149,7 @@ class DIMProcessor(ProcessorMixin):
 
         Raises:
             OSError: If a tower is neither a folder nor reachable on the Hub.
+            DIMError: If nothing states a token limit, or `max_length` is above the tower's.
         """
         tokenizer = AutoTokenizer.from_pretrained(text)
         if isinstance(vision, str):
@@ -155,9 +160,7 @@ class DIMProcessor(ProcessorMixin):
             except OSError:
                 logger.info(f"{text} has no image processor; CLIP's defaults are used.")
                 vision = CLIPImageProcessorPil()
-        if "siglip" in type(vision).__name__.lower():
-            kwargs = {"padding": "max_length"} | kwargs
-        return cls(vision, tokenizer, **kwargs)
+        return cls(vision, tokenizer, **_text_settings(text, tokenizer, kwargs))
 
     @property
     def _num_special_tokens(self) -> int:
@@ -387,6 +390,21 @@ def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, 
         end -= 1
     # A script without spaces has no word borders: cut between tokens there.
     return (start if start < first else first - left), (end if end > last else last + right)
+
+
+def _text_settings(name: str, tokenizer: Any, chosen: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a processor, with the padding and the token limit that fit a text tower."""
+    config = AutoConfig.from_pretrained(name)
+    config = getattr(config, "text_config", config)
+    positions, length = text_positions(config), chosen.get("max_length")
+    if length is None:
+        length = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
+        if length > _MAX_LENGTH:
+            raise DIMError(f"Neither the tokenizer nor the config of {name} states a token limit; give max_length.")
+    elif positions is not None and length > positions:
+        raise DIMError(f"max_length is {length}, but the text tower {name} has {positions} positions.")
+    padding = {"padding": "max_length"} if attends_to_padding(config) else {}
+    return padding | chosen | {"max_length": length}
 
 
 def _same_length(**lists: Sequence | None) -> None:
