@@ -86,16 +86,42 @@ def numbered(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, bytes]]:
     """Yields the lines that are not blank, with their line numbers.
 
     Args:
-        lines: Lines of a binary stream; a byte-order mark before the first is skipped.
+        lines: Lines of a binary stream.
         name: Name of the stream in errors.
 
     Yields:
         Stream and line number, such as `standard input, line 3`, and the line.
+
+    Raises:
+        DIMError: As [`plain_lines`].
     """
-    for number, line in enumerate(lines, 1):
-        text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-        if text.strip():
-            yield f"{name}, line {number}", text
+    for number, line in enumerate(plain_lines(lines, name), 1):
+        if line.strip():
+            yield f"{name}, line {number}", line
+
+
+def plain_lines(lines: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """Yields the lines of a stream without a byte-order mark; carriage returns end lines if no line feed does.
+
+    Args:
+        lines: Lines of a binary stream, each up to its line feed.
+        name: Name of the stream in errors.
+
+    Yields:
+        The lines.
+
+    Raises:
+        DIMError: If the stream is in UTF-16 or UTF-32.
+    """
+    for number, line in enumerate(lines):
+        if number == 0:
+            if line.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in line[:4]:
+                raise DIMError(f"{name} is not in UTF-8 but in UTF-16 or UTF-32: save it as UTF-8.")
+            line = line.removeprefix(b"\xef\xbb\xbf")
+            if b"\r" in line and not line.endswith(b"\n"):  # the whole stream, as old programs write it
+                yield from line.split(b"\r")
+                continue
+        yield line
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:
@@ -124,7 +150,9 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         raise
     except UnicodeDecodeError as error:
         raise DIMError(f"not valid UTF-8 ({error.reason} at byte {error.start + 1})") from error
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise DIMError("not valid JSON (it is nested too deeply)") from error
+    except ValueError as error:
         raise DIMError(f"not valid JSON ({error})") from error
     if not isinstance(row, dict):
         raise DIMError(f"not a JSON object but {type_name(row)}")

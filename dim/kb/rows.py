@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dim.common.fields import FieldError, absent, identifier, list_of, optional_text, required_text, text, text_list
 from dim.common.jsonl import type_name
 from dim.corpora.schema import PROVENANCE
-from dim.errors import DIMError
 
 _TEXTS = ("description", "type", "description_original", *PROVENANCE)
 FIELDS = ("id", "name", "aliases", "description", "images", "type", "extra", "description_original", *PROVENANCE)
@@ -34,13 +34,6 @@ hash of the complete row."""
 
 VECTOR_COLUMNS = ("encoder", "encoded_hash", "vector", "code", "scale")
 EXPORTED = (*CONTENT.names[:-1], "encoder", "vector")
-
-
-class FieldError(DIMError):
-    """An invalid field of a row."""
-
-    def __init__(self, field: str, what: str):
-        super().__init__(f"field {field!r}: {what}")
 
 
 def vector_schema(width: int) -> pa.Schema:
@@ -82,7 +75,7 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
         >>> checked_row({"id": "Q1"})
         Traceback (most recent call last):
             ...
-        dim.kb.rows.FieldError: field 'name': it is missing
+        dim.common.fields.FieldError: field 'name': it is missing
     """
     if not isinstance(row, Mapping):
         raise FieldError("id", f"the row is {type_name(row)}, not an object with fields")
@@ -90,10 +83,10 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
         if name not in FIELDS:
             known = ", ".join(FIELDS)
             raise FieldError(str(name), f"it is unknown; the fields are {known}. Put your own fields in 'extra'")
-    made: dict[str, Any] = {name: _required(row, name) for name in ("id", "name")}
-    made["aliases"] = [_text(alias, "aliases") for alias in _list(row, "aliases")]
-    made["images"] = [_picture(image, folder) for image in _list(row, "images")]
-    made |= {name: _optional(row, name) for name in _TEXTS}
+    made: dict[str, Any] = {"id": identifier(row, "id"), "name": required_text(row, "name")}
+    made["aliases"] = text_list(row, "aliases")
+    made["images"] = [_picture(image, folder) for image in list_of(row, "images")]
+    made |= {name: optional_text(row, name) for name in _TEXTS}
     made["description"] = made["description"] or ""
     made["extra"] = _extra(row.get("extra"))
     pictures = [hashlib.blake2b(image["bytes"], digest_size=16).hexdigest() for image in made["images"]]
@@ -140,65 +133,46 @@ def _digest(value: object, size: int) -> bytes:
     return hashlib.blake2b(json.dumps(value).encode(), digest_size=size).digest()
 
 
-def _text(value: Any, field: str) -> str:
-    if not isinstance(value, str):
-        raise FieldError(field, f"it is {type_name(value)}, not a string")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise FieldError(field, f"it contains half of a character (a lone surrogate): {error.reason}") from error
-    return value
-
-
-def _required(row: Mapping[str, Any], field: str) -> str:
-    if field not in row:
-        raise FieldError(field, "it is missing")
-    value = _text(row[field], field)
-    if not value.strip():
-        raise FieldError(field, "it is empty")
-    return value
-
-
-def _optional(row: Mapping[str, Any], field: str) -> str | None:
-    return None if row.get(field) is None else _text(row[field], field)
-
-
-def _list(row: Mapping[str, Any], field: str) -> list[Any]:
-    value = row.get(field)
-    if value is None:
-        return []
-    if not isinstance(value, list | tuple):
-        raise FieldError(field, f"it is {type_name(value)}, not a list")
-    return list(value)
-
-
 def _extra(value: Any) -> str | None:
     """Returns the user's own fields as JSON text."""
-    if value is None:
+    if absent(value):
         return None
     if isinstance(value, str):
         try:
-            value = json.loads(_text(value, "extra"))
-        except ValueError as error:
+            value = json.loads(text(value, "extra"))
+        except (ValueError, RecursionError) as error:
             raise FieldError("extra", f"not valid JSON ({error})") from error
     if not isinstance(value, Mapping):
         raise FieldError("extra", f"it is {type_name(value)}, not a JSON object")
     try:
-        text = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        written = json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
         raise FieldError("extra", f"it cannot be written as JSON: {error}") from error
-    return _text(text, "extra")
+    return text(written, "extra")
 
 
 def _picture(value: Any, folder: Path | None) -> dict[str, Any]:
     if isinstance(value, Mapping):
         content, path = value.get("bytes"), value.get("path")
         if isinstance(content, bytes) and content:
-            return {"bytes": content, "path": None if path is None else _text(path, "images")}
+            return {"bytes": content, "path": None if path is None else text(path, "images")}
         value = path
     if not isinstance(value, str | Path):
         raise FieldError("images", f"a picture is {type_name(value)}, not a path or {{'bytes': ..., 'path': ...}}")
-    name = str(value)
+    name = text(str(value), "images")
+    try:
+        content, path = _read_picture(name, folder)
+    except (OSError, ValueError) as error:  # a name that the system does not take, or a file that it does not show
+        if isinstance(error, FieldError):
+            raise
+        why = error.strerror if isinstance(error, OSError) else error
+        raise FieldError("images", f"the file {name[:200]!r} cannot be read: {why}") from error
+    if not content:
+        raise FieldError("images", f"the file {name!r} is empty")
+    return {"bytes": content, "path": path.name}
+
+
+def _read_picture(name: str, folder: Path | None) -> tuple[bytes, Path]:
     path = Path(name)
     if folder is not None:
         path = (folder / name).resolve()
@@ -206,7 +180,4 @@ def _picture(value: Any, folder: Path | None) -> dict[str, Any]:
             raise FieldError("images", f"{name!r} is outside of the folder of the file that names it")
     if not path.is_file():
         raise FieldError("images", f"there is no file {name!r}" + (f" in {folder}" if folder else ""))
-    content = path.read_bytes()
-    if not content:
-        raise FieldError("images", f"the file {name!r} is empty")
-    return {"bytes": content, "path": path.name}
+    return path.read_bytes(), path

@@ -1,6 +1,5 @@
-"""Sources of entities: JSONL, CSV, Parquet, datasets with the config `entities`, MIMIC's `kb_entity.json`, and rows."""
+"""Sources of entities: tables, datasets with the config `entities`, MIMIC's `kb_entity.json`, and rows."""
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dim.common.jsonl import read_jsonl
+from dim.common.fields import FieldError
+from dim.common.tables import open_parquet, read_table, table_suffix
 from dim.corpora.loading import load_entities
 from dim.errors import DIMError
-from dim.kb.rows import CONTENT, FIELDS, FieldError, checked_row, vector_arrays, vector_schema
+from dim.kb.rows import CONTENT, FIELDS, checked_row, vector_arrays, vector_schema
 
 Source = str | Path | Iterable[Mapping[str, Any]]
 
@@ -110,11 +109,11 @@ def read_entities(source: Source) -> Reader:
     """Opens a source of entities, recognised by its name.
 
     Args:
-        source: A file that ends in `.jsonl`, `.csv` or `.parquet`, MIMIC's `kb_entity.json` (texts only; `dim build`
+        source: A table that [`dim.common.tables.read_table`] reads, MIMIC's `kb_entity.json` (texts only; `dim build`
             reads its pictures), the folder or Hub name of a dataset with the config `entities`, or rows.
 
     Returns:
-        A reader of the rows. In a CSV, aliases and pictures are separated by `|`.
+        A reader of the rows.
 
     Raises:
         DIMError: If there is no such file or dataset, or its format is unknown.
@@ -122,13 +121,14 @@ def read_entities(source: Source) -> Reader:
     if not isinstance(source, str | Path):
         return Reader("the rows", (Raw(f"the rows, row {index}", row) for index, row in enumerate(source)))
     path = Path(source).expanduser()
-    readers = {".jsonl": _jsonl, ".csv": _csv, ".parquet": _parquet}
-    if path.suffix in readers or path.name == "kb_entity.json":
+    if path.name == "kb_entity.json" or table_suffix(path):
         if not path.is_file():
             raise DIMError(f"There is no file {path}.")
-        return readers.get(path.suffix, _mimic)(path)
+        if path.name == "kb_entity.json":
+            return _mimic(path)
+        return _parquet(path) if table_suffix(path) == ".parquet" else _table(path)
     if path.is_file():
-        raise DIMError(f"{path} is not a .jsonl, .csv or .parquet file, nor a kb_entity.json.")
+        raise DIMError(f"{path} is not a .jsonl, .csv or .parquet file (nor .json, .tsv or MIMIC's kb_entity.json).")
     dataset = load_entities(str(source))
     fields = [name for name in FIELDS if name in dataset.column_names]
     rows = (
@@ -137,43 +137,20 @@ def read_entities(source: Source) -> Reader:
     return Reader(str(source), (Raw(f"{source}, row {index}", row) for index, row in enumerate(rows)))
 
 
-def _jsonl(path: Path) -> Reader:
-    return Reader(str(path), (Raw(*line) for line in read_jsonl(path)), path.parent)
-
-
-def _csv(path: Path) -> Reader:
+def _table(path: Path) -> Reader:
     def rows() -> Iterator[Raw]:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            lines = csv.reader(_decoded(stream, path), strict=True)
-            try:
-                header = next(lines, [])
-                if len(set(header)) < len(header):
-                    raise DIMError(f"{path}, line 1: a column occurs twice in {header}.")
-                while True:
-                    number = lines.line_num + 1
-                    cells = next(lines, None)
-                    if cells is None:
-                        return
-                    if not cells:
-                        continue
-                    if len(cells) != len(header):
-                        raise DIMError(f"{path}, line {number}: {len(cells)} cells, but the header has {len(header)}.")
-                    row: dict[str, Any] = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-                    for name in ("aliases", "images"):
-                        if name in row:
-                            row[name] = [part.strip() for part in row[name].split("|") if part.strip()]
-                    yield Raw(f"{path}, line {number}", row)
-            except csv.Error as error:
-                raise DIMError(f"{path}, line {lines.line_num}: not valid CSV ({error}).") from error
+        is_empty = True
+        for line in read_table(path):
+            is_empty = False
+            yield Raw(*line)
+        if is_empty:
+            raise DIMError(f"{path} holds no entity.")
 
     return Reader(str(path), rows(), path.parent)
 
 
 def _parquet(path: Path) -> Reader:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DIMError(f"{path} is not a Parquet file: {error}.") from error
+    file = open_parquet(path)
     schema = file.schema_arrow
     vector = schema.field("vector").type if "vector" in schema.names else None
     if vector is not None:
@@ -222,10 +199,3 @@ def _mimic(path: Path) -> Reader:
             )
 
     return Reader(str(path), rows())
-
-
-def _decoded(lines: Iterable[str], path: Path) -> Iterator[str]:
-    try:
-        yield from lines
-    except UnicodeDecodeError as error:
-        raise DIMError(f"{path} is not valid UTF-8: {error}.") from error

@@ -136,7 +136,7 @@ def test_bad_rows_are_refused_with_their_place(tmp_path, rows, message):
         ("a.jsonl", '{"id": "a", "name": "b"}\n{"id": }', "a.jsonl, line 2: not valid JSON"),
         ("a.jsonl", '{"id": "a", "id": "b", "name": "b"}', "line 1: the key 'id' occurs twice"),
         ("a.csv", "id,name\na,b\nc,d,e\n", "a.csv, line 3: 3 cells, but the header has 2"),
-        ("a.csv", 'id,name\n"a\n2",b\nc\n', "a.csv, line 4: 1 cells"),
+        ("a.csv", 'id,name\na,"b\n2"\nc\n', "a.csv, line 4: 1 cells"),
         ("a.csv", "id,id\n", "a column occurs twice"),
         ("a.parquet", "nothing", "is not a Parquet file"),
         ("a.txt", "x", "is not a .jsonl, .csv or .parquet file"),
