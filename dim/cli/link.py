@@ -2,9 +2,10 @@
 
 import json
 import logging
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +19,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_KEYS = {"sentence", "mention", "start", "end", "image", "expert_answer"}
+_BLOCK = 1_024  # mentions linked before they are written
 
 
 @dataclass(kw_only=True)
 class Link(Linking, Command):
-    """Links the mentions of a sentence, or with --input those of a JSONL file: rows with `sentence`, `mention` or
-    `start` and `end`, and if there are any `image` (a path) and `expert_answer`.
+    """Links the mentions of a sentence, or with --input those of a table: rows with `sentence`, `mention` or `start` and
+    `end`, and if there are any `image` (a path) and `expert_answer`.
     """
 
     sentence: str | None = option("the sentence, with its mentions in [[double brackets]]", None, one_of="source")
-    input: Path | None = option("JSONL of mentions; - for standard input", None, one_of="source", metavar="FILE")
+    input: Path | None = option("table of mentions: .jsonl, .json, .csv, .tsv or .parquet; - for JSONL from standard input",
+                               None, one_of="source", metavar="FILE")  # fmt: skip
     mention: str | None = option("the mention, if the sentence has no brackets", None)
     span: list[int] = option("its offsets, in characters", [], nargs=2, metavar=("START", "END"))
     image: list[str] = option("pictures that belong to the sentence", [])
@@ -81,47 +83,59 @@ class Link(Linking, Command):
         return found
 
     def _link_file(self, source: Path) -> None:
-        from dim.common.jsonl import write_jsonl
+        from tqdm.auto import tqdm
+
+        from dim.linking.mention_rows import read_mentions
 
         single = ("mention", "span", "image", "expert_answer", "json", "why")
         given = [name for name in single if getattr(self, name)]
         if given:
             raise DIMError(f"--{given[0].replace('_', '-')} belongs to --sentence; a row of --input has its own.")
-        rows, mentions = [], []
-        for place, row in _rows(source):
-            rows.append(row)
-            mentions.append(_mention(place, row))
+        rows = list(read_mentions(source))
         if not rows:
             raise DIMError(f"{source} holds no mention.")
-        links = self.linker().link(mentions, self.k, batch_size=self.batch_size, progress=True)
-        linked = [row | {"links": found.to_dict()} for row, found in zip(rows, links, strict=True)]
-        if self.output is None:
-            for row in linked:
-                print(json.dumps(row, ensure_ascii=False))
-        else:
-            write_jsonl(self.output, linked)
+        linker = self.linker()
+        with _lines(self.output) as write, tqdm(total=len(rows), desc="linking") as bar:
+            for start in range(0, len(rows), _BLOCK):
+                block = rows[start : start + _BLOCK]
+                links = linker.link([mention for _, mention in block], self.k, batch_size=self.batch_size)
+                for (row, _), found in zip(block, links, strict=True):
+                    write(json.dumps(row | {"links": found.to_dict()}, ensure_ascii=False))
+                bar.update(len(block))
+        if self.output is not None:
             logger.info("%s mentions linked in %s", f"{len(rows):,}", self.output)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict]]:
-    from dim.common.jsonl import parse_rows, read_jsonl
+@contextmanager
+def _lines(path: Path | None) -> Iterator[Callable[[str], object]]:
+    """Yields a function that writes a line: to standard output, or to a hidden file that gets its name at the end.
 
-    is_stdin = str(path) == "-"
-    for place, row in parse_rows(sys.stdin.buffer, "standard input") if is_stdin else read_jsonl(path):
-        if not row.keys() & _KEYS:
-            raise DIMError(f"{place}: no mention; it may have {', '.join(sorted(_KEYS))}.")
-        yield place, row
+    The hidden file stays if the run breaks off, with the lines that were written.
+    """
+    from dim.common.files import sync
 
+    if path is None:
+        yield partial(print, flush=True)
+        return
+    part = path.with_name(f".{path.name}.part")
+    written = 0
 
-def _mention(place: str, row: dict) -> dict:
-    from dim.linking.mention import mention_row
+    def write(line: str) -> None:
+        nonlocal written
+        stream.write(f"{line}\n")
+        written += 1
 
     try:
-        span = (row["start"], row["end"]) if row.get("start", -1) >= 0 and "end" in row else None
-        mention = None if span else row.get("mention")
-        return mention_row(row.get("sentence") or "", mention, span, row.get("image"), row.get("expert_answer"))
-    except (TypeError, DIMError) as error:
-        raise DIMError(f"{place}: {error}") from error
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            yield write
+    except BaseException:
+        if written:
+            logger.warning("The first %s lines are in %s", f"{written:,}", part)
+        else:
+            part.unlink(missing_ok=True)
+        raise
+    sync(part)
+    part.replace(path)
 
 
 def _print_table(mention: str | None, links: "Links") -> None:

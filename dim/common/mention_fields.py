@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dim.common.fields import RowError, absent, optional_text, whole
-from dim.common.text import fold, words
+from dim.common.offsets import find_span
 
 _SHOWN = 80  # characters of a mention in an error
 
@@ -77,38 +77,38 @@ def given_span(row: Mapping[str, Any]) -> tuple[int, int] | None:
     return None if start == end == -1 else (start, end)
 
 
-def check_span(sentence: str, mention: str, start: int, end: int, loose: bool = False) -> None:
-    """Checks that offsets give the mention.
+def check_span(sentence: str, mention: str, start: int, end: int) -> None:
+    """Checks that offsets give the mention, or a form of it that [`find_span`] accepts ("Byron" for "Ada Byron").
 
     Args:
         sentence: The sentence.
         mention: The mention.
         start: Offset of its first character.
         end: Offset after its last character.
-        loose: Whether another form of the mention will do that shares a word with it, as `dim build` finds them
-            ("Byron" for "Ada Byron").
 
     Raises:
         RowError: If they do not; it says so if they look like offsets in bytes or in UTF-16.
+
+    Example:
+
+        >>> check_span("Beyonc\u00e9 sang.", "beyonce", 0, 7)
+        >>> check_span("Zo\u00eb saw Turkey.", "Turkey", 9, 15)
+        Traceback (most recent call last):
+            ...
+        dim.common.fields.RowError: 'start' 9 and 'end' 15 do not give the mention 'Turkey'; they look like byte ...
     """
     if 0 <= start < end <= len(sentence):
         found = sentence[start:end]
-        if same_text(found, mention) or (loose and _is_form(found, mention)):
+        if _same(found, mention) or find_span(found, mention)[:2] == (0, len(found)):
             return
     shown = repr(mention[:_SHOWN])
     raise RowError(f"'start' {_short(start)} and 'end' {_short(end)} do not give the mention {shown}"
                    f"{_hint(sentence, mention, start, end)}")  # fmt: skip
 
 
-def same_text(one: str, other: str) -> bool:
-    """Returns whether two texts are the same but for the ways in which Unicode writes an accent."""
+def _same(one: str, other: str) -> bool:
+    """Whether two texts are the same but for the ways in which Unicode writes an accent."""
     return one == other or unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
-
-
-def _is_form(found: str, mention: str) -> bool:
-    return fold(found) == fold(mention) or not {word.form for word in words(found)}.isdisjoint(
-        word.form for word in words(mention)
-    )
 
 
 def _short(number: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dim.corpora.offsets import find_spans
+from dim.common.offsets import find_spans
 from dim.corpora.readers.draft import Draft
 from dim.corpora.readers.files import Files, recognise
 from dim.corpora.readers.layout import Layout

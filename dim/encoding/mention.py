@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from dim.common.fields import RowError, text
+from dim.common.mention_fields import check_span, given_span
 from dim.errors import DIMError
 from dim.processing_dim import find_mention
 
+_COLUMNS = ("mention", "sentence", "start", "end")
 NOWHERE = (-1, -1)
 """The span of a mention that is not in its sentence."""
 
@@ -46,10 +49,26 @@ def mentions_of(rows: Sequence[dict]) -> list[Mention]:
         One mention per row.
 
     Raises:
-        DIMError: If a row lacks one of the fields.
+        DIMError: If a row lacks one of the fields, a text is not a string, or the offsets give another piece of the
+            sentence than a form of the mention.
     """
-    columns = (column(rows, name) for name in ("mention", "sentence", "start", "end"))
-    return [Mention(*fields) for fields in zip(*columns, strict=True)]
+    columns = (column(rows, name) for name in _COLUMNS)
+    mentions = []
+    for index, fields in enumerate(zip(*columns, strict=True)):
+        try:
+            mentions.append(_checked(dict(zip(_COLUMNS, fields, strict=True))))
+        except RowError as error:
+            raise DIMError(f"Row {index}: {error}.") from error
+    return mentions
+
+
+def _checked(row: dict[str, Any]) -> Mention:
+    mention, sentence = (text(row[name], name) for name in ("mention", "sentence"))
+    span = given_span(row)
+    if span is None:
+        return Mention(mention, sentence)
+    check_span(sentence, mention, *span)
+    return Mention(mention, sentence, *span)
 
 
 def column(rows: Sequence[dict], name: str) -> Sequence[Any]:

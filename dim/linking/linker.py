@@ -200,8 +200,8 @@ class DIMLinker:
 
     def rank(self, mentions: Sequence[dict], progress: bool = False, **encoding: Any) -> Iterator[Ranking]:
         """Ranks the candidates of mentions, and yields them in chunks; see [`DIMLinker.link`]."""
+        texts = mentions_of(mentions)  # checks the rows before the long work
         queries = self.encode(mentions, progress=progress, **encoding)
-        texts = mentions_of(mentions)
         for start in tqdm(range(0, len(texts), _CHUNK), desc="ranking", disable=not progress):
             yield self.rank_vectors(queries[start : start + _CHUNK], texts[start : start + _CHUNK])
 

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from dim.errors import DIMError
-from dim.linking.mention import mention_row, parse_brackets
+from dim.linking.mention import parse_brackets
+from dim.linking.mention_rows import checked_mention
 from dim.serving.errors import ServiceError, documented
 from dim.serving.guard import LEASE
 from dim.serving.memory import Lease
@@ -111,10 +112,6 @@ async def _row(service: Service, mention: Mention, index: int, uploads: dict[str
 def _marked(mention: Mention) -> dict:
     if (mention.start is None) != (mention.end is None):
         raise DIMError("Give both start and end, or neither.")
-    span = None if mention.start is None or mention.end is None else (mention.start, mention.end)
-    if mention.mention is None and span is None and len(parse_brackets(mention.sentence)[1]) > 1:
+    if mention.mention is None and mention.start is None and len(parse_brackets(mention.sentence)[1]) > 1:
         raise DIMError("The sentence marks several mentions; send each one separately.")
-    row = mention_row(mention.sentence, mention.mention, span, None, mention.expert_answer)
-    if not row["mention"].strip() or not row["sentence"].strip():
-        raise DIMError("The mention and its sentence must not be blank.")
-    return row
+    return checked_mention(mention.model_dump(exclude={"images"}))

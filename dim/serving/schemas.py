@@ -1,10 +1,11 @@
 """Pydantic models of requests and responses, for validation and the OpenAPI document."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from dim.common.fields import absent, whole
 from dim.linking.linker import CANDIDATES
 
 MAX_MENTIONS, MAX_PICTURES = 64, 8
@@ -12,12 +13,18 @@ MAX_MENTIONS, MAX_PICTURES = 64, 8
 Name = Annotated[str, Field(max_length=1_000)]
 Text = Annotated[str, Field(max_length=20_000)]
 Pictures = Annotated[list[str], Field(max_length=MAX_PICTURES)]
+Offset = Annotated[int | None, BeforeValidator(lambda value: value if whole(value) is None else whole(value))]
 
 
 class _Given(BaseModel):
-    """Base of request models: unknown fields and other types are errors."""
+    """Base of request models: unknown fields and other types are errors; null and NaN count as missing."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_missing(cls, row: Any) -> Any:
+        return {name: value for name, value in row.items() if not absent(value)} if isinstance(row, dict) else row
 
 
 class Mention(_Given):
@@ -25,8 +32,8 @@ class Mention(_Given):
 
     sentence: Text = Field("", description="The sentence; may be empty.")
     mention: Name | None = Field(None, description="Text of the mention; it may be absent from the sentence.")
-    start: int | None = Field(None, ge=0, description="Character offset of the mention in the sentence.")
-    end: int | None = Field(None, ge=1, description="Character offset of the end of the mention (exclusive).")
+    start: Offset = Field(None, description="Character offset of the mention in the sentence; -1 for none.")
+    end: Offset = Field(None, description="Character offset of the end of the mention (exclusive); -1 for none.")
     images: Pictures = Field([], description="Pictures: `data:...;base64,...`, or `upload:NAME` for a part of a "
                                              "multipart body. For several, the vectors are averaged.")  # fmt: skip
     expert_answer: Text | None = Field(None, description="Caption of the picture.")

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dim.common.text import Folded, fold, words
-from dim.corpora.offsets import ABSENT, AMBIGUOUS, find_span, find_spans
+from dim.common.offsets import ABSENT, AMBIGUOUS, find_span, find_spans
 from dim.processing_dim import find_mention
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -1,0 +1,97 @@
+"""Mentions in a user's rows: checked before anything is loaded, and made into rows for the encoders."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dim.common.fields import FieldError, RowError, absent, text
+from dim.common.jsonl import type_name
+from dim.common.mention_fields import mention_fields
+from dim.common.tables import read_table
+from dim.errors import DIMError
+from dim.linking.mention import mention_row
+
+FIELDS = ("sentence", "mention", "start", "end", "image", "expert_answer")
+
+
+def checked_mention(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Checks a mention of a user, and makes it a row for the encoders.
+
+    Args:
+        row: A row with some of `FIELDS`; others are ignored, and null and NaN count as missing.
+
+    Returns:
+        A row for `encode_mentions`.
+
+    Raises:
+        DIMError: If a field has another type, the offsets do not give the mention, or the mention is not clear.
+
+    Example:
+
+        >>> row = checked_mention({"sentence": "We saw Turkey.", "mention": "Turkey", "start": None, "end": None})
+        >>> row["mention"], row["start"], row["end"]
+        ('Turkey', 7, 13)
+    """
+    fields = mention_fields(row)
+    mention = None if fields.span is not None else fields.mention
+    made = mention_row(fields.sentence, mention, fields.span, _image(row.get("image")), fields.expert_answer)
+    if not made["mention"].strip() or not made["sentence"].strip():
+        raise DIMError("The mention and its sentence must not be blank.")
+    return made
+
+
+def read_mentions(path: str | Path) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Reads a table of mentions.
+
+    Args:
+        path: A file as [`dim.common.tables.read_table`] reads it; `-` for JSON Lines from standard input.
+
+    Yields:
+        Each row as it is, but for the bytes of its picture, so that it can be written as JSON; and the row for the
+        encoders.
+
+    Raises:
+        DIMError: If the file cannot be read, or for the first row that is not a mention, with its file and line.
+    """
+    for place, row in read_table(path):
+        try:
+            if all(absent(row.get(name)) for name in FIELDS):
+                raise RowError(f"no mention; it may have {', '.join(FIELDS)}")
+            mention = checked_mention(row)
+            yield _writable(row), mention
+        except DIMError as error:
+            raise DIMError(f"{place}: {str(error).rstrip('.')}.") from error
+
+
+def _image(value: Any) -> Any:
+    """A picture as `load_picture` takes it, or a list of them; refused here if it is of another type."""
+    if isinstance(value, list | tuple):
+        return [_picture(one) for one in value]
+    return None if absent(value) else _picture(value)
+
+
+def _picture(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        content, path = value.get("bytes"), value.get("path")
+        if isinstance(content, bytes) or isinstance(path, str):
+            return value
+    elif not isinstance(value, str):
+        raise FieldError("image", f"it is {type_name(value)}, not a path")
+    elif text(value, "image").strip() and "\0" not in value:
+        return value
+    raise FieldError("image", "it names no picture")
+
+
+def _writable(row: dict[str, Any]) -> dict[str, Any]:
+    """The row without the bytes of its picture; refused if it cannot be written as JSON in UTF-8."""
+    image = row.get("image")
+    plain = {**row, "image": image.get("path")} if isinstance(image, Mapping) else row
+    for name, value in plain.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+        except UnicodeEncodeError as error:
+            raise FieldError(ascii(name)[1:-1], "it holds half of a character (a lone surrogate)") from error
+        except (TypeError, ValueError, RecursionError) as error:
+            raise FieldError(name, f"it cannot be written as JSON: {error}") from error
+    return plain
