@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .configuration_dim import DIMConfig
 
-_MAX_LOGIT_SCALE = 100.0  # as in CLIP, for stable training
+_MAX_LOG_SCALE = math.log(100.0)  # as in CLIP, for stable training
 
 
 class DIMIdentityLinear(nn.Linear):
@@ -53,6 +53,7 @@ class DIMAttention(nn.Module):
         Returns the context `(B, D)` and the weights `(B, heads, M)`, which are 0 for a mention without modalities.
         """
         batch, count, width = modalities.shape
+        modalities = modalities.masked_fill(~presence.unsqueeze(-1), 0.0)  # what is absent may hold NaN
         heads = (self.num_heads, width // self.num_heads)
         query = self.q_proj(mention).view(batch, 1, *heads)  # (B, D) -> (B, 1, heads, d)
         key = self.k_proj(modalities).view(batch, count, *heads)  # (B, K, D) -> (B, K, heads, d)
@@ -66,7 +67,7 @@ class DIMAttention(nn.Module):
         kept = self.dropout(weights)[..., places]  # all `M`, for the same random numbers in any batch
         context = (kept.mT[..., None] * value).sum(1)  # (B, K, heads, d) -> (B, heads, d)
         context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
-        return context * presence.any(1, keepdim=True).to(context.dtype), weights
+        return context.masked_fill(~presence.any(1, keepdim=True), 0.0), weights
 
 
 class DIMLogitScale(nn.Module):
@@ -77,8 +78,17 @@ class DIMLogitScale(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor([float(config.logit_scale_init_value)]))  # FSDP shards no scalars
 
     def forward(self) -> Tensor:
-        """Returns the factor `exp(log_scale)`, at most 100, as a scalar tensor."""
-        return self.log_scale.exp().clamp(max=_MAX_LOGIT_SCALE)[0]
+        """Returns the factor `exp(log_scale)`, at most 100, as a scalar tensor.
+
+        The gradient is that of the parameter itself also above the bound, so that the factor can fall again.
+        """
+        excess = (self.log_scale - _MAX_LOG_SCALE).clamp(min=0.0)
+        return (self.log_scale - excess.detach()).exp()[0]
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Brings the parameter back to its bound; for use after a step of the optimizer."""
+        self.log_scale.clamp_(max=_MAX_LOG_SCALE)
 
 
 class DIMLexicalPrior(nn.Module):

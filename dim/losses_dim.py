@@ -12,6 +12,9 @@ from torch import Tensor
 from .errors_dim import DIMError
 
 
+IGNORED_LABEL = -100  # as in torch's cross-entropy
+
+
 def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None) -> Tensor:
     r"""N-pair loss: each mention against its gold entity and every other entity of the pool.
 
@@ -26,12 +29,14 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
     Args:
         logits (`torch.Tensor` of shape `(B, E)`): Scores of `B` mentions against a pool of `E` entities.
             Half precision is raised to float32.
-        labels (`torch.LongTensor` of shape `(B,)`): Column index of each mention's gold entity.
+        labels (`torch.LongTensor` of shape `(B,)`): Column index of each mention's gold entity; -100 for a mention
+            that is left out, as in torch's cross-entropy.
         entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): Integer id of each entity of the pool. Without it,
             every column but the gold's is a negative.
 
     Returns:
-        Scalar tensor, the mean over the mentions, in float32 or wider. 0 for a mention without negatives.
+        Scalar tensor, the mean over the mentions, in float32 or wider. 0 for a mention without negatives, and if no
+        mention is left.
 
     Raises:
         DIMError: If shapes do not match or a label is not a column index.
@@ -54,8 +59,12 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
         raise DIMError(f"labels must have shape ({logits.shape[0]},) to match logits, got {tuple(labels.shape)}.")
     if entity_ids is not None and entity_ids.shape != logits.shape[1:]:
         raise DIMError(f"entity_ids must have shape ({logits.shape[1]},), got {tuple(entity_ids.shape)}.")
+    counted = labels != IGNORED_LABEL
+    logits, labels = logits[counted], labels[counted]
+    if len(labels) == 0:
+        return logits.sum(dtype=torch.promote_types(logits.dtype, torch.float32))  # 0, with a gradient
     if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise DIMError(f"labels must lie in [0, {logits.shape[1]}), got {labels.min()} to {labels.max()}.")
+        raise DIMError(f"labels must lie in [0, {logits.shape[1]}), or be -100, got {labels.min()} to {labels.max()}.")
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
 
@@ -75,14 +84,15 @@ def squared_length(vectors: Tensor) -> Tensor:
         vectors (`torch.Tensor` of shape `(N, D)`): Vectors before normalisation.
 
     Returns:
-        Scalar tensor in float32 or wider, to be multiplied by `config.l2_weight`.
+        Scalar tensor in float32 or wider, to be multiplied by `config.l2_weight`; 0 without vectors.
 
     Example:
 
         >>> squared_length(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
         tensor(13.)
     """
-    return vectors.to(torch.promote_types(vectors.dtype, torch.float32)).square().sum(-1).mean()
+    lengths = vectors.to(torch.promote_types(vectors.dtype, torch.float32)).square().sum(-1)
+    return lengths.mean() if len(lengths) else lengths.sum()
 
 
-__all__ = ["n_pair_loss", "squared_length"]
+__all__ = ["IGNORED_LABEL", "n_pair_loss", "squared_length"]

@@ -19,7 +19,7 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_dim import DIMConfig, text_positions
 from .errors_dim import DIMError
 from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
-from .losses_dim import n_pair_loss, squared_length
+from .losses_dim import IGNORED_LABEL, n_pair_loss, squared_length
 from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMOutput, Inputs
 from .pretrained_dim import load_towers
 from .towers_dim import build_tower, pool, pooled_width, to_dtype
@@ -185,14 +185,30 @@ class DIMModel(PreTrainedModel):
         outputs = self.text_model(input_ids=input_ids, attention_mask=mask)
         return pool(outputs, self.config.text_pooling, mask), outputs
 
-    def _encode_text(self, inputs: Inputs, side: str) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
-        """Projects the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`, to vectors `(B, D)`."""
+    def _encode_text(
+        self, inputs: Inputs, side: str, presence: Tensor | None = None
+    ) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
+        """Projects the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`, to vectors `(B, D)`.
+
+        An absent text may hold anything: the tower reads one token 0 in its place, and its vector is 0.
+        """
         pooled, outputs = inputs.get(f"{side}_pooled"), None
+        absent = None if presence is None else ~presence.to(torch.bool)[:, None]  # (B, 1)
         if pooled is None:
             input_ids, attention_mask = inputs.get(f"{side}_input_ids"), inputs.get(f"{side}_attention_mask")
             if input_ids is None:
                 return None, None
+            if input_ids.shape[1] == 0:
+                input_ids, attention_mask = input_ids.new_zeros(len(input_ids), 1, dtype=torch.long), None
+            if absent is not None:
+                absent = absent.to(input_ids.device)
+                first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
+                input_ids = input_ids.masked_fill(absent, 0)
+                attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+                attention_mask = torch.where(absent, first.to(attention_mask.dtype), attention_mask)
             pooled, outputs = self._pooled_texts(input_ids, attention_mask)
+        if absent is not None:
+            pooled = pooled.masked_fill(absent.to(pooled.device), 0.0)
         return self._unit(self.text_projection(pooled)), outputs
 
     def _encode_pictures(
@@ -237,7 +253,8 @@ class DIMModel(PreTrainedModel):
             if modality == "picture":
                 vector, presence, vision_output = self._encode_pictures(inputs, "")
             else:
-                vector, presence = self._encode_text(inputs, modality)[0], inputs.get(f"{modality}_mask")
+                presence = inputs.get(f"{modality}_mask")
+                vector, _ = self._encode_text(inputs, modality, presence)
             if vector is not None:
                 parts[modality] = vector, everyone if presence is None else presence.to(mention.device, torch.bool)
         if order and not parts:  # distributed training needs every weight in every process
@@ -248,7 +265,7 @@ class DIMModel(PreTrainedModel):
                 places = [order.index(modality) for modality in parts]
                 context, weights = self.attention(mention, modalities, there, places)
             else:
-                context = (modalities * there.unsqueeze(-1).to(modalities.dtype)).sum(1)
+                context = modalities.masked_fill(~there.unsqueeze(-1), 0.0).sum(1)
             mention = mention + context
         mention = self.dropout(mention)
         if self.config.fusion == "attention":
@@ -266,7 +283,7 @@ class DIMModel(PreTrainedModel):
                 count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
                 picture = pictures.sum(1) / count.clamp(min=1)  # (E, D), mean over the present pictures
                 if self.config.fusion == "attention":
-                    picture = self.entity_picture_projection(picture) * (count > 0).to(pictures.dtype)
+                    picture = self.entity_picture_projection(picture).masked_fill(count == 0, 0.0)
                 entity = entity + picture
         return (self.entity_projection(entity) if self.config.fusion == "attention" else entity), text_output
 
@@ -392,7 +409,7 @@ class DIMModel(PreTrainedModel):
 
         Args:
             labels (`torch.LongTensor` of shape `(B,)`, *optional*): Index of each mention's gold in the pool; with
-                them, a loss is computed.
+                them, a loss is computed. A mention with the label -100 has no part in it.
             entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): Integer id of each entity, so that duplicates
                 of the gold are not negatives.
             lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): Features of the pairs, for a model with
@@ -442,7 +459,8 @@ class DIMModel(PreTrainedModel):
             if lexical_features is not None:
                 vectors_alone = self.score(self._unit(mention_states), self._unit(entity_states))
                 loss = (loss + n_pair_loss(vectors_alone, labels, entity_ids)) / 2
-            loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states))
+            counted = mention_states[labels != IGNORED_LABEL]
+            loss = loss_weight * (loss + self.config.l2_weight * squared_length(counted))
             loss = loss + self.config.l2_weight * squared_length(entity_states)
         return DIMOutput(
             loss=loss,

@@ -85,6 +85,31 @@ def test_one_entity_is_no_loss():
     assert n_pair_loss(torch.randn(3, 1), torch.zeros(3, dtype=torch.long)).item() == 0
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 7), st.integers(1, 9), st.integers(0, 10_000))
+def test_ignored_labels_have_no_part_as_in_cross_entropy(batch, pool, seed):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, pool, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels = torch.randint(pool, (batch,), generator=generator)
+    labels[torch.rand(batch, generator=generator) < 0.5] = -100
+    if (labels == -100).all():
+        return
+    loss = n_pair_loss(logits, labels)
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, labels))
+    loss.backward()
+    assert logits.grad[labels == -100].abs().sum() == 0
+
+
+def test_only_ignored_labels_are_no_loss():
+    logits = torch.randn(2, 3, dtype=torch.float16, requires_grad=True)
+    loss = n_pair_loss(logits, torch.tensor([-100, -100]))
+    assert loss.item() == 0
+    assert loss.dtype == torch.float32
+    loss.backward()
+    assert logits.grad.abs().sum() == 0
+    assert squared_length(torch.zeros(0, 3)) == 0
+
+
 @pytest.mark.parametrize(
     ("shape", "labels", "ids", "message"),
     [

@@ -6,10 +6,12 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.layers_dim import DIMAttention
 from dim.pretrained_dim import suggest_pooling
+from dim.towers_dim import pool
 
 WIDTH, BATCH, POOL = 32, 3, 4
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -403,9 +405,72 @@ def test_bfloat16(model):
     assert torch.isfinite(output.loss)
 
 
-def test_temperature_is_bounded(model):
+def test_temperature_is_bounded_and_can_fall_again(model):
     with torch.no_grad():
         model.logit_scale.log_scale.fill_(50.0)
+    torch.testing.assert_close(model.logit_scale(), torch.tensor(100.0))
+    model(**tiny_inputs()).loss.backward()
+    assert model.logit_scale.log_scale.grad.abs().sum() > 0
+    model.logit_scale.clamp()
+    torch.testing.assert_close(model.logit_scale.log_scale.exp(), torch.tensor([100.0]))
+    scale = model.logit_scale.log_scale
+    torch.optim.SGD([scale], lr=0.1).step()
+    assert (scale.exp() < 100) == (scale.grad > 0)
+
+
+@pytest.mark.parametrize("fusion", ["attention", "sum"])
+@pytest.mark.parametrize("kind", ["ids beyond the vocabulary", "no tokens", "pooled NaN"])
+def test_absent_modality_may_hold_anything(fusion, kind):
+    """Vectors, loss and gradients are those without it; 0 times NaN would be NaN."""
+    torch.manual_seed(0)
+    model = DIMModel(tiny_config(fusion=fusion, dropout=0.0, text_pooling="mean")).train()
+    expert = torch.zeros(3).bool()
+    inputs = tiny_inputs(expert_mask=expert)
+    without = tiny_inputs(expert_input_ids=None, expert_mask=None)
+    if kind == "ids beyond the vocabulary":
+        inputs |= {"expert_input_ids": torch.full((3, 5), -100), "expert_attention_mask": torch.zeros(3, 5)}
+    elif kind == "no tokens":
+        inputs |= {"expert_input_ids": torch.zeros(3, 0), "expert_attention_mask": torch.zeros(3, 0)}
+    else:
+        del inputs["expert_input_ids"]
+        inputs |= {"expert_pooled": torch.full((3, 32), torch.nan)}
+    inputs["pixel_values"][2] = without["pixel_values"][2] = torch.nan
+    expected, found = model(**without), model(**inputs)
+    torch.testing.assert_close(found.mention_embeds, expected.mention_embeds)
+    found.loss.backward()
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_text_without_tokens_has_a_finite_mean(model):
+    outputs = BaseModelOutputWithPooling(last_hidden_state=torch.full((2, 3, 4), torch.nan))
+    mask = torch.tensor([[0, 0, 0], [0, 0, 0]])
+    assert pool(outputs, "mean", mask).abs().sum() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_pools_and_normalises_in_float32(dtype):
+    states = torch.full((1, 4000, 8), 60.0, dtype=dtype)  # their sum is above float16's largest number
+    outputs = BaseModelOutputWithPooling(last_hidden_state=states)
+    for mask in (None, torch.ones(1, 4000, dtype=torch.long)):
+        torch.testing.assert_close(pool(outputs, "mean", mask), torch.full((1, 8), 60.0, dtype=dtype))
+    model = DIMModel(tiny_config()).to(dtype)
+    assert model._unit(torch.zeros(1, 4, dtype=dtype)).abs().sum() == 0
+    small = torch.full((1, 4), 1e-6, dtype=dtype)
+    torch.testing.assert_close(model._unit(small), torch.full((1, 4), 0.5, dtype=dtype))
+
+
+def test_padding_rows_have_no_part_in_the_loss(model):
+    """Trainer pads the last batch's labels with -100."""
+    inputs = tiny_inputs()
+    part = {name: value[:2] if not name.startswith("entity_") else value for name, value in inputs.items()}
+    padded = inputs | {"labels": torch.tensor([0, 1, -100])}
+    torch.testing.assert_close(model(**padded).loss, model(**part).loss)
+
+
+def test_text_longer_than_the_tower_is_refused(model):
+    with pytest.raises(ValueError, match="A text has 17 tokens, but the text tower has 16 positions"):
+        model.pool_texts(torch.ones(1, 17, dtype=torch.long))
 
 
 def test_unknown_argument_is_refused(model):

@@ -34,7 +34,7 @@ class _DenseDIM(DIMModel):
             return None, None, None
         pooled = self.pool_pictures(pixels.flatten(0, -4))  # (..., 3, h, w) -> (P, H)
         vectors = self._unit(self.visual_projection(pooled)).unflatten(0, mask.shape)  # (P, D) -> (..., D)
-        return vectors * mask.unsqueeze(-1).to(vectors.dtype), mask, None
+        return vectors.masked_fill(~mask.unsqueeze(-1), 0.0), mask, None
 
 
 class Encoder(nn.Module):

@@ -178,6 +178,8 @@ class Run:
             reduce_gradients(self.model, accelerator)
         norm = accelerator.clip_grad_norm_(self.prepared.parameters(), arguments.max_grad_norm)
         self.optimizer.step()
+        if hasattr(self.model, "logit_scale"):
+            accelerator.unwrap_model(self.prepared).logit_scale.clamp()
         self.scheduler.step()
         self.optimizer.zero_grad()
         loss = accelerator.reduce(torch.stack(losses).mean(), "mean")
