@@ -58,8 +58,8 @@ class Tower:
 
     def copy_to(self, tower: PreTrainedModel, projection: nn.Linear) -> None:
         """Copies the weights into DIM's tower, and the own projection (or the identity) into DIM's projection."""
-        weights = self.model.state_dict()
-        wanted = tower.state_dict()
+        inner = next((one for one in tower.modules() if type(one) is type(self.model)), tower)  # OwlViT wraps it
+        weights, wanted = self.model.state_dict(), inner.state_dict()
         lacking = sorted(name for name in wanted if name not in weights or name in self.missing)
         unused = [name for name in lacking if name.endswith(_NOT_NEEDED)]
         if len(lacking) > len(unused):
@@ -70,7 +70,7 @@ class Tower:
             )
         if unused:
             logger.warning(f"{self.name} lacks {', '.join(unused)}, which DIM does not use.")
-        tower.load_state_dict({name: weights[name] for name in wanted})
+        inner.load_state_dict({name: weights[name] for name in wanted})
         with torch.no_grad():
             nn.init.eye_(projection.weight)
             if self.projection is not None:
@@ -113,12 +113,13 @@ def load_towers(
         DIMError: If a field is unknown, transformers has no such encoder, or DIM cannot compute its features.
     """
     _check_names(chosen)
-    text_tower, both = _load_tower(text, "text", revision, chosen.get("text_pooling"))
+    load = _Loader()
+    text_tower, both = _load_tower(load, text, "text", revision, chosen.get("text_pooling"))
     vision_tower, config = None, vision
     if isinstance(vision, str):
-        vision_tower, _ = _load_tower(vision, "vision", vision_revision, chosen.get("vision_pooling"))
+        vision_tower, _ = _load_tower(load, vision, "vision", vision_revision, chosen.get("vision_pooling"))
     elif vision is None and both and chosen.get("vision_config", ...) is not None:
-        vision_tower, _ = _load_tower(text, "vision", revision, chosen.get("vision_pooling"))
+        vision_tower, _ = _load_tower(load, text, "vision", revision, chosen.get("vision_pooling"))
     if vision_tower is not None:
         config = vision_tower.model.config
     values: dict = {
@@ -145,7 +146,9 @@ def _check_names(chosen: dict) -> None:
             raise DIMError(f"from_towers does not know the argument {name!r}{hint}")
 
 
-def _load_tower(name: str, side: str, revision: str | None, pooling: str | None) -> tuple[Tower, bool]:
+def _load_tower(
+    load: "_Loader", name: str, side: str, revision: str | None, pooling: str | None
+) -> tuple[Tower, bool]:
     """Loads a tower, and tells whether its checkpoint has both."""
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
@@ -153,17 +156,17 @@ def _load_tower(name: str, side: str, revision: str | None, pooling: str | None)
         raise DIMError(f"transformers does not know the model {name}: {one_line(error)}") from error
     own = getattr(config, f"{side}_config", None)
     if isinstance(own, PreTrainedConfig):
-        return _load_side(name, side, config, own, revision, pooling), True
+        return _load_side(load, name, side, config, own, revision, pooling), True
     cls = tower_class(config)
     check_inputs(cls, config, side)
     projected = next((one for one in config.architectures or [] if one.endswith("ModelWithProjection")), None)
     if projected is not None and hasattr(transformers, projected):
-        model, missing = _load(getattr(transformers, projected), name, revision)
+        model, missing = load(getattr(transformers, projected), name, revision)
         tower, projection = getattr(model, _PARTS[side][0]), getattr(model, _PARTS[side][1]).weight
         prefix = f"{_PARTS[side][0]}."
         missing = {one.removeprefix(prefix) for one in missing}
         return Tower(name, side, tower, pooling or "pooler", projection.shape[1], projection, missing), False
-    model, missing = _load(cls, name, revision)
+    model, missing = load(cls, name, revision)
     found = try_tower(model, side)
     chosen = pooling or _usual_pooling(name, side, model, found, missing)
     if chosen not in found:
@@ -189,17 +192,37 @@ def suggest_pooling(config: PreTrainedConfig) -> str:
     return "pooler" if config.model_type.startswith(("clip", "siglip", "metaclip")) else "mean"
 
 
-def _load(cls: type[PreTrainedModel], name: str, revision: str | None) -> tuple[PreTrainedModel, set[str]]:
-    """Loads a checkpoint in float32, and the names of the weights that it lacks."""
-    try:
-        model, report = cls.from_pretrained(name, revision=revision, dtype=torch.float32, output_loading_info=True)
-    except (ValueError, RuntimeError, ImportError) as error:
-        raise DIMError(f"{name} cannot be loaded as {cls.__name__}: {one_line(error)}") from error
-    return model.eval(), set(report["missing_keys"]) | {one[0] for one in report["mismatched_keys"]}
+class _Loader:
+    """Loads checkpoints in float32, each once."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple, tuple[PreTrainedModel, set[str]]] = {}
+
+    def __call__(
+        self, cls: type[PreTrainedModel], name: str, revision: str | None
+    ) -> tuple[PreTrainedModel, set[str]]:
+        """Returns a model, and the names of the weights that its checkpoint lacks."""
+        key = cls, name, revision
+        if key not in self.known:
+            try:
+                model, report = cls.from_pretrained(
+                    name, revision=revision, dtype=torch.float32, output_loading_info=True
+                )
+            except (ValueError, RuntimeError, ImportError) as error:
+                raise DIMError(f"{name} cannot be loaded as {cls.__name__}: {one_line(error)}") from error
+            missing = set(report["missing_keys"]) | {one[0] for one in report["mismatched_keys"]}
+            self.known[key] = model.eval(), missing
+        return self.known[key]
 
 
 def _load_side(
-    name: str, side: str, config: PreTrainedConfig, own: PreTrainedConfig, revision: str | None, pooling: str | None
+    load: _Loader,
+    name: str,
+    side: str,
+    config: PreTrainedConfig,
+    own: PreTrainedConfig,
+    revision: str | None,
+    pooling: str | None,
 ) -> Tower:
     """Loads one tower of a checkpoint with both, with its projection and the pooling that gives its features."""
     attribute, projection_name, features = _PARTS[side]
@@ -207,7 +230,7 @@ def _load_side(
     if cls is None or not hasattr(cls, "get_text_features") or not hasattr(cls, features):
         raise DIMError(f"{name} (type {config.model_type!r}) gives no features of one {side}; choose a {side} encoder.")
     check_inputs(tower_class(own), own, side)
-    model, missing = _load(cls, name, revision)
+    model, missing = load(cls, name, revision)
     tower, projection = getattr(model, attribute, None), getattr(model, projection_name, None)
     if tower is None or (projection is not None and not _is_matrix(projection)):
         raise DIMError(

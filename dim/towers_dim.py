@@ -28,12 +28,12 @@ _FIELDS = {"vit_mae": {"mask_ratio": 0.0}}
 
 def tower_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """Returns the class of transformers for a tower's config: an encoder, or the encoder of an encoder-decoder."""
-    by_name = type(config).__name__.removesuffix("Config") + "Model"  # AutoModel does not know SiglipTextModel
+    encoder = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
+    if encoder is not None and encoder.__name__.endswith("EncoderModel"):  # of T5
+        return encoder
     if config.is_encoder_decoder:
-        found = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(config), None)
-        if found is None or not found.__name__.endswith("EncoderModel"):
-            raise DIMError(f"{config.model_type!r} is an encoder with a decoder; choose a model that is an encoder.")
-        return found
+        raise DIMError(f"{config.model_type!r} is an encoder with a decoder; choose a model that is an encoder.")
+    by_name = type(config).__name__.removesuffix("Config") + "Model"  # AutoModel does not know SiglipTextModel
     found = MODEL_MAPPING.get(type(config), None) or getattr(transformers, by_name, None)
     if not isinstance(found, type):
         raise DIMError(f"transformers has no encoder for the tower config of type {config.model_type!r}.")
@@ -100,7 +100,7 @@ def tower_inputs(config: PreTrainedConfig, side: str, device: torch.device, dtyp
     if getattr(config, "num_channels", 3) != 3:
         raise DIMError(f"The vision tower takes pictures of {config.num_channels} channels; DIM has red, green, blue.")
     size = getattr(config, "image_size", None) or _SMALL_PICTURE
-    height, width = size if isinstance(size, list | tuple) else (size, size)
+    height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
     return {"pixel_values": torch.zeros(1, 3, height, width, device=device, dtype=dtype)}
 
 
@@ -151,8 +151,8 @@ def poolings(outputs: BaseModelOutputWithPooling, class_token: bool) -> dict[str
     if isinstance(states, Tensor) and states.dim() == 3 and states.shape[0] == 1:
         found |= {"cls": states.shape[2]} if class_token else {}
         found["mean"] = states.shape[2]
-    elif isinstance(states, Tensor) and states.dim() == 4 and states.shape[0] == 1:
-        found["mean"] = states.shape[1]
+    elif isinstance(states, Tensor) and states.dim() == 4 and states.shape[2] == states.shape[3]:
+        found["mean"] = states.shape[1]  # a map of a square picture, (1, H, h, h), not (1, h, h, H)
     return found
 
 
