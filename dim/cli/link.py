@@ -24,13 +24,13 @@ _BLOCK = 1_024  # mentions linked before they are written
 
 @dataclass(kw_only=True)
 class Link(Linking, Command):
-    """Links the mentions of a sentence, or with --input those of a table: rows with `sentence`, `mention` or `start` and
-    `end`, and if there are any `image` (a path) and `expert_answer`.
+    """Links the mentions of a sentence, or with --input those of a table (.jsonl, .json, .csv, .tsv or .parquet): rows
+    with `sentence`, `mention` or `start` and `end`, and if there are any `image` (a path) and `expert_answer`.
     """
 
     sentence: str | None = option("the sentence, with its mentions in [[double brackets]]", None, one_of="source")
-    input: Path | None = option("table of mentions: .jsonl, .json, .csv, .tsv or .parquet; - for JSONL from standard input",
-                               None, one_of="source", metavar="FILE")  # fmt: skip
+    input: Path | None = option("table of mentions; - for JSONL from standard input", None, one_of="source",
+                                metavar="FILE")  # fmt: skip
     mention: str | None = option("the mention, if the sentence has no brackets", None)
     span: list[int] = option("its offsets, in characters", [], nargs=2, metavar=("START", "END"))
     image: list[str] = option("pictures that belong to the sentence", [])

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dim.common.jsonl import read_jsonl
+from dim.common.fields import FieldError, RowError
+from dim.common.tables import read_table, table_suffix
 from dim.errors import DIMError
+from dim.kb.rows import checked_row
 
 MAX_ID, MAX_NAME, MAX_TYPE, MAX_DESCRIPTION = 200, 300, 100, 4000  # characters of a request
 _JOINERS = "\u200c\u200d"  # format characters that Persian, Indic scripts and emoji need
@@ -73,22 +75,20 @@ def clean(text: str) -> str:
 
 
 def entity_texts(rows: Iterable[Mapping[str, Any]], source: str) -> list[EntityText]:
-    """Makes entities of rows and checks them.
+    """Makes entities of rows and checks them, as for a knowledge base.
 
     A description that a language model wrote is never shown to one again: if a row has a `description_original`, that
     is the description.
 
     Args:
-        rows: Mappings with `id`, `name`, `description`, and optionally `type` and `description_original`; other keys
-            are ignored.
+        rows: Mappings with `id` and `name`, and optionally the other fields of an entity.
         source: Name of the rows in errors.
 
     Returns:
         The entities, in order.
 
     Raises:
-        DIMError: For the first row that lacks `id`, `name` or `description`, has a value that is not text (a
-            description may be null), or has an id that is empty, too long or not unique; and if there is no row.
+        DIMError: For the first row that a knowledge base would refuse, or whose id is too long; and if there is no row.
 
     Example:
 
@@ -96,45 +96,47 @@ def entity_texts(rows: Iterable[Mapping[str, Any]], source: str) -> list[EntityT
         >>> entity_texts([row], "my rows")
         [EntityText(id='e1', name='Ada', description='Born in 1815.', type='')]
     """
+    return _checked(((f"{source}, row {number}", row) for number, row in enumerate(rows)), source)
+
+
+def _checked(rows: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> list[EntityText]:
     found: dict[str, EntityText] = {}
-    for number, row in enumerate(rows, 1):
-        where = f"{source}, entity {number}"
-        for key in ("id", "name", "description"):
-            if key not in row:
-                raise DIMError(f"{where}: lacks {key!r}.")
-        texts = {"id": row["id"], "name": row["name"], "description": row["description"] or ""}
-        texts |= {"type": row.get("type") or "", "original": row.get("description_original")}
-        for key, value in texts.items():
-            if value is None and key == "original":
-                continue
-            if not isinstance(value, str):
-                raise DIMError(f"{where}: {key!r} is {value!r:.60}; it must be text.")
-            if any("\ud800" <= sign <= "\udfff" for sign in value):
-                raise DIMError(f"{where}: {key!r} holds half of a surrogate pair, which is not valid text.")
-        identity = texts["id"]
-        if not clean(identity) or len(identity) > MAX_ID:
-            raise DIMError(f"{where}: the id must have 1 to {MAX_ID} visible characters, got {identity!r:.60}.")
-        if identity in found:
-            raise DIMError(f"{where}: the id {identity!r} is already used by an earlier one; ids must be unique.")
-        original = texts["description"] if texts["original"] is None else texts["original"]
-        found[identity] = EntityText(identity, texts["name"], original, texts["type"])
+    places: dict[str, str] = {}
+    for place, row in rows:
+        try:
+            entity = _entity_text(row)
+        except RowError as error:
+            raise DIMError(f"{place}, {error}.") from error
+        if entity.id in found:
+            raise DIMError(f"{place}: the id {entity.id!r} is also in {places[entity.id]}; ids must be unique.")
+        found[entity.id], places[entity.id] = entity, place
     if not found:
         raise DIMError(f"{source} holds no entity.")
     return list(found.values())
 
 
+def _entity_text(row: Mapping[str, Any]) -> EntityText:
+    seen = {name: value for name, value in row.items() if name != "images"} if isinstance(row, Mapping) else row
+    made = checked_row(seen)
+    if len(made["id"]) > MAX_ID:
+        raise FieldError("id", f"it has more than {MAX_ID} characters")
+    original = made["description_original"]
+    return EntityText(made["id"], made["name"], made["description"] if original is None else original,
+                      made["type"] or "")  # fmt: skip
+
+
 def read_entities(source: str) -> list[EntityText]:
-    """Reads the entities of a dataset, a knowledge base, or a JSONL file.
+    """Reads the entities of a dataset, a knowledge base, or a table.
 
     Args:
-        source: A `.jsonl` file with `{"id", "name", "description"}` and optionally `"type"` on each line, the folder
-            of a knowledge base, or the folder or Hub name of a dataset with the config `entities`.
+        source: A table as [`dim.common.tables.read_table`] reads it, the folder of a knowledge base, or the folder or
+            Hub name of a dataset with the config `entities`.
 
     Returns:
         The entities, in the order of the source.
 
     Raises:
-        DIMError: If there is no such source, or for the first row that is not valid.
+        DIMError: If there is no such source, or for the first row that is not valid, with its file and line.
 
     Example:
 
@@ -144,8 +146,8 @@ def read_entities(source: str) -> list[EntityText]:
         >>> read_entities("demo/kb")[0].id, read_entities("datasets/namesakes")[0].id
         ('e0001', 'e0001')
     """
-    if source.endswith(".jsonl"):
-        return entity_texts((line.row for line in read_jsonl(source)), source)
+    if table_suffix(source):
+        return _checked(read_table(source), source)
     wanted = ("id", "name", "description", "type", "description_original")
     if (Path(source) / "entities.lance").is_dir():
         from dim.kb import KnowledgeBase

@@ -163,12 +163,12 @@ class TestSources:
             ([], "holds no entity"),
             (["{"], "line 1: not valid JSON"),
             (["[]"], "line 1: not a JSON object but a list"),
-            (['{"id": "a", "name": "b"}'], "entity 1: lacks 'description'"),
-            (['{"id": 1, "name": "b", "description": ""}'], "entity 1: 'id' is 1"),
-            (['{"id": " ", "name": "b", "description": ""}'], "1 to 200 visible characters"),
-            (['{"id": "' + "x" * 201 + '", "name": "b", "description": ""}'], "1 to 200 visible characters"),
+            (['{"id": "a"}'], "line 1, field 'name': it is missing"),
+            (['{"id": 1, "name": "b", "description": ""}'], "line 1, field 'id': it is a number"),
+            (['{"id": " ", "name": "b", "description": ""}'], "line 1, field 'id': it is empty"),
+            (['{"id": "' + "x" * 201 + '", "name": "b", "description": ""}'], "'id': it has more than 200 characters"),
             (['{"id": "a", "name": "\\ud800", "description": ""}'], "surrogate"),
-            (['{"id": "a", "name": "b", "description": ""}'] * 2, "entity 2: the id 'a' is already"),
+            (['{"id": "a", "name": "b", "description": ""}'] * 2, "line 2: the id 'a' is also in .*line 1"),
         ],
     )
     def test_what_is_no_list_of_entities(self, tmp_path, lines, message):
