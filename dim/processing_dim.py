@@ -6,7 +6,6 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Processor of DIM: turns mentions and entities into tensors."""
 
-import re
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any
@@ -27,6 +26,7 @@ from transformers.utils import logging
 
 from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
+from .words_dim import find_mention
 
 logger = logging.get_logger(__name__)
 
@@ -37,33 +37,6 @@ EXPERT_PROMPTS = {
     "default": "Question: Who or what is shown in the picture? Answer:",
     "paper": "Question: Who are the characters in the picture? Answer:",
 }
-
-
-def find_mention(sentence: str, mention: str) -> tuple[int, int]:
-    """Finds a mention in its sentence: its first occurrence as whole words, or otherwise its first occurrence.
-
-    Args:
-        sentence: The sentence.
-        mention: The mention, exactly as in the sentence.
-
-    Returns:
-        Character offsets `(start, end)`, with `sentence[start:end] == mention`.
-
-    Raises:
-        DIMError: If the mention is empty or not in the sentence.
-
-    Example:
-
-        >>> find_mention("The hen and he", "he")
-        (12, 14)
-    """
-    if not mention.strip():
-        raise DIMError("The mention is empty; give the part of the sentence that names the entity.")
-    match = re.search(rf"(?<!\w){re.escape(mention)}(?!\w)", sentence)
-    start = match.start() if match else sentence.find(mention)
-    if start < 0:
-        raise DIMError(f"The mention {mention!r} is not in the sentence {sentence[:80]!r}; give its span, or fix it.")
-    return start, start + len(mention)
 
 
 def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> str:
