@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 
 from dim.auto_classes import register_auto_classes
+from dim.common.hub import check_repository
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
 register_auto_classes()
-
-_NOT_HASHED = ("_", "transformers", "text_width", "vision_width")  # the widths are those of the weights
 
 
 def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
@@ -26,7 +25,7 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
         The model, in float32 and evaluation mode, and its processor.
 
     Raises:
-        DIMError: If there is no such model.
+        DIMError: If there is no such model, or the Hub cannot be reached.
 
     Example:
 
@@ -34,6 +33,7 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
         >>> type(model).__name__, type(processor).__name__
         ('DIMModel', 'DIMProcessor')
     """
+    check_repository(model, "model")
     try:
         return DIMModel.from_pretrained(model, dtype=torch.float32).eval(), DIMProcessor.from_pretrained(model)
     except OSError as error:
@@ -51,9 +51,7 @@ def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
     Returns:
         32 hexadecimal digits, which do not depend on where the model is stored.
     """
-    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(_NOT_HASHED)}
-    if not config.get("attend_to_padding"):
-        config.pop("attend_to_padding", None)  # older configs do not have it
+    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     settings = [processor.max_length, processor.padding, processor.mention_marks, processor.entity_template]

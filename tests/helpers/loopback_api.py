@@ -178,7 +178,7 @@ def download(here: "Request", content: bytes, kind: str, name: str, revision: st
 
 
 API = r"/api/(?P<kind>models|datasets|spaces)/(?P<name>[^/]+/[^/]+)"
-REPO = r"/(?:(?P<kind>datasets|spaces)/)?(?P<name>[^/]+/[^/]+)"
+REPO = r"/(?:(?P<kind>datasets|spaces)/)?(?P<name>[^/]+(?:/[^/]+)?)"  # some old names have no owner
 ROUTES: list[tuple[re.Pattern[str], Callable[..., None]]] = [
     (re.compile(pattern), action)
     for pattern, action in (

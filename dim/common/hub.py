@@ -1,0 +1,69 @@
+"""A check, before a download, that a repository of the Hub can be read."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import httpx, validate_repo_id
+
+from dim.errors import DIMError
+
+_TIMEOUT = 10  # seconds for the one request
+_PATH = re.compile(r"[./~]|[A-Za-z]:|.*\\|[^/]*/[^/]*/|.*/$", re.DOTALL)
+
+
+def check_repository(name: str | Path, what: str, file: str = "config.json", revision: str | None = None) -> None:
+    """Checks by one short request that a name is a folder, is in the Hub's cache, or can be asked for on the Hub.
+
+    `from_pretrained` asks for several files, each with retries, before it says that there is no such repository.
+
+    Args:
+        name: Folder or Hub name. What looks like a path (it begins with `.`, `/` or `~`, ends with a slash, or has two
+            slashes) is a path.
+        what: What is looked for, such as `model`; for the message.
+        file: A file that the repository must have.
+        revision: Branch, tag or commit.
+
+    Raises:
+        DIMError: If there is no such folder and no such repository, or the Hub cannot be reached.
+
+    Example:
+
+        >>> check_repository("./nothing", "model")
+        Traceback (most recent call last):
+        dim.errors_dim.DIMError: There is no model './nothing': it looks like a path, and there is no such folder.
+    """
+    if Path(name).is_dir():
+        return
+    name = str(name)
+    if Path(name).exists():
+        raise DIMError(f"The {what} {name!r} is a file: give its folder.")
+    if _PATH.match(name):
+        raise DIMError(f"There is no {what} {name!r}: it looks like a path, and there is no such folder.")
+    nowhere = f"There is no {what} {name!r}, neither as a folder nor on the Hub"
+    try:
+        validate_repo_id(name)
+        if isinstance(try_to_load_from_cache(name, file, revision=revision), str):
+            return
+        get_hf_file_metadata(hf_hub_url(name, file, revision=revision), timeout=_TIMEOUT)
+    except HFValidationError as error:
+        raise DIMError(f"{nowhere}: it is not a name that the Hub allows.") from error
+    except RevisionNotFoundError as error:
+        raise DIMError(f"The {what} {name!r} has no revision {revision!r} on the Hub.") from error
+    except RepositoryNotFoundError as error:
+        raise DIMError(f"{nowhere}, or it is private (hf auth login).") from error
+    except EntryNotFoundError as error:
+        raise DIMError(f"{name!r} is on the Hub, but is no {what}: it has no {file}.") from error
+    except OfflineModeIsEnabled as error:
+        raise DIMError(f"{nowhere}'s cache, and the Hub is not asked in offline mode.") from error
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
+        raise DIMError(f"There is no folder {name!r}, and the Hub cannot be asked for it: {reason}") from error
