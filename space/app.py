@@ -103,15 +103,18 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
 
     Args:
         playground: The linker.
-        examples: `sentence`, `picture` (a file in this folder, or empty) and `label`.
+        examples: `sentence`, `picture` (a file in this folder, or empty), `label`, and the `name` of an entity.
 
     Returns:
         The app.
     """
     actions = Actions(playground)
+    examples = playground.examples(examples)
     with gr.Blocks(title=TITLE, analytics_enabled=False) as app:
         gr.Markdown(INTRO)
         order, filled = gr.State([]), gr.State(NEW)  # the last ranking; the entity in the text fields
+        with gr.Row(elem_id="examples"):
+            buttons = [gr.Button(one["label"], size="sm", min_width=110, icon=_file(one)) for one in examples]
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
                 sentence = gr.Textbox(label="Sentence", info="Put the mention in [[double brackets]].", max_length=2000,
@@ -120,8 +123,6 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
                 picture = _picture("Picture (optional)", "picture", 210)
                 ask = gr.Button("Link", variant="primary", elem_id="link")
             with gr.Column(scale=5, min_width=300):
-                with gr.Row(elem_id="examples"):
-                    buttons = [gr.Button(one["label"], size="sm", min_width=150, icon=_file(one)) for one in examples]
                 shown = gr.HTML('<p class="dim-note">The ranking appears here.</p>', elem_id="results", padding=False)
         with gr.Accordion("Edit an entity", open=True, elem_id="edit"):
             gr.Markdown("An edit changes the knowledge base and links the mention again at once, without any training.")

@@ -7,13 +7,14 @@ from playground import Answer, data_url
 from dim import LinkedEntity, Links
 
 _NAMES = {"sentence": "sentence", "picture": "picture", "expert_answer": "caption"}
-_PARTS = {"score_by_vectors": "vectors", "score_by_prior": "lexical prior", "score_by_reranker": "reranker"}
+_PARTS = {"score_by_vectors": "text", "score_by_prior": "lexical prior", "score_by_reranker": "reranker"}
 _MEANING = {
-    "vectors": "similarity of the vectors of mention and entity",
+    "text": "similarity of the vectors of mention and entity, without the mention's picture",
+    "picture": "contribution of the mention's picture: the difference from the score without it",
     "lexical prior": "contribution of the lexical prior",
     "reranker": "contribution of the reranker",
-    "picture": "difference from the score without the picture",
 }
+_SURE = 0.5  # confidence under which the page says that the model is not sure
 
 
 def results(answer: Answer, before: list[str], changed: str | None) -> str:
@@ -74,15 +75,19 @@ def _verdict(links: Links) -> str:
         return '<p class="dim-note">The knowledge base has no candidates.</p>'
     if links.is_nil:
         return '<p class="dim-note">No entity is likely enough: no link (NIL).</p>'
+    if links[0].confidence < _SURE:
+        return f'<p class="dim-note">Not sure: the best entity has a confidence of {100 * links[0].confidence:.1f} %.</p>'
     return ""
 
 
 def _parts(entity: LinkedEntity) -> dict[str, float]:
+    """Returns the parts of a score, which add up to it."""
     why = entity.why or {}
     parts = {title: why[name] for name, title in _PARTS.items() if name in why}
     if "without_picture" in why:
         parts["picture"] = entity.score - why["without_picture"]
-    return parts
+        parts["text"] -= parts["picture"]
+    return {name: parts[name] for name in _MEANING if name in parts}
 
 
 def _move(rank: int, name: str, before: list[str], changed: str | None) -> str:
@@ -107,7 +112,7 @@ def _card(rank: int, entity: LinkedEntity, picture: str | None, largest: float, 
         f"{escape(entity.name)}{tags}</h4><p>{escape(entity.description)}</p>"
         f'<div class="dim-sure" role="img" aria-label="confidence {sure:.1f} %"><i style="width:{sure:.1f}%"></i></div>'
         f'<span class="dim-percent">{sure:.1f} %</span></div>'
-        f"<details{' open' if rank == 1 else ''}><summary>why: score {entity.score:.1f}</summary>{bars}"
+        f"<details{' open' if rank == 1 else ''}><summary>why: score {entity.score:.2f}</summary>{bars}"
         f'<p class="dim-found">found by {found}</p></details></li>'
     )
 
@@ -118,7 +123,7 @@ def _bar(name: str, value: float, largest: float) -> str:
     return (
         f'<div class="dim-bar" title="{_MEANING[name]}"><span>{name}</span>'
         f'<i><b class="{"plus" if value >= 0 else "minus"}" style="left:{left:.1f}%;width:{width:.1f}%"></b></i>'
-        f"<em>{value:+.1f}</em></div>"
+        f"<em>{value:+.2f}</em></div>"
     )
 
 

@@ -18,6 +18,7 @@ from dim.serving.entities import Entities
 
 SHOWN = 5
 MAX_PIXELS = 25_000_000
+_LONGEST_EXAMPLE = 40  # characters of a name on a button
 _SIDE = 144  # pixels of a card's picture
 _LIMITS = {"sentence": 2000, "mention": 200, "name": 200, "description": 2000}  # characters
 
@@ -80,6 +81,21 @@ class Playground:
             links = self._ask(row)
             blind = None if picture is None else self._ask(row | {"image": None})
             return Answer(row, links, blind, self._pictures({one.id for one in [*links, *(blind or [])]}))
+
+    def examples(self, sample: list[dict[str, str]]) -> list[dict[str, str]]:
+        """Returns the examples that fit the knowledge base.
+
+        Args:
+            sample: Examples, each with the `name` of the entity that it is about.
+
+        Returns:
+            Those whose entity the knowledge base has, or if there are none one for each of its first entities.
+        """
+        names = self.linker.kb.table(["name"])["name"].to_pylist()
+        known = set(names)
+        first = list(dict.fromkeys(name for name in names if len(name) <= _LONGEST_EXAMPLE))[:SHOWN]
+        made = [{"label": name, "sentence": f"This is about [[{name}]].", "picture": ""} for name in first]
+        return [one for one in sample if one["name"] in known] or made
 
     def entity(self, name: str) -> tuple[str, str]:
         """Returns name and description of an entity by its id; a DIMError if there is none."""

@@ -48,10 +48,44 @@ def test_both_rankings_are_the_linkers(client, kb_folder, tiny_dim_dir, tmp_path
     scores = [re.findall(r"why: score (-?[\d.]+)", part) for part in found.split("<section")[1:]]
     wanted = [expected(tmp_path / f"kb{n}", tiny_dim_dir, ENTITIES, image) for n, image in enumerate((picture, None))]
     assert columns == [[one.id for one in links] for links in wanted]
-    assert scores == [[f"{one.score:.1f}" for one in links] for links in wanted]
+    assert scores == [[f"{one.score:.2f}" for one in links] for links in wanted]
     assert "<mark>Turkey</mark> was everywhere" in found
     assert "<script" not in found
     assert "onerror=&#x27;" in found
+
+
+def test_the_bars_add_up_to_the_score(client, picture):
+    for asked in (handle(picture), None):
+        html = client.predict(SENTENCE, "", asked, api_name="/link")[0].split("</section>")[0]
+        cards = html.split('<li class="dim-card"')[1:]
+        assert len(cards) == 3
+        for card in cards:
+            bars = [float(value) for value in re.findall(r"<em>([+-][\d.]+)</em>", card)]
+            [score] = re.findall(r"why: score (-?[\d.]+)", card)
+            assert len(bars) == (3 if asked else 2)
+            assert sum(bars) == pytest.approx(float(score), abs=0.02)  # two digits each
+
+
+def test_an_unsure_answer_says_so(client):
+    answer = client.predict("[[Turky]] was everywhere.", "", None, api_name="/link")[0]
+    [sure] = re.findall(r"Not sure: the best entity has a confidence of ([\d.]+) %", answer)
+    assert float(sure) < 50
+
+
+def test_examples_fit_the_knowledge_base(tiny_dim_dir, kb_folder, tmp_path, monkeypatch):
+    pytest.importorskip("gradio")
+    from dim import KnowledgeBase, load_dim
+
+    monkeypatch.syspath_prepend(str(SPACE))
+    from playground import Playground
+
+    sample = json.loads((SPACE / "examples" / "examples.json").read_text(encoding="utf-8"))
+    shown = Playground(str(tiny_dim_dir), str(kb_folder)).examples(sample)
+    assert {one["name"] for one in shown} == {"Turkey", "turkey"}
+    tools = [{"id": "1", "name": "torque wrench"}, {"id": "2", "name": "torque wrench"}, {"id": "3", "name": "x" * 99}]
+    KnowledgeBase.create(tmp_path / "kb", tools).encode(*load_dim(tiny_dim_dir))
+    [own] = Playground(str(tiny_dim_dir), str(tmp_path / "kb")).examples(sample)
+    assert own == {"label": "torque wrench", "sentence": "This is about [[torque wrench]].", "picture": ""}
 
 
 def test_mention_in_the_second_box(client):
@@ -73,7 +107,7 @@ def test_an_edit_is_linked_at_once_and_taken_back(client, kb_folder, tiny_dim_di
     row = ENTITIES[1] | {"name": texts[0], "description": texts[1]}
     links = expected(tmp_path / "kb", tiny_dim_dir, [ENTITIES[0], row, ENTITIES[2]])
     assert ids(edited[0]) == [one.id for one in links]
-    assert re.findall(r"why: score (-?[\d.]+)", edited[0]) == [f"{one.score:.1f}" for one in links]
+    assert re.findall(r"why: score (-?[\d.]+)", edited[0]) == [f"{one.score:.2f}" for one in links]
     assert texts[1] in edited[0]
     assert 'role="status"' in edited[4]
     assert "as version" in edited[4]

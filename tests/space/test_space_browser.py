@@ -87,6 +87,8 @@ def test_on_a_phone(page, scheme):
     page.click("#examples button >> nth=1")
     page.wait_for_selector(".dim-column >> nth=1")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    tops = [page.locator(one).first.bounding_box()["y"] for one in ("#examples button", "#sentence", "#link")]
+    assert tops == sorted(tops)
     outside = """() => [...document.querySelectorAll('.dim-card, .dim-question')]
       .filter(e => e.getBoundingClientRect().right > innerWidth).length"""
     assert page.evaluate(outside) == 0
