@@ -80,7 +80,7 @@ def rgb_picture(
     if not isinstance(picture, Image.Image):
         picture = _from_array(picture, name or f"<{type(picture).__name__}>", max_pixels)
     name = name or str(getattr(picture, "filename", "") or "<PIL image>")
-    _check_size(name, *picture.size, max_pixels)
+    _check_size(name, picture.width, picture.height, max_pixels)
     if picture.mode not in _PLAIN_MODES | _GREY_16_MODES | {"F"}:
         what = f"has the colour mode {picture.mode}, which has no defined conversion to RGB: convert it first"
         raise picture_error(name, "unknown colour mode", what)

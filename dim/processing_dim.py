@@ -11,7 +11,6 @@ from os import PathLike
 from typing import Any
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -26,6 +25,7 @@ from transformers.utils import logging
 
 from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
+from .pictures_dim import prepare_picture
 from .words_dim import find_mention
 
 logger = logging.get_logger(__name__)
@@ -143,7 +143,7 @@ class DIMProcessor(ProcessorMixin):
         self,
         mentions: Sequence[str],
         sentences: Sequence[str],
-        images: Sequence[Image | None] | None = None,
+        images: Sequence[Any] | None = None,
         expert_answers: Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
     ) -> BatchFeature:
@@ -155,7 +155,8 @@ class DIMProcessor(ProcessorMixin):
         Args:
             mentions: `B` mentions.
             sentences: Their sentences.
-            images: One picture or `None` per mention; PIL images in mode RGB (see `load_picture`).
+            images: One picture or `None` per mention: PIL images of any mode, arrays or tensors; see `rgb_picture` for
+                how they become RGB.
             expert_answers: The expert's caption of each picture; `None` or `""` for none.
             spans: Character offsets `(start, end)` of each mention. Found by `find_mention` by default;
                 `(-1, -1)` for a mention that is not in its sentence, which is then neither marked nor centred.
@@ -166,8 +167,8 @@ class DIMProcessor(ProcessorMixin):
             `num_truncated_tokens` `(B,)` counts the tokens of each sentence that were left out.
 
         Raises:
-            DIMError: If lists differ in length, a text is empty, a mention is not in its sentence, or a picture is
-                not an RGB image.
+            DIMError: If lists differ in length, a text is empty, or a mention is not in its sentence.
+            PictureError: If a picture is damaged, or is no such picture.
         """
         _same_length(mentions=mentions, sentences=sentences, images=images, expert_answers=expert_answers, spans=spans)
         if spans is None:
@@ -181,50 +182,79 @@ class DIMProcessor(ProcessorMixin):
             batch |= self._tokenize("expert", [answer or "" for answer in expert_answers])[0]
             batch["expert_mask"] = torch.tensor([bool(answer) for answer in expert_answers])
         if images is not None:
-            batch |= self._pixels("", [[] if image is None else [image] for image in images], squeeze=True)
+            batch |= self._mention_pixels(images)
         return BatchFeature(batch)
 
     def process_entities(
         self,
         names: Sequence[str],
         descriptions: Sequence[str],
-        images: Sequence[Sequence[Image] | None] | None = None,
+        images: Sequence[Sequence[Any] | None] | None = None,
     ) -> BatchFeature:
         """Makes the tensors of the entity side: name and description as one text, cut at its end, and the pictures.
 
         Args:
             names: `E` names.
             descriptions: Their descriptions; `""` for none.
-            images: The pictures of each entity, in a list (which may be empty); PIL images in mode RGB.
+            images: The pictures of each entity, as for `process_mentions`, in a list (which may be empty).
 
         Returns:
             `entity_input_ids`, `entity_attention_mask` `(E, T)`; if given, `entity_pixel_values`
             `(E, N, 3, h, w)` with `entity_pixel_mask` `(E, N)`; `entity_num_truncated_tokens` `(E,)`.
 
         Raises:
-            DIMError: If lists differ in length, a name is empty, or a picture is not an RGB image.
+            DIMError: If lists differ in length, or a name is empty.
+            PictureError: If a picture is damaged, or is no such picture.
         """
         _same_length(names=names, descriptions=descriptions, images=images)
         batch, dropped = self._tokenize("entity", self.entity_texts(names, descriptions))
         batch["entity_num_truncated_tokens"] = dropped
         if images is not None:
-            batch |= self._pixels("entity_", [pictures or [] for pictures in images], squeeze=False)
+            batch |= self._entity_pixels(images)
         return BatchFeature(batch)
 
     def __call__(
         self,
-        mentions: Sequence[str],
-        sentences: Sequence[str],
-        names: Sequence[str],
-        descriptions: Sequence[str],
-        images: Sequence[Image | None] | None = None,
-        entity_images: Sequence[Sequence[Image] | None] | None = None,
+        mentions: Sequence[str] | None = None,
+        sentences: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        descriptions: Sequence[str] | None = None,
+        images: Sequence[Any] | None = None,
+        entity_images: Sequence[Sequence[Any] | None] | None = None,
         expert_answers: Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
     ) -> BatchFeature:
-        """Makes the tensors of both sides, for `model(**inputs)`; see `process_mentions` and `process_entities`."""
-        batch = self.process_mentions(mentions, sentences, images, expert_answers, spans)
-        batch.update(self.process_entities(names, descriptions, entity_images))
+        """Makes the tensors of both sides, for `model(**inputs)`; see `process_mentions` and `process_entities`.
+
+        A side whose texts are missing gives the tensors of its pictures alone.
+
+        Raises:
+            DIMError: For the same reasons, if only some of the arguments of a side are given, or nothing at all.
+
+        Example:
+
+            >>> from PIL import Image
+            >>> processor = DIMProcessor.from_pretrained("demo/model")
+            >>> sorted(processor(images=[Image.new("RGBA", (30, 20))]))
+            ['pixel_mask', 'pixel_values']
+        """
+        batch = BatchFeature()
+        if mentions is not None and sentences is not None:
+            batch.update(self.process_mentions(mentions, sentences, images, expert_answers, spans))
+        elif any(given is not None for given in (mentions, sentences, expert_answers, spans)):
+            raise DIMError("Captions, spans, mentions and sentences belong together: give mentions and sentences.")
+        elif images is not None:
+            _same_length(images=images)
+            batch.update(self._mention_pixels(images))
+        if names is not None and descriptions is not None:
+            batch.update(self.process_entities(names, descriptions, entity_images))
+        elif names is not None or descriptions is not None:
+            raise DIMError("Names and descriptions belong together: give both.")
+        elif entity_images is not None:
+            _same_length(entity_images=entity_images)
+            batch.update(self._entity_pixels(entity_images))
+        if all(given is None for given in (mentions, names, images, entity_images)):
+            raise DIMError("Nothing to process: give mentions, entities or pictures.")
         return batch
 
     def ask_expert(self, mentions: Sequence[str], prompt: str = "default") -> list[str]:
@@ -317,7 +347,7 @@ class DIMProcessor(ProcessorMixin):
         ]
         dropped = torch.tensor([max(0, len(row) - self.max_length) for row in ids])
         for row in dropped.nonzero().flatten().tolist():
-            ids[row] = self.tokenizer(texts[row], truncation=True, max_length=self.max_length)["input_ids"]
+            ids[row] = self._cut(texts[row])
         padded = self.tokenizer.pad(
             {"input_ids": ids},
             padding=self.padding,
@@ -327,13 +357,38 @@ class DIMProcessor(ProcessorMixin):
         )
         return {f"{prefix}_{name}": padded[name] for name in ("input_ids", "attention_mask")}, dropped
 
-    def _pixels(self, prefix: str, pictures: list[Sequence[Image]], squeeze: bool) -> dict[str, Tensor]:
+    def _cut(self, text: str) -> list[int]:
+        """Makes the ids of a text that exceeds the limit, without its last tokens.
+
+        The tokenizer would do it by a state that all threads share, so that one thread could cut the texts of another.
+        """
+        encoded = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
+        room, ids = self.max_length - self._num_special_tokens, []
+        for token, is_special in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
+            if is_special or room > 0:
+                ids.append(token)
+                room -= not is_special
+        return ids
+
+    def _mention_pixels(self, images: Sequence[Any]) -> dict[str, Tensor]:
+        pixels = self._pixels([[] if image is None else [image] for image in images], "images[{row}]")
+        return {name: values[:, 0] for name, values in pixels.items()}  # one picture at most
+
+    def _entity_pixels(self, images: Sequence[Sequence[Any] | None]) -> dict[str, Tensor]:
+        for row, pictures in enumerate(images):
+            if pictures is not None and (not _is_list(pictures) or getattr(pictures, "ndim", 1) in (2, 3)):
+                raise DIMError(f"The pictures of entity {row} must be in a list, got one {type(pictures).__name__}.")
+        lists = [[] if pictures is None else list(pictures) for pictures in images]
+        pixels = self._pixels(lists, "images[{row}][{column}]")
+        return {f"entity_{name}": values for name, values in pixels.items()}
+
+    def _pixels(self, pictures: list[list], name: str) -> dict[str, Tensor]:
         """Makes pixels `(rows, N, 3, h, w)` and presence `(rows, N)` of ragged lists of pictures, if there are any."""
-        flat = [picture for row in pictures for picture in row]
-        for picture in flat:
-            if not isinstance(picture, Image) or picture.mode != "RGB":
-                what = f"an image in mode {picture.mode}" if isinstance(picture, Image) else type(picture).__name__
-                raise DIMError(f"Pictures must be PIL images in mode RGB, got {what}; use dim.load_picture.")
+        flat = [
+            prepare_picture(picture, self.image_processor, name.format(row=row, column=column))
+            for row, listed in enumerate(pictures)
+            for column, picture in enumerate(listed)
+        ]
         if not flat:
             return {}
         pixels = self.image_processor(flat, return_tensors="pt")["pixel_values"]  # (P, 3, h, w)
@@ -341,9 +396,7 @@ class DIMProcessor(ProcessorMixin):
         mask = torch.arange(int(counts.max())) < counts[:, None]  # (rows, N)
         padded = pixels.new_zeros(*mask.shape, *pixels.shape[1:])
         padded[mask] = pixels
-        if squeeze:
-            padded, mask = padded[:, 0], mask[:, 0]  # one picture at most: (rows, 1, ...) -> (rows, ...)
-        return {f"{prefix}pixel_values": padded, f"{prefix}pixel_mask": mask}
+        return {"pixel_values": padded, "pixel_mask": mask}
 
 
 def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, int], budget: int) -> tuple[int, int]:
@@ -380,12 +433,20 @@ def _text_settings(name: str, tokenizer: Any, chosen: dict[str, Any]) -> dict[st
     return padding | chosen | {"max_length": length}
 
 
-def _same_length(**lists: Sequence | None) -> None:
+def _is_list(values: Any) -> bool:
+    """Whether values are several texts or pictures, not one."""
+    return not isinstance(values, str | bytes | dict) and hasattr(values, "__len__")
+
+
+def _same_length(**lists: Any) -> None:
     """Raises a `DIMError` for an empty batch, or lists that differ in length."""
-    lengths = {name: len(values) for name, values in lists.items() if values is not None}
     for name, values in lists.items():
-        if isinstance(values, str):
-            raise DIMError(f"{name} must be a list of texts, got one text; wrap it in a list.")
+        if values is None:
+            continue
+        what = "picture" if "image" in name else "span" if name == "spans" else "text"
+        if not _is_list(values) or (what == "picture" and getattr(values, "ndim", 1) in (2, 3)):
+            raise DIMError(f"{name} must be a list of {what}s, got one {what}; wrap it in a list.")
+    lengths = {name: len(values) for name, values in lists.items() if values is not None}
     if len(set(lengths.values())) > 1:
         raise DIMError("Lists differ in length: " + ", ".join(f"{name} {size}" for name, size in lengths.items()) + ".")
     if 0 in lengths.values():

@@ -222,13 +222,14 @@ def _tiff_parts(stream: BinaryIO) -> Parts:
         yield from _rest(stream)
         return
     entries = [listed[at : at + 12] for at in range(0, len(listed), 12)]
-    kept = [entry for entry in entries if _is_tag_needed(*struct.unpack(f"{order}HHII", entry), end)]
+    kept = [entry for entry in entries if _is_tag_needed(struct.unpack(f"{order}HHII", entry), end)]
     yield head[:4] + struct.pack(f"{order}I", place)
     yield from _rest(stream)
     yield b"\0" * (end % 2) + struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
 
 
-def _is_tag_needed(tag: int, kind: int, count: int, place: int, end: int) -> bool:
+def _is_tag_needed(entry: tuple[int, ...], end: int) -> bool:
+    tag, kind, count, place = entry
     size = count * _TIFF_SIZES.get(kind, 1)
     if tag not in _TIFF_TAGS or count > _LONGEST or (size > 4 and place + size > end):
         return False
