@@ -22,9 +22,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 
 def _is_command() -> bool:
-    """Whether this process is the command `dim` or `python -m dim`, which registers DIM when it loads a model."""
-    program = Path(sys.argv[0]).stem if sys.argv else ""
-    return program == "dim" or (program == "-m" and "dim" in sys.orig_argv)
+    """Whether this is `dim`, `python -m dim` or the checkout's train.py, which register DIM when they load a model."""
+    program = Path(sys.argv[0]) if sys.argv else Path()
+    train = Path(__file__).parents[1] / "train.py"
+    return program.stem == "dim" or (program.stem == "-m" and "dim" in sys.orig_argv) or program.resolve() == train
 
 
 if not _is_command():  # `dim --help` answers at once, without torch

@@ -20,9 +20,19 @@ class _Format(logging.Formatter):
         return level + super().format(record)
 
 
+_BAR_SECONDS = "30"  # in a file or a pipe a progress bar appears after that time, and is shown that often
+
+
 @contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Shows what the package logs on standard error, from the level `TRANSFORMERS_VERBOSITY` (info) on."""
+    """Shows what the package logs on standard error, from the level `TRANSFORMERS_VERBOSITY` (info) on.
+
+    Where standard error is no terminal, progress bars are shown every 30 seconds only. tqdm reads that from the
+    environment when it is imported; variables that are set already are kept.
+    """
+    if not sys.stderr.isatty():
+        for name in ("TQDM_DELAY", "TQDM_MININTERVAL"):
+            os.environ.setdefault(name, _BAR_SECONDS)
     logger, handler = logging.getLogger("dim"), logging.StreamHandler()
     before = logger.level
     handler.setFormatter(_Format())

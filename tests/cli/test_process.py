@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,23 @@ def raising(error):
 def test_one_line_and_an_exit_code(error, code, line, capsys):
     assert run_reporting_errors("dim link", raising(error)) == code
     assert capsys.readouterr().err == f"dim link: {line}\n"
+
+
+@pytest.mark.parametrize("variables, shown", [({}, False), ({"TQDM_DELAY": "0"}, True)])
+def test_a_log_file_is_not_filled_with_bars(variables, shown):
+    program = """
+import sys
+sys.argv[0] = "dim"
+from dim.cli.process import log_to_stderr
+with log_to_stderr():
+    from tqdm.auto import tqdm
+    print(*tqdm(range(1000), desc="encoding"), file=sys.stdout)
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TQDM_")}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, env=environment | variables, capture_output=True, text=True)
+    assert result.stdout.split()[-1] == "999", result.stderr
+    assert ("encoding" in result.stderr) is shown
 
 
 @pytest.mark.parametrize("error", [ValueError("operands could not be broadcast"), TypeError("x"), RuntimeError("y")])
