@@ -54,7 +54,8 @@ def read_release(dataset: str, raw: Sequence[Path], layout: str = "auto", seed: 
         notes.append(
             f"Mentions that are blank in the release and got the name of their answer: {len(draft.blank_mentions)}."
         )
-    notes += _without_entity(draft)
+    about_nil, made_nil = _without_entity(draft)
+    notes += about_nil
     notes += _new_ids(draft, chosen, seed)
     return Release(
         layout=found,
@@ -65,6 +66,7 @@ def read_release(dataset: str, raw: Sequence[Path], layout: str = "auto", seed: 
         sources=_sources(files, chosen, found),
         offsets=_locate(draft.mentions),
         notes=notes,
+        made_nil=made_nil,
     )
 
 
@@ -105,25 +107,37 @@ def _not_read(files: Files) -> list[str]:
     return notes
 
 
-def _without_entity(draft: Draft) -> list[str]:
-    """Makes mentions NIL whose answer is not in the knowledge base; returns notes on NIL."""
+def _without_entity(draft: Draft) -> tuple[list[str], list[str]]:
+    """Makes mentions NIL whose answer is not in the knowledge base; returns notes on NIL, and those on lost answers."""
     known = {entity.id for entity in draft.entities}
     answered = [mention for mention in draft.mentions if mention.entity_id]
-    lost = [mention for mention in answered if mention.entity_id not in known]
+    lost = [mention.entity_id for mention in answered if mention.entity_id not in known]
+    rejected = [name for name in lost if name in draft.rejected_entities]
     if 2 * len(lost) > len(answered):
-        raise DIMError(
-            f"The knowledge base lacks the answers of {len(lost)} of {len(answered)} mentions (the first: "
-            f"{lost[0].entity_id!r}): it is another release's. Give its own files with --raw."
-        )
+        what = f"The knowledge base lacks the answers of {len(lost)} of {len(answered)} mentions"
+        if rejected:
+            raise DIMError(f"{what}; the entities of {len(rejected)} were rejected: {_rejections(draft, rejected)}.")
+        raise DIMError(f"{what} (the first: {lost[0]!r}): it is another release's. Give its own files with --raw.")
     notes = []
     if len(answered) < len(draft.mentions):
         notes.append(f"Mentions that are NIL in the release: {len(draft.mentions) - len(answered)}.")
-    if lost:
-        answers = list(dict.fromkeys(mention.entity_id for mention in lost))
-        notes.append(f"Mentions made NIL, because their answers have no entity: {len(lost)} ({some(answers)}).")
-    for mention in lost:
-        mention.entity_id = ""
-    return notes
+    made_nil = []
+    absent = [name for name in lost if name not in draft.rejected_entities]
+    if absent:
+        names = some(list(dict.fromkeys(absent)))
+        made_nil.append(f"Mentions made NIL, because their answers have no entity: {len(absent)} ({names}).")
+    if rejected:
+        rows = _rejections(draft, rejected)
+        made_nil.append(f"Mentions made NIL, because their entities were rejected: {len(rejected)} ({rows}).")
+    for mention in answered:
+        mention.entity_id = mention.entity_id if mention.entity_id in known else ""
+    return [*notes, *made_nil], made_nil
+
+
+def _rejections(draft: Draft, names: Iterable[str]) -> str:
+    """The rejected rows of entities, with the reasons."""
+    rows = {name: draft.rejected_entities[name] for name in names}
+    return some([f"{name} ({row.file}, {row.key}: {row.reason})" for name, row in rows.items()])
 
 
 def _new_ids(draft: Draft, layout: Layout, seed: int) -> list[str]:

@@ -86,6 +86,7 @@ class Release:
         sources: The files that were read.
         offsets: Number of mentions by the rule that found them in their sentence, or by the reason why none did.
         notes: Sentences for the card: how splits were made, what was moved, what is NIL.
+        made_nil: Those of the notes on mentions that are NIL because their entity is missing.
     """
 
     layout: str
@@ -96,3 +97,4 @@ class Release:
     sources: list[SourceFile] = field(default_factory=list)
     offsets: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    made_nil: list[str] = field(default_factory=list)

@@ -168,6 +168,7 @@ def summary(built: Built) -> str:
         f"{sum(not mention.entity_id for mention in release.mentions):,} of them NIL",
         f"{len(release.entities):,} entities, {sum(row.kind == 'entity' for row in release.rejected):,} rejected",
     ]
+    lines += release.made_nil
     if corpus.descriptions:
         kept = len(release.entities) - len(corpus.descriptions)
         lines.append(f"{len(corpus.descriptions):,} descriptions replaced, {kept:,} kept")

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dim.common.fields import RowError, identifier
 from dim.common.jsonl import read_jsonl
-from dim.corpora.readers.fields import RowError, checked
+from dim.corpora.readers.fields import checked
 from dim.corpora.schema import PROVENANCE
 from dim.errors import DIMError
 
@@ -61,6 +62,7 @@ def _check(row: dict[str, Any], originals: Mapping[str, str]) -> None:
             raise RowError(f"it has no {key!r}")
         if key in REQUIRED or row.get(key) not in (None, ""):
             checked(row[key], repr(key))
+    row["id"] = identifier(row, "id")
     if row["id"] not in originals:
         raise RowError(f"the entity {row['id']!r} is not in the knowledge base")
     if row.get("description_original") not in (None, originals[row["id"]]):

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dim.common.pictures import load_picture
+from dim.common.pictures import load_picture, opens_without_help
 from dim.errors import PictureError
 
 # Larger pictures are refused, which bounds the memory to about 1 GB.
@@ -58,8 +58,8 @@ class MissingPicture:
 def embed(picture: PictureFile) -> dict[str, str | bytes]:
     """Makes the cell of a picture, as `datasets.Image` stores it.
 
-    JPEG, PNG, WebP and GIF files are not changed. Others (TIFF, BMP, AVIF, ...) become a PNG of the pixels that
-    [`dim.load_picture`] returns.
+    JPEG, PNG, WebP and GIF files are not changed. Others (TIFF, BMP, AVIF, ...), and those whose metadata keeps
+    `datasets` from opening them, become a PNG of the pixels that [`dim.load_picture`] returns.
 
     Args:
         picture: The picture.
@@ -85,7 +85,7 @@ def embed(picture: PictureFile) -> dict[str, str | bytes]:
     max_pixels = MAX_PIXELS.get(suffix or "other", MAX_PIXELS["other"])
     with nullcontext() if suffix == "jpg" and size <= _SMALL else _one_at_a_time:
         image = load_picture({"bytes": content, "path": picture.reference}, max_pixels=max_pixels)
-        if suffix is None:
+        if suffix is None or not opens_without_help(content):
             buffer = io.BytesIO()
             image.save(buffer, "PNG")
             suffix, content = "png", buffer.getvalue()

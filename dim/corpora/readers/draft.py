@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dim.corpora.readers.fields import RowError, answer_of, checked, count_of, kind_of, list_of, text_of
+from dim.common.fields import RowError
+from dim.corpora.readers.fields import answer_of, checked, count_of, kind_of, list_of, text_of
 from dim.corpora.release import Entity, Mention, Rejected
 
 
@@ -21,6 +22,7 @@ class Draft:
         label: Which of its layout's names fits; empty for the first.
         has_numbered_rows: Whether the ids of mentions are numbers of rows, which cannot reveal the answer.
         blank_mentions: Ids of mentions that are blank in the release.
+        rejected_entities: The rejected row of each entity, by its id where that is known.
 
     Example:
         >>> draft = Draft()
@@ -41,6 +43,7 @@ class Draft:
     label: str = ""
     has_numbered_rows: bool = False
     blank_mentions: list[str] = field(default_factory=list)
+    rejected_entities: dict[str, Rejected] = field(default_factory=dict)
 
     def add_sentence(
         self,
@@ -84,15 +87,21 @@ class Draft:
                     self.blank_mentions.append(name)
                 self.mentions.append(Mention(name, sentence, mention, split, answer, **shared))
 
+    def reject_mention(self, file: str, key: str, reason: str, _name: str = "") -> None:
+        """Rejects a mention, whose id is of no use."""
+        self.reject(file, key, reason)
+
     def reject(self, file: str, key: str, reason: str, count: int = 1) -> None:
         """Rejects a row that holds `count` mentions."""
         self.rows_in += count
         keys = [key] if count == 1 else [f"{key}-{number}" for number in range(count)]
         self.rejected += [Rejected(file, name, reason) for name in keys]
 
-    def reject_entity(self, file: str, key: str, reason: str) -> None:
-        """Rejects an entity."""
-        self.rejected.append(Rejected(file, key, reason, "entity"))
+    def reject_entity(self, file: str, key: str, reason: str, name: str = "") -> None:
+        """Rejects the row of an entity, whose id may be known."""
+        row = Rejected(file, key, reason, "entity")
+        self.rejected.append(row)
+        self.rejected_entities.setdefault(name or key, row)
 
 
 def _triples(row: Mapping[str, Any], columns: tuple[str, str, str]) -> list[tuple[Any, Any, Any]]:

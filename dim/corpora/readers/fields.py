@@ -4,20 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dim.common.fields import RowError
 from dim.common.jsonl import type_name
-from dim.errors import DIMError
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can hold what UTF-8 cannot
-
-
-class RowError(DIMError):
-    """The reason why a row is left out.
-
-    Example:
-        >>> text_of({"id": "m1"}, "sentence")
-        Traceback (most recent call last):
-        dim.corpora.readers.fields.RowError: it has no 'sentence'
-    """
 
 
 def text_of(row: Mapping[str, Any], key: str) -> str:
@@ -29,6 +19,9 @@ def text_of(row: Mapping[str, Any], key: str) -> str:
     Example:
         >>> text_of({"sentence": "Ada met Al."}, "sentence")
         'Ada met Al.'
+        >>> text_of({"id": "m1"}, "sentence")
+        Traceback (most recent call last):
+        dim.common.fields.RowError: it has no 'sentence'
     """
     if key not in row:
         raise RowError(f"it has no {key!r}")
@@ -64,7 +57,7 @@ def checked(value: object, what: str) -> str:
         'Ada'
         >>> checked(7, "the mention")
         Traceback (most recent call last):
-        dim.corpora.readers.fields.RowError: the mention is a number, not a string
+        dim.common.fields.RowError: the mention is a number, not a string
     """
     if not isinstance(value, str):
         raise RowError(f"{what} is {kind_of(value)}, not a string")

@@ -104,7 +104,7 @@ def recognise(raw: Sequence[Path], dataset: str, kinds: Sequence[Kind]) -> Files
         shape = peek(path)
         named = [kind for kind in kinds if kind.name.fullmatch(path.name)]
         fitting = [kind for kind in kinds if kind.fits(shape)]
-        both = [kind for kind in named if kind in fitting]
+        both = [kind for kind in named if kind in fitting or kind.is_own]
         if both:
             owner = both[0].dataset or ("" if both[0].is_own else named_dataset)
             if owner in ("", dataset):

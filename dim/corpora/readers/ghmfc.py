@@ -2,8 +2,9 @@
 
 import re
 
+from dim.common.fields import RowError
 from dim.corpora.readers.draft import Draft, rows_of
-from dim.corpora.readers.fields import RowError, checked, checked_list, count_of, kind_of, optional_text
+from dim.corpora.readers.fields import checked, checked_list, count_of, kind_of, optional_text
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.layout import Layout
 from dim.corpora.readers.raw import DATASETS, SPLIT_NAME, Kind, RawFile, split_name

@@ -1,41 +1,38 @@
-"""A user's own dataset: `mentions.jsonl` and `entities.jsonl`, in the schema of `dim.corpora.schema`."""
+"""A user's own dataset: tables of mentions and entities, in the schema of `dim.corpora.schema`."""
 
 import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from dim.common.jsonl import numbered, parse_object
+from dim.common.fields import FieldError, RowError, identifier, optional_text, required_text, text_list
+from dim.common.mention_fields import mention_fields
+from dim.common.tables import read_table
 from dim.corpora.readers.draft import Draft
-from dim.corpora.readers.fields import RowError, answer_of, checked_list, optional_text, text_of
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.layout import Layout
-from dim.corpora.readers.raw import Kind, RawFile, split_name
+from dim.corpora.readers.raw import OWN_NAME, Kind, RawFile, split_name
+from dim.corpora.readers.shape import Shape
 from dim.corpora.release import Entity, Mention
 from dim.corpora.schema import ENTITIES as ENTITY_FEATURES
 from dim.corpora.schema import MENTIONS as MENTION_FEATURES
 from dim.corpora.schema import PROVENANCE
-from dim.errors import DIMError
 
-MENTIONS = Kind(
-    "your own mentions",
-    "mentions.jsonl",
-    re.compile(r"mentions\.jsonl"),
-    lambda shape: shape.has_rows("lines", "sentence", "mention"),
-    is_own=True,
-)
-ENTITIES = Kind(
-    "your own entities",
-    "entities.jsonl",
-    re.compile(r"entities\.jsonl"),
-    lambda shape: shape.has_rows("lines", "id", "name"),
-    is_own=True,
-)
+
+def _own_kind(name: str, *keys: str) -> Kind:
+    def fits(shape: Shape) -> bool:
+        return shape.has_rows("lines", *keys) or shape.has_rows("array", *keys)
+
+    pattern = re.compile(OWN_NAME.pattern.replace("(mentions|entities)", name), re.IGNORECASE)
+    return Kind(f"your own {name}", f"{name}.jsonl", pattern, fits, is_own=True)
+
+
+MENTIONS, ENTITIES = _own_kind("mentions", "sentence", "mention"), _own_kind("entities", "id", "name")
 _LATER = {"expert_answer", "expert_model", "expert_prompt", "description_original", *PROVENANCE}
 _Row = TypeVar("_Row", Mention, Entity)
 
 
 def read(files: Files, dataset: str, seed: int) -> Draft:
-    """Reads a user's own mentions and entities, one JSON object per line.
+    """Reads a user's own mentions and entities.
 
     A mention needs `id`, `sentence`, `mention`, `split` and `entity_id` (`""` or `null` for NIL), and may have `start`
     and `end` (found where they are missing or -1), `image` (path, file name or URL), `image_id`, `entity_type` and
@@ -55,28 +52,38 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
     """
     draft = Draft()
     mentions, entities = files.one(MENTIONS), files.one(ENTITIES)
-    draft.mentions = list(_parsed(mentions, _mention, draft.reject))
+    draft.mentions = list(_parsed(mentions, _mention, draft.reject_mention))
     draft.rows_in += len(draft.mentions)
     draft.entities = list(_parsed(entities, _entity, draft.reject_entity))
     return draft
 
 
 def _parsed(
-    file: RawFile, parse: Callable[[dict[str, Any]], _Row], reject: Callable[[str, str, str], None]
+    file: RawFile, parse: Callable[[dict[str, Any]], _Row], reject: Callable[[str, str, str, str], None]
 ) -> Iterator[_Row]:
-    """Yields what is parsed of each line; rejects lines that do not fit or repeat an id."""
+    """Yields what is parsed of each row; rejects rows that do not fit or repeat an id."""
     seen: set[str] = set()
-    with file.path.open("rb") as stream:
-        for place, line in numbered(stream, file.name):
-            try:
-                row = parse(parse_object(line))
-                if row.id in seen:
-                    raise RowError(f"the id {row.id!r} occurs a second time; the first row was kept")
-            except DIMError as error:
-                reject(file.name, place.removeprefix(f"{file.name}, "), str(error))
-            else:
-                seen.add(row.id)
-                yield row
+
+    def refuse(place: str, reason: str, name: str = "") -> None:
+        reject(file.name, place, reason, name)
+
+    for place, row in read_table(file.path, refuse):
+        key = place.removeprefix(f"{file.path}, ")
+        try:
+            parsed = parse(row)
+            if parsed.id in seen:
+                raise RowError(f"the id {parsed.id!r} occurs a second time; the first row was kept")
+        except RowError as error:
+            refuse(key, _reason(error), str(row.get("id")))
+        else:
+            seen.add(parsed.id)
+            yield parsed
+
+
+def _reason(error: RowError) -> str:
+    if not isinstance(error, FieldError):
+        return str(error)
+    return f"it has no {error.field!r}" if error.what == "it is missing" else f"{error.field!r} {error.what[3:]}"
 
 
 def _check_keys(row: dict[str, Any], known: set[str]) -> None:
@@ -89,49 +96,51 @@ def _check_keys(row: dict[str, Any], known: set[str]) -> None:
 
 def _mention(row: dict[str, Any]) -> Mention:
     _check_keys(row, {*MENTION_FEATURES, "split"})
-    name, sentence, form, given = (text_of(row, key) for key in ("id", "sentence", "mention", "split"))
+    name, form = identifier(row, "id"), required_text(row, "mention")
+    sentence, given = required_text(row, "sentence"), required_text(row, "split")
     split = split_name(given)
     if split is None:
         raise RowError(f"the split {given!r} is none of train, validation (dev, val) and test")
     if "entity_id" not in row:
         raise RowError("it has no 'entity_id' (\"\" for NIL)")
-    start, end = _span(row, sentence, form)
-    image = optional_text(row, "image")
+    start, end = mention_fields(row).span or (-1, -1)
+    image = _plain(row, "image")
     return Mention(
         name,
         sentence,
         form,
         split,
-        entity_id=answer_of(row["entity_id"]),
+        entity_id=_answer(row),
         start=start,
         end=end,
         image=image,
-        image_id=optional_text(row, "image_id") or image,
-        entity_type=optional_text(row, "entity_type"),
-        topic=optional_text(row, "topic"),
+        image_id=_plain(row, "image_id") or image,
+        entity_type=_plain(row, "entity_type"),
+        topic=_plain(row, "topic"),
     )
 
 
-def _span(row: dict[str, Any], sentence: str, mention: str) -> tuple[int, int]:
-    start, end = row.get("start"), row.get("end")
-    if (start, end) in ((None, None), (-1, -1)):
-        return -1, -1
-    if not (type(start) is int and type(end) is int):
-        raise RowError("'start' and 'end' must both be whole numbers")
-    if not 0 <= start < end <= len(sentence) or sentence[start:end] != mention:
-        raise RowError(f"'start' {start} and 'end' {end} do not give the mention {mention!r}")
-    return start, end
+def _answer(row: dict[str, Any]) -> str:
+    """The id of the answer; empty for NIL."""
+    answer = optional_text(row, "entity_id") or ""
+    return "" if answer.strip().lower() in ("", "nil") else identifier(row, "entity_id")
+
+
+def _plain(row: dict[str, Any], field: str) -> str:
+    """A text that may be missing, null or blank, as an empty string."""
+    value = optional_text(row, field) or ""
+    return value if value.strip() else ""
 
 
 def _entity(row: dict[str, Any]) -> Entity:
     _check_keys(row, set(ENTITY_FEATURES))
-    lists = {key: checked_list(row.get(key) or [], repr(key), f"a value of {key!r}") for key in ("aliases", "images")}
     return Entity(
-        text_of(row, "id"),
-        text_of(row, "name"),
-        optional_text(row, "description"),
-        type=optional_text(row, "type"),
-        **lists,
+        identifier(row, "id"),
+        required_text(row, "name"),
+        _plain(row, "description"),
+        text_list(row, "aliases"),
+        text_list(row, "images"),
+        _plain(row, "type"),
     )
 
 

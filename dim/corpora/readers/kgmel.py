@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from dim.common.fields import RowError
 from dim.corpora.readers.draft import Draft, rows_of
-from dim.corpora.readers.fields import RowError, count_of, optional_text
+from dim.corpora.readers.fields import count_of, optional_text
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.ghmfc import read_splits
 from dim.corpora.readers.layout import Layout

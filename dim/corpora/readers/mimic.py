@@ -4,8 +4,9 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from dim.common.fields import RowError
 from dim.corpora.readers.draft import Draft, rows_of
-from dim.corpora.readers.fields import RowError, checked, checked_list, kind_of, optional_text, text_of
+from dim.corpora.readers.fields import checked, checked_list, kind_of, optional_text, text_of
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.layout import Layout
 from dim.corpora.readers.raw import DATASETS, SPLIT_NAME, Kind
@@ -79,6 +80,7 @@ def _read_entities(files: Files, draft: Draft) -> dict[str, str]:
     by_number: dict[str, str] = {}
     seen: set[str] = set()
     for number, row in enumerate(file.read()):
+        qid = ""
         try:
             if not isinstance(row, tuple):
                 raise RowError(f"it is {kind_of(row)}, not an object")
@@ -90,7 +92,7 @@ def _read_entities(files: Files, draft: Draft) -> dict[str, str]:
             images = checked_list(fields.get("image_list") or [], "'image_list'", "a name in 'image_list'")
             entity = Entity(qid, name, optional_text(fields, "attr"), images=images)
         except RowError as error:
-            draft.reject_entity(file.name, f"row {number}", str(error))
+            draft.reject_entity(file.name, f"row {number}", str(error), qid)
         else:
             seen.add(qid)
             by_number[str(fields.get("id"))] = qid

@@ -25,6 +25,8 @@ _SKIPPED = re.compile(  # folders of pictures, and hidden ones
     r"((mention|kb|entity|cleaned|wikinews|kvqa)[-_ ]?)?(image|img|picture|photo)s?|\..*", re.IGNORECASE
 )
 _SPLITS = {"train": "train", "test": "test", **dict.fromkeys(("dev", "val", "valid", "validation"), "validation")}
+OWN_NAME = re.compile(r"(mentions|entities)\.(jsonl|ndjson|json|csv|tsv|parquet)(\.gz)?", re.IGNORECASE)
+"""Name of a table of a user's own data."""
 SPLIT_NAME = re.compile(rf"(.*[-_. ])?(?P<split>{'|'.join(_SPLITS)})(_w_\d+cands)?\.json", re.IGNORECASE)
 """Name of a file that holds one split."""
 
@@ -41,7 +43,8 @@ class Kind:
         source: Repository that it comes from.
         licence: Licence of its content, empty where none is known.
         dataset: The dataset that it belongs to, where its name tells it.
-        is_own: Whether it is a user's own, whatever its folder is called.
+        is_own: Whether it is a user's own, whatever its folder is called. A file of that name is taken whatever
+            its first row is: its reader says what is wrong with it.
 
     Example:
         >>> texts = Kind("the texts", "train.json, dev.json and test.json", SPLIT_NAME,
@@ -103,7 +106,7 @@ class RawFile:
 
 
 def json_files(raw: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Finds JSON and JSON Lines files. Folders of pictures and hidden folders are skipped.
+    """Finds JSON and JSON Lines files, and tables of a user's own. Folders of pictures and hidden folders are skipped.
 
     Args:
         raw: Files, and folders with files at any depth.
@@ -135,7 +138,7 @@ def json_files(raw: Sequence[Path]) -> list[tuple[Path, str]]:
             seen.add(real)  # a link may lead back
             parts = [top.name, *Path(folder).relative_to(top).parts]
             for name in names:
-                if name.lower().endswith((".json", ".jsonl")):
+                if name.lower().endswith((".json", ".jsonl")) or OWN_NAME.fullmatch(name):
                     found[Path(folder, name)] = _dataset_of([name, *reversed(parts)])
     if not found:
         raise DIMError(f"There is no .json or .jsonl file under {', '.join(map(str, raw))}.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dim.common.tables import read_table
 from dim.corpora.readers.fields import kind_of
 from dim.errors import DIMError
 
@@ -56,7 +57,7 @@ def peek(path: Path) -> Shape:
     """Reads the beginning of a file, and no more than that.
 
     Args:
-        path: A file called `.json` or `.jsonl`.
+        path: A file called `.json` or `.jsonl`, or a table.
 
     Returns:
         Its shape; for a file that is not valid JSON, `top` says so.
@@ -66,6 +67,8 @@ def peek(path: Path) -> Shape:
         >>> peek(Path("rows.json"))
         Shape(top='object', key='7', value={'sentence': 'Ada met Al.'})
     """
+    if path.suffix.lower() not in (".json", ".jsonl"):
+        return _table_shape(path)
     size = 1 << 16
     try:
         while True:
@@ -79,6 +82,14 @@ def peek(path: Path) -> Shape:
                 size *= 4
     except (OSError, ValueError, IndexError, RecursionError) as error:
         return Shape(f"not valid JSON ({error})")
+
+
+def _table_shape(path: Path) -> Shape:
+    try:
+        first = next(read_table(path), None)
+    except DIMError as error:
+        return Shape(f"not a table that can be read ({error})")
+    return Shape("empty file") if first is None else Shape("lines", "line 1", first.row)
 
 
 def _shape(text: str, is_lines: bool) -> Shape:

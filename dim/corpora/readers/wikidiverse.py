@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
 
+from dim.common.fields import RowError
 from dim.corpora.readers.draft import Draft
-from dim.corpora.readers.fields import RowError, checked, list_of, optional_text, text_of
+from dim.corpora.readers.fields import checked, list_of, optional_text, text_of
 from dim.corpora.readers.files import Files
 from dim.corpora.readers.layout import Layout
 from dim.corpora.readers.raw import SPLIT_NAME, Kind, RawFile
