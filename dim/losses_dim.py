@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .errors_dim import DIMError
 
-
 IGNORED_LABEL = -100  # as in torch's cross-entropy
 
 

@@ -6,6 +6,7 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Pretrained towers of a new DIM: their weights, their projections, and the config that fits them."""
 
+import copy
 import difflib
 from dataclasses import dataclass, field, fields
 
@@ -17,7 +18,17 @@ from transformers.utils import logging
 
 from .configuration_dim import DIMConfig, attends_to_padding
 from .errors_dim import DIMError
-from .towers_dim import check_inputs, one_line, pool, tower_class, tower_inputs, try_tower
+from .towers_dim import (
+    build_tower,
+    check_inputs,
+    check_padding,
+    one_line,
+    pool,
+    show_whole_pictures,
+    tower_class,
+    tower_inputs,
+    try_tower,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -115,19 +126,25 @@ def load_towers(
     _check_names(chosen)
     load = _Loader()
     text_tower, both = _load_tower(load, text, "text", revision, chosen.get("text_pooling"))
+    if not attends_to_padding(text_tower.model.config):
+        check_padding(text_tower.model, text_tower.pooling)
     vision_tower, config = None, vision
     if isinstance(vision, str):
         vision_tower, _ = _load_tower(load, vision, "vision", vision_revision, chosen.get("vision_pooling"))
     elif vision is None and both and chosen.get("vision_config", ...) is not None:
         vision_tower, _ = _load_tower(load, text, "vision", revision, chosen.get("vision_pooling"))
+    untrained: dict = {}
     if vision_tower is not None:
         config = vision_tower.model.config
+    elif isinstance(config, PreTrainedConfig) and "vision_pooling" not in chosen:
+        untrained = {"vision_pooling": _untrained_pooling(config)}
     values: dict = {
         "text_config": _plain(text_tower.model.config),
         "text_pooling": text_tower.pooling,
         "text_width": text_tower.width,
         "attend_to_padding": attends_to_padding(text_tower.model.config),
         "vision_config": None if config is None else _plain(config),
+        **untrained,
     }
     if vision_tower is not None:
         values |= {"vision_pooling": vision_tower.pooling, "vision_width": vision_tower.width}
@@ -146,9 +163,7 @@ def _check_names(chosen: dict) -> None:
             raise DIMError(f"from_towers does not know the argument {name!r}{hint}")
 
 
-def _load_tower(
-    load: "_Loader", name: str, side: str, revision: str | None, pooling: str | None
-) -> tuple[Tower, bool]:
+def _load_tower(load: "_Loader", name: str, side: str, revision: str | None, pooling: str | None) -> tuple[Tower, bool]:
     """Loads a tower, and tells whether its checkpoint has both."""
     try:
         config = AutoConfig.from_pretrained(name, revision=revision)
@@ -187,6 +202,13 @@ def _usual_pooling(name: str, side: str, model: PreTrainedModel, found: dict[str
     return next(iter(found))
 
 
+def _untrained_pooling(config: PreTrainedConfig) -> str:
+    """The usual pooling of a vision tower that is built from its config."""
+    with torch.device("meta"):  # costs no memory, and draws no random numbers
+        tower = build_tower(copy.deepcopy(config), "pooler", "vision")
+        return next(iter(try_tower(tower, "vision")))
+
+
 def suggest_pooling(config: PreTrainedConfig) -> str:
     """Returns a text tower's usual pooling: the pooler for CLIP and SigLIP, the mean for others, such as MiniLM."""
     return "pooler" if config.model_type.startswith(("clip", "siglip", "metaclip")) else "mean"
@@ -198,9 +220,7 @@ class _Loader:
     def __init__(self) -> None:
         self.known: dict[tuple, tuple[PreTrainedModel, set[str]]] = {}
 
-    def __call__(
-        self, cls: type[PreTrainedModel], name: str, revision: str | None
-    ) -> tuple[PreTrainedModel, set[str]]:
+    def __call__(self, cls: type[PreTrainedModel], name: str, revision: str | None) -> tuple[PreTrainedModel, set[str]]:
         """Returns a model, and the names of the weights that its checkpoint lacks."""
         key = cls, name, revision
         if key not in self.known:
@@ -210,6 +230,7 @@ class _Loader:
                 )
             except (ValueError, RuntimeError, ImportError) as error:
                 raise DIMError(f"{name} cannot be loaded as {cls.__name__}: {one_line(error)}") from error
+            show_whole_pictures(model.config)
             missing = set(report["missing_keys"]) | {one[0] for one in report["mismatched_keys"]}
             self.known[key] = model.eval(), missing
         return self.known[key]

@@ -10,6 +10,7 @@ import inspect
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 import transformers
 from torch import Tensor
 from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
@@ -53,13 +54,18 @@ def build_tower(config: PreTrainedConfig, pooling: str, side: str) -> PreTrained
     """
     cls = tower_class(config)
     check_inputs(cls, config, side)
-    for name, value in _FIELDS.get(config.model_type, {}).items():
-        setattr(config, name, value)
+    show_whole_pictures(config)
     unused = pooling != "pooler" and "add_pooling_layer" in inspect.signature(cls.__init__).parameters
     try:
         return cls._from_config(config, **({"add_pooling_layer": False} if unused else {}))
     except Exception as error:
         raise DIMError(f"The {side} tower of type {config.model_type!r} cannot be built: {one_line(error)}") from error
+
+
+def show_whole_pictures(config: PreTrainedConfig) -> None:
+    """Sets the fields with which a tower that was trained on hidden patches encodes whole pictures."""
+    for name, value in _FIELDS.get(config.model_type, {}).items():
+        setattr(config, name, value)
 
 
 def check_inputs(cls: type[PreTrainedModel], config: PreTrainedConfig, side: str) -> None:
@@ -96,6 +102,9 @@ def tower_inputs(config: PreTrainedConfig, side: str, device: torch.device, dtyp
     """Makes a small input for a tower, to try it out: one text of a few tokens, or one grey picture."""
     if side == "text":
         ids = torch.full((1, _TRIED_TOKENS), 2, device=device)
+        end = getattr(config, "eos_token_id", None)
+        if isinstance(end, int) and 0 <= end < config.vocab_size:
+            ids[0, -1] = end  # CLIP and others pool there
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if getattr(config, "num_channels", 3) != 3:
         raise DIMError(f"The vision tower takes pictures of {config.num_channels} channels; DIM has red, green, blue.")
@@ -137,6 +146,20 @@ def try_tower(tower: PreTrainedModel, side: str) -> dict[str, int]:
     return found
 
 
+@torch.no_grad()
+def check_padding(tower: PreTrainedModel, pooling: str) -> None:
+    """Raises `DIMError` for a text tower whose vector of a text depends on the padding, that is on its neighbours."""
+    alone = tower_inputs(tower.config, "text", tower.device, tower.dtype)
+    pad = getattr(tower.config, "pad_token_id", None) or 0
+    padded = {name: F.pad(value, (0, 3), value=pad if name == "input_ids" else 0) for name, value in alone.items()}
+    own, found = (pool(tower(**inputs), pooling, inputs["attention_mask"]) for inputs in (alone, padded))
+    if not torch.allclose(own, found, rtol=1e-3, atol=1e-4):
+        raise DIMError(
+            f"With the text tower of type {tower.config.model_type!r}, the vector of a text depends on how long the "
+            "other texts of its batch are; choose another text encoder."
+        )
+
+
 def has_class_token(tower: PreTrainedModel) -> bool:
     """Whether a vision tower puts a class token before the patches."""
     return any(name.endswith(_CLASS_TOKENS) for name, _ in tower.named_parameters())
@@ -172,8 +195,8 @@ def pooled_width(tower: PreTrainedModel, side: str, pooling: str, width: int | N
         return width
     try:
         found = try_tower(tower, side)
-    except DIMError:
-        if tower.device.type != "meta":
+    except DIMError as error:
+        if "meta tensor" not in str(error):
             raise
         return tower_width(tower.config)  # some towers run on data only
     if pooling not in found:
@@ -207,10 +230,12 @@ def pool(outputs: BaseModelOutputWithPooling, pooling: str, attention_mask: Tens
 __all__ = [
     "build_tower",
     "check_inputs",
+    "check_padding",
     "one_line",
     "pool",
     "pooled_width",
     "poolings",
+    "show_whole_pictures",
     "to_dtype",
     "tower_class",
     "tower_inputs",

@@ -49,9 +49,7 @@ def save_two_towers(kind: str, tokenizer: Path, folder: Path) -> Path:
     name, text, vision = TWO_TOWERS[kind]
     cls = getattr(transformers, name)
     vocabulary = {"vocab_size": len(AutoTokenizer.from_pretrained(tokenizer))}
-    config = cls.config_class(
-        text_config=_TEXT | vocabulary | text, vision_config=_VISION | vision, projection_dim=24
-    )
+    config = cls.config_class(text_config=_TEXT | vocabulary | text, vision_config=_VISION | vision, projection_dim=24)
     return _save(cls, config, tokenizer, folder)
 
 
