@@ -2,6 +2,7 @@
 
 import base64
 import json
+import unicodedata
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ class Entities:
         """
         self._kb.refresh()
         self.observe()
-        index = self._kb.row_of.get(name)
+        index = self._kb.row_of.get(_id(name))
         if index is None:
             return None
         [row] = self._kb.take([index], [*FIELDS, "updated_at"]).to_pylist()
@@ -67,6 +68,7 @@ class Entities:
         Raises:
             DIMError: If a field is invalid, or the model's vector is not finite; nothing is changed.
         """
+        name = _id(name)
         given = {"id": name, **fields}
         vector = encode_entities(self._linker.model, self._linker.processor, [checked_row(given)])
         if not torch.isfinite(vector).all():
@@ -90,6 +92,7 @@ class Entities:
         Returns:
             Whether it existed.
         """
+        name = _id(name)
         self._kb.refresh()
         if name not in self._kb.row_of:
             return False
@@ -102,6 +105,11 @@ class Entities:
         if self._changes % _FINISH == 0:
             self._kb.finish()
         self.observe()
+
+
+def _id(name: str) -> str:
+    """An id as the knowledge base spells it; see [`dim.common.fields.identifier`]."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _data_url(content: bytes) -> str:

@@ -246,3 +246,11 @@ def test_responses_match_the_openapi_document(server, mode):
         ask()
     assert len(asked) > EXAMPLES
     assert (200 in asked) if mode.is_positive else (422 in asked)
+
+
+def test_two_spellings_of_an_accent_are_one_entity(client):
+    one, other = "Caf%C3%A9", "Cafe%CC%81"
+    assert client.put(f"/entities/{other}", json={"name": "one"}, headers=WRITER).status_code == 201
+    assert client.put(f"/entities/{one}", json={"name": "two"}, headers=WRITER).status_code == 200
+    assert client.get(f"/entities/{other}").json()["entity"]["name"] == "two"
+    assert client.delete(f"/entities/{other}", headers=WRITER).status_code == 204

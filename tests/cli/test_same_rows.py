@@ -1,0 +1,271 @@
+"""The same row is taken or refused alike by every command and by the service, before anything long starts."""
+
+import json
+import math
+
+import pytest
+
+from dim.cli.main import main
+from dim.common.jsonl import parse_object
+from dim.corpora.read import read_release
+from dim.encoding.mention import mentions_of
+from dim.enhancement.entity_text import read_entities
+from dim.errors import DIMError
+from dim.kb.rows import FIELDS as ENTITY_FIELDS
+from dim.kb.sources import read_entities as kb_rows
+from dim.linking.mention_rows import checked_mention, read_mentions
+
+NAN = float("nan")
+TURKEY = {"sentence": "We saw Turkey in autumn.", "mention": "Turkey"}
+EMOJI = {"sentence": "\U0001f983\U0001f983 We saw Turkey.", "mention": "Turkey"}
+DEEP = json.loads("[" * 50 + "]" * 50)
+
+# Each row, and None if it is taken, or else a part of the line that refuses it.
+MENTION_ROWS = {
+    "plain": (TURKEY, None),
+    "offsets": ({**TURKEY, "start": 7, "end": 13}, None),
+    "offsets null": ({**TURKEY, "start": None, "end": None}, None),
+    "offsets NaN": ({**TURKEY, "start": NAN, "end": NAN}, None),
+    "offsets -1": ({**TURKEY, "start": -1, "end": -1}, None),
+    "offsets -1.0": ({**TURKEY, "start": -1.0, "end": -1.0}, None),
+    "whole floats": ({**TURKEY, "start": 7.0, "end": 13.0}, None),
+    "another case": ({**TURKEY, "mention": "TURKEY", "start": 7, "end": 13}, None),
+    "decomposed": ({"sentence": "A Cafe\u0301 here", "mention": "Caf\u00e9", "start": 2, "end": 7}, None),
+    "expert answer null": ({**TURKEY, "expert_answer": None}, None),
+    "expert answer NaN": ({**TURKEY, "expert_answer": NAN}, None),
+    "half an offset": ({**TURKEY, "start": 7.5, "end": 13}, "'start' and 'end' must both be whole numbers"),
+    "one offset": ({**TURKEY, "start": 7}, "'start' and 'end' must both be whole numbers"),
+    "one offset null": ({**TURKEY, "start": 7, "end": None}, "'start' and 'end' must both be whole numbers"),
+    "offsets are texts": ({**TURKEY, "start": "7", "end": "13"}, "'start' and 'end' must both be whole numbers"),
+    "offset true": ({**TURKEY, "start": True, "end": 13}, "'start' and 'end' must both be whole numbers"),
+    "offset infinite": ({**TURKEY, "start": 7, "end": math.inf}, "'start' and 'end' must both be whole numbers"),
+    "offset huge": ({**TURKEY, "start": 7, "end": 10**30}, "do not give the mention 'Turkey'"),
+    "offsets negative": ({**TURKEY, "start": -7, "end": -1}, "do not give the mention 'Turkey'"),
+    "other place": ({**TURKEY, "start": 0, "end": 2}, "do not give the mention 'Turkey'"),
+    "a space more": ({**TURKEY, "start": 7, "end": 14}, "do not give the mention 'Turkey'"),
+    "a word more": ({**TURKEY, "start": 3, "end": 13}, "do not give the mention 'Turkey'"),
+    "end included": ({**TURKEY, "start": 7, "end": 12}, "they look as if 'end' were included"),
+    "UTF-16": ({**EMOJI, "start": 12, "end": 18}, "they look like UTF-16 offsets"),
+    "bytes": ({"sentence": "\u00eb: Turkey.", "mention": "Turkey", "start": 4, "end": 10}, "look like byte offsets"),
+    "mention a number": ({"sentence": "In 1984.", "mention": 1984}, "'mention'"),
+    "mention a list": ({**TURKEY, "mention": ["Turkey"]}, "'mention'"),
+    "mention blank": ({**TURKEY, "mention": " "}, "empty"),
+    "sentence a list": ({**TURKEY, "sentence": ["We saw Turkey."]}, "'sentence'"),
+    "sentence true": ({**TURKEY, "sentence": True}, "'sentence'"),
+    "half a character": ({**TURKEY, "sentence": "We saw Turkey \ud83d."}, "'sentence'"),
+    "half a character in the mention": ({**TURKEY, "mention": "Turkey\udc00"}, "'mention'"),
+}  # fmt: skip
+ENTITY_ROWS = {
+    "plain": ({"id": "e1", "name": "Ada"}, None),
+    "whole": ({"id": "e1", "name": "Ada", "aliases": ["A."], "description": "x", "type": "human"}, None),
+    "nulls": ({"id": "e1", "name": "Ada", "aliases": None, "description": None, "type": None}, None),
+    "NaN": ({"id": "e1", "name": "Ada", "aliases": NAN, "description": NAN, "type": NAN}, None),
+    "an id with spaces inside": ({"id": "Ada Lovelace", "name": "Ada"}, None),
+    "a joiner": ({"id": "\u06a9\u062a\u0627\u0628\u200c\u0647\u0627", "name": "Ada"}, None),
+    "no id": ({"name": "Ada"}, "'id'"),
+    "id a number": ({"id": 1, "name": "Ada"}, "'id'"),
+    "id NaN": ({"id": NAN, "name": "Ada"}, "'id'"),
+    "id with CR": ({"id": "e1\r", "name": "Ada"}, "U+000D"),
+    "id with a mark": ({"id": "\ufeffe1", "name": "Ada"}, "U+FEFF"),
+    "id with a direction": ({"id": "e\u202e1", "name": "Ada"}, "U+202E"),
+    "id with a control": ({"id": "e\x001", "name": "Ada"}, "U+0000"),
+    "id with spaces around": ({"id": " e1", "name": "Ada"}, "begins or ends with a space"),
+    "no name": ({"id": "e1"}, "'name'"),
+    "name null": ({"id": "e1", "name": None}, "'name'"),
+    "name blank": ({"id": "e1", "name": " "}, "'name'"),
+    "name a number": ({"id": "e1", "name": 7}, "'name'"),
+    "half a character": ({"id": "e1", "name": "Ada", "description": "\ud800"}, "'description'"),
+    "alias null": ({"id": "e1", "name": "Ada", "aliases": [None]}, "'aliases'"),
+    "alias blank": ({"id": "e1", "name": "Ada", "aliases": [""]}, "'aliases'"),
+    "aliases a text": ({"id": "e1", "name": "Ada", "aliases": "A."}, "'aliases'"),
+    "description a list": ({"id": "e1", "name": "Ada", "description": ["x"]}, "'description'"),
+    "type true": ({"id": "e1", "name": "Ada", "type": True}, "'type'"),
+    "an unknown field": ({"id": "e1", "name": "Ada", "colour": "red"}, "'colour'"),
+}  # fmt: skip
+
+
+def write(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def build(folder, mention, entity):
+    """A build's reason to reject the row that is not plain; its place is the file and line."""
+    own = {"id": "m1", "split": "train", "entity_id": "e1"}
+    good = {**TURKEY, **own, "id": "m0", "entity_id": "e0"}
+    write(folder / "mentions.jsonl", good, good | {"id": "m2"}, *([] if mention is None else [{**mention, **own}]))
+    write(folder / "entities.jsonl", {"id": "e0", "name": "Turkey"}, entity or {"id": "e1", "name": "Ada"})
+    rejected = read_release("mine", [folder], "jsonl").rejected
+    if rejected:
+        raise DIMError(f"{rejected[0].file}, {rejected[0].key}, {rejected[0].reason}")
+
+
+def service(_folder, row):
+    from pydantic import ValidationError
+
+    from dim.serving.link_route import _marked
+    from dim.serving.schemas import Mention
+
+    try:
+        _marked(Mention.model_validate_json(json.dumps(row)))
+    except ValidationError as error:
+        raise DIMError(" ".join(f"{one['loc']}: {one['msg']}" for one in error.errors())) from error
+
+
+MENTION_DOORS = {
+    "dim link": lambda folder, row: list(read_mentions(write(folder / "rows.jsonl", row))),
+    "dim build": lambda folder, row: build(folder, {"expert_answer": None, **row}, None),
+    "service": service,
+    "python": lambda _folder, row: checked_mention(row),
+}
+
+
+@pytest.mark.parametrize("door", MENTION_DOORS)
+@pytest.mark.parametrize("name", MENTION_ROWS)
+def test_mention_rows(tmp_path, door, name):
+    row, refusal = MENTION_ROWS[name]
+    if refusal is None:
+        MENTION_DOORS[door](tmp_path, row)
+        return
+    with pytest.raises(DIMError) as caught:
+        MENTION_DOORS[door](tmp_path, row)
+    if door != "service" or "offset" not in refusal:  # pydantic words the types in its own way
+        assert door == "service" or refusal in str(caught.value)
+    assert door in ("service", "python") or "line " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def kb(folder, row):
+    list(kb_rows(write(folder / "rows.jsonl", row)).batches())
+
+
+def given_entity(_folder, row):
+    from pydantic import ValidationError
+
+    from dim.kb.rows import checked_row
+    from dim.serving.schemas import GivenEntity
+
+    try:
+        fields = GivenEntity.model_validate(parse_object(json.dumps({k: v for k, v in row.items() if k != "id"})))
+    except ValidationError as error:
+        raise DIMError(" ".join(f"{one['loc']}: {one['msg']}" for one in error.errors())) from error
+    checked_row({k: v for k, v in row.items() if k == "id"} | fields.model_dump())
+
+
+ENTITY_DOORS = {
+    "dim kb": kb,
+    "dim enhance": lambda folder, row: read_entities(str(write(folder / "rows.jsonl", row))),
+    "dim build": lambda folder, row: build(folder, None, row),
+    "service": given_entity,
+    "python": lambda _folder, row: list(kb_rows([row]).batches()),
+}
+
+
+@pytest.mark.parametrize("door", ENTITY_DOORS)
+@pytest.mark.parametrize("name", ENTITY_ROWS)
+def test_entity_rows(tmp_path, door, name):
+    row, refusal = ENTITY_ROWS[name]
+    if refusal is None:
+        ENTITY_DOORS[door](tmp_path, row)
+        return
+    with pytest.raises(DIMError) as caught:
+        ENTITY_DOORS[door](tmp_path, row)
+    assert refusal in str(caught.value)
+    assert door in ("service", "python") or "line " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_mentions_of_a_dataset_are_checked_before_they_are_encoded():
+    rows = [{**TURKEY, "start": 7, "end": 13}, {**EMOJI, "start": 12, "end": 18}]
+    with pytest.raises(DIMError, match="Row 1: 'start' 12 and 'end' 18 do not give .*look like UTF-16 offsets"):
+        mentions_of(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"sentence": "Café in [[Turkey]]."}'.encode("latin-1"), "line 1: not valid UTF-8"),
+        ("a.jsonl", '{"sentence": "[[Turkey]]"}'.encode("utf-16"), "is not in UTF-8 but in UTF-16 or UTF-32"),
+        ("a.jsonl", '{"sentence": "[[Turkey]]"}'.encode("utf-16-le"), "is not in UTF-8 but in UTF-16 or UTF-32"),
+        ("a.csv", "sentence,mention\nTurkey,Turkey".encode("utf-16"), "is not in UTF-8 but in UTF-16 or UTF-32"),
+        ("a.csv", "sentence,mention\nCafé,x".encode("latin-1"), "line 2: not valid UTF-8"),
+        ("a.csv", b"mention,mention\nTurkey,Turkey\n", "line 1: a column occurs twice"),
+        ("a.csv", b"sentence,mention\nTurkey\n", "line 2: 1 cells, but the header has 2"),
+        ("a.csv", b'sentence,mention\n"Turkey,Turkey\n', "not valid CSV"),
+        ("a.jsonl", b'{"mention": "Turkey", "mention": "Ankara"}', "line 1: the key 'mention' occurs twice"),
+        ("a.json", b'[{"mention": "Turkey"}, {"a": {"b": 1, "b": 2}}]', "row 1: the key 'b' occurs twice"),
+        ("a.json", b'[{"mention": "Turkey"},]', "is not valid JSON"),
+        ("a.json", b'[{"mention": "Turkey"}, 7]', "row 1: not a JSON object but a number"),
+        ("a.jsonl", b'{"mention": "Turkey",}', "line 1: not valid JSON"),
+        ("a.jsonl", b'{"a": ' + b"[" * 100_000, "line 1: not valid JSON (it is nested too deeply)"),
+        ("a.jsonl", b'{"mention": "Turkey", "a": ' + b"9" * 5_000 + b"}", "line 1: not valid JSON"),
+        ("a.jsonl", b'{"mention": "Turkey", "a": {"b": NaN}}', "line 1: field 'a': it cannot be written as JSON"),
+        ("a.jsonl", b'{"mention": "Turkey", "a": 1e999}', "line 1: field 'a': it cannot be written as JSON"),
+        ("a.jsonl", b'{"mention": "Turkey", "a": ["\\ud83d"]}', "line 1: field 'a': it holds half of a character"),
+        ("a.jsonl", b'{"mention": "Turkey", "\\ud83d": 1}', "line 1: field '\\\\ud83d': it holds half of a character"),
+        ("a.jsonl", b'{"mention": "Turkey", "image": 7}', "line 1: field 'image': it is a number, not a path"),
+        ("a.jsonl", b'{"sentence": "We saw [[ ]]."}', "line 1: The mention and its sentence must not be blank"),
+        ("a.jsonl", b"", "holds no mention"),
+        ("a.csv", b"", "holds no mention"),
+        ("a.json", b"[]", "holds no mention"),
+        ("a.jsonl.gz", b"\x1f\x8b\x08\x00broken", "is damaged or cut off, as compressed data"),
+        ("a.parquet", b"PAR1", "is not a Parquet file"),
+        ("a.txt", b"Turkey", "is not a .jsonl, .json, .csv, .tsv or .parquet file"),
+    ],
+)
+def test_odd_files_are_refused_in_one_line_before_the_model_is_loaded(tmp_path, capsys, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    assert main(["link", "--model", "./nothing", "--kb", "./nothing", "--input", str(tmp_path / name)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert str(tmp_path / name) in line
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "A.JSONL", "a.json", "a.csv", "a.tsv", "a.csv.gz", "a.jsonl.gz"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_line_ends_marks_and_blank_lines(tmp_path, name, end):
+    import gzip
+
+    lines = ['{"id": "a", "mention": "Turkey"}', "", '{"id": "b", "mention": "Ankara"}', ""]
+    if ".json" in name and "l" not in name.lower().partition(".json")[2]:
+        lines = ["[" + lines[0] + ",", lines[2] + "]"]
+    elif ".json" not in name.lower():
+        lines = [
+            line.replace(",", "\t" if ".tsv" in name else ",") for line in ("id,mention", "a,Turkey", "", "b,Ankara")
+        ]
+    content = b"\xef\xbb\xbf" + end.join([*lines, ""]).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    assert [row for row, _ in read_mentions(tmp_path / name)] == [
+        {"id": "a", "mention": "Turkey"},
+        {"id": "b", "mention": "Ankara"},
+    ]
+
+
+def test_long_cells_and_offsets_of_a_csv(tmp_path):
+    long = "x" * 200_000
+    (tmp_path / "m.csv").write_text(f"sentence,mention,start,end\nTurkey {long},Turkey,0.0,6.0\nTurkey,Turkey,,\n")
+    assert [mention["end"] for _, mention in read_mentions(tmp_path / "m.csv")] == [6, 6]
+    (tmp_path / "e.csv").write_text(f"id,name,description\na,Ada,{long}\n")
+    (batch,) = kb_rows(tmp_path / "e.csv").batches()
+    assert batch["description"].to_pylist() == [long]
+    assert [one.description for one in read_entities(str(tmp_path / "e.csv"))] == [long]
+
+
+def test_two_spellings_of_an_accent_are_one_id(tmp_path):
+    rows = [{"id": "Caf\u00e9", "name": "one"}, {"id": "Cafe\u0301", "name": "two"}]
+    with pytest.raises(DIMError, match="line 2: the id 'Caf\u00e9' is also in .*line 1"):
+        kb(tmp_path, rows[0]) or list(kb_rows(write(tmp_path / "rows.jsonl", *rows)).batches())
+    with pytest.raises(DIMError, match="line 2: the id 'Caf\u00e9' is also in .*line 1"):
+        read_entities(str(write(tmp_path / "rows.jsonl", *rows)))
+    own = {**TURKEY, "id": "m1", "split": "train", "entity_id": "Cafe\u0301"}
+    write(tmp_path / "mentions.jsonl", own)
+    write(tmp_path / "entities.jsonl", rows[0])
+    (mention,) = read_release("mine", [tmp_path], "jsonl").mentions
+    assert mention.entity_id == "Caf\u00e9"
+
+
+def test_every_field_of_an_entity_is_a_door_for_bad_values(tmp_path):
+    for field in set(ENTITY_FIELDS) - {"images", "extra", "aliases"}:
+        for value in (7, True, ["x"], {"a": 1}, "\udfff"):
+            with pytest.raises(DIMError, match=f"line 1, field '{field}'"):
+                kb(tmp_path, {"id": "a", "name": "b", field: value})
