@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .configuration_dim import DIMConfig
 
-_MAX_LOG_SCALE = math.log(100.0)  # as in CLIP, for stable training
+_MAX_LOGIT_SCALE = 100.0  # as in CLIP, for stable training
 
 
 class DIMIdentityLinear(nn.Linear):
@@ -82,13 +82,14 @@ class DIMLogitScale(nn.Module):
 
         The gradient is that of the parameter itself also above the bound, so that the factor can fall again.
         """
-        excess = (self.log_scale - _MAX_LOG_SCALE).clamp(min=0.0)
-        return (self.log_scale - excess.detach()).exp()[0]
+        scale = self.log_scale.clamp(max=_MAX_LOGIT_SCALE / 2).exp()  # finite
+        bound = _MAX_LOGIT_SCALE * (self.log_scale - self.log_scale.detach()).exp()
+        return torch.where(scale > _MAX_LOGIT_SCALE, bound, scale)[0]
 
     @torch.no_grad()
     def clamp(self) -> None:
         """Brings the parameter back to its bound; for use after a step of the optimizer."""
-        self.log_scale.clamp_(max=_MAX_LOG_SCALE)
+        self.log_scale.clamp_(max=math.log(_MAX_LOGIT_SCALE))
 
 
 class DIMLexicalPrior(nn.Module):
