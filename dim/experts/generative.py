@@ -11,6 +11,7 @@ from PIL import Image
 
 from dim.errors import DIMError
 from dim.experts.expert import checkpoint_revision, one_prompt_each
+from dim.pictures_dim import prepare_picture
 
 Self = TypeVar("Self", bound="GenerativeExpert")
 
@@ -83,7 +84,8 @@ class GenerativeExpert(ABC):
         """Answer one question about each picture.
 
         Args:
-            images (`Sequence[Image.Image]`): RGB pictures, as `dim.common.pictures.load_picture` returns them.
+            images (`Sequence[Image.Image]`): pictures of any mode; see `dim.pictures_dim.rgb_picture` for how they
+                become RGB.
             prompts (`str` or `Sequence[str]`): one for all pictures, or one for each.
             batch_size (`int`): pictures answered at once; the answers do not depend on it.
             max_new_tokens (`int`): maximum length of an answer, in tokens of the language model.
@@ -103,7 +105,8 @@ class GenerativeExpert(ABC):
         answers: list[str] = []
         for start in range(0, len(texts), batch_size):
             batch = slice(start, start + batch_size)
-            inputs = self._inputs(list(images[batch]), texts[batch]).to(self.model.device, self._pixel_dtype)
+            pictures = [prepare_picture(image, self.processor.image_processor) for image in images[batch]]
+            inputs = self._inputs(pictures, texts[batch]).to(self.model.device, self._pixel_dtype)
             tokens = self.model.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1)
             new_tokens = tokens[:, inputs["input_ids"].shape[1] :]  # (batch, <= max_new_tokens)
             answers += [text.strip() for text in self.processor.batch_decode(new_tokens, skip_special_tokens=True)]

@@ -21,6 +21,7 @@ from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.batching import longest_first
 from dim.errors import PictureError
 from dim.modeling_dim import DIMModel
+from dim.pictures_dim import prepare_picture
 from dim.processing_dim import DIMProcessor
 
 
@@ -113,7 +114,7 @@ class PictureBank:
 
         def decode(row: int) -> np.ndarray | PictureError:
             try:
-                image = load_picture(load[row]())
+                image = prepare_picture(load_picture(load[row]()), processor.image_processor)
             except PictureError as error:
                 return error
             pixels = processor.image_processor(image, do_rescale=False, do_normalize=False, return_tensors="np")

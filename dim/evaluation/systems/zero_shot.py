@@ -15,6 +15,7 @@ from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.evaluation.systems.base import Block, parts
 from dim.modeling_dim import DIMModel
+from dim.pictures_dim import prepare_picture
 from dim.processing_dim import DIMProcessor
 
 
@@ -125,9 +126,9 @@ class Towers:
             images = {row: mentions[row]["image"] for row in range(start, min(start + self.batch_size, len(mentions)))}
             present = [row for row, image in images.items() if image is not None]
             if present:
-                pixels = self.processor.image_processor(
-                    [load_picture(images[row]) for row in present], return_tensors="pt"
-                ).pixel_values
+                prepare = self.processor.image_processor
+                pictures = [prepare_picture(load_picture(images[row]), prepare) for row in present]
+                pixels = prepare(pictures, return_tensors="pt").pixel_values
                 projected = self.model.visual_projection(self.model.pool_pictures(pixels.to(self.model.device)))
                 vectors[present] = projected.float().cpu()
         return torch.nn.functional.normalize(vectors, dim=1)
