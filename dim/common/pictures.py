@@ -134,3 +134,19 @@ def _open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         raise picture_error(name, "not a picture", what) from error
     except DECODE_ERRORS as error:
         raise picture_error(name, "damaged", f"is damaged in its header: {error}") from error
+
+
+def opens_without_help(content: bytes) -> bool:
+    """Whether Pillow alone opens the content of a file that `load_picture` reads, as `datasets` does.
+
+    Example:
+        >>> opens_without_help(b"hello")
+        False
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            image.getexif()
+    except DECODE_ERRORS:  # an UnidentifiedImageError is an OSError
+        return False
+    return True
