@@ -34,6 +34,7 @@ class Asking(Command):
     price_output: float | None = option("dollars per million tokens of answers", None, metavar="X")
     max_cost: float | None = option("stop before this many dollars, in all runs together", None, metavar="X")
     max_tokens: int | None = option("stop before this many tokens, in all runs together", None, metavar="N")
+    retry_unreadable: bool = option("ask again where a paid answer could not be read", False)
     dry_run: bool = option("estimate tokens and price, and ask nothing", False)
 
 
@@ -71,7 +72,7 @@ class Session:
         """Asks about entities, unless this is a dry run; see `dim.enhancement.enhance.enhance`."""
         from dim.enhancement.enhance import enhance
 
-        names = ("language", "concurrency", "max_cost", "max_tokens", "batch")
+        names = ("language", "concurrency", "max_cost", "max_tokens", "batch", "retry_unreadable")
         options = {name: getattr(self.options, name) for name in names} | {"prices": self.prices, "progress": True}
         return enhance(entities, self.question, self.client, ledger, **options)  # type: ignore[arg-type]
 
@@ -116,10 +117,15 @@ class Session:
         finally:
             ledger.close()
 
-    def report(self, result: "Enhancement") -> None:
-        """Writes the results beside the answers, and prints a summary."""
+    def report(self, result: "Enhancement") -> int:
+        """Writes the results beside the answers, and prints a summary.
+
+        Returns:
+            The exit code: 1 if all requests of this run failed, else 0.
+        """
         from dim.enhancement.report import summary, write
 
         write(result, self.out, self.kept)
         print(summary(result, self.prices))
         print(f"{self.out}; entities that keep their description: {self.kept}")
+        return 1 if result.asked == 0 and result.failed + result.refused else 0

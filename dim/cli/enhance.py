@@ -15,12 +15,16 @@ class Enhance(Asking):
     asked for twice. The key of the server is read from OPENAI_API_KEY.
     """
 
-    source: str = option("a dataset, a knowledge base, or a JSONL of {id, name, description}", positional=True,
+    source: str = option("a dataset, a knowledge base, or a table of id, name and description", positional=True,
                          metavar="SOURCE")  # fmt: skip
     out: Path = option("JSONL of the new descriptions", metavar="FILE")
 
-    def run(self) -> None:
-        """Asks, or with --dry-run estimates."""
+    def run(self) -> int:
+        """Asks, or with --dry-run estimates.
+
+        Returns:
+            The exit code: 1 if all requests failed.
+        """
         from dim.enhancement.entity_text import read_entities
 
         if self.out.resolve() == Path(self.source).resolve():
@@ -29,6 +33,6 @@ class Enhance(Asking):
         entities = read_entities(self.source)
         if self.dry_run:
             session.estimate(entities)
-            return
+            return 0
         with session.ledger() as ledger:
-            session.report(session.ask(entities, ledger))
+            return session.report(session.ask(entities, ledger))

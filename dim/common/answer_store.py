@@ -1,11 +1,22 @@
 """Model answers in a SQLite file, durable after each write, so that a run may be killed at any moment."""
 
+import errno
+import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 from dim.errors import DIMError
+
+_TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
+
+
+class NoSpaceError(DIMError):
+    """A disk is full; the command line ends with exit code 1."""
+
+    exit_code = 1
 
 
 class AnswerStore:
@@ -37,27 +48,33 @@ class AnswerStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._connection: sqlite3.Connection | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # One writer at a time, but not always in the same thread. Processes that share a file wait for one another.
             wait = 60 if self.shared else 1
             self._connection = sqlite3.connect(path, timeout=wait, isolation_level=None, check_same_thread=False)
             self._prepare()
-        except (OSError, sqlite3.DatabaseError) as error:
+        except (OSError, sqlite3.Error) as error:
+            self.close()
             hint = "another run is using it" if "locked" in str(error) else str(error)
-            raise DIMError(f"The file of answers {path} cannot be opened: {hint}.") from error
+            raise _error(f"The file of answers {path} cannot be opened: {hint}.", error) from error
+        except DIMError:
+            self.close()
+            raise
 
     def _prepare(self) -> None:
         if not self.shared:
-            self._execute("PRAGMA locking_mode = EXCLUSIVE")
-        ((version,),) = self._execute("PRAGMA user_version")
-        tables = {name for (name,) in self._execute("SELECT name FROM sqlite_master")}
+            self._run("PRAGMA locking_mode = EXCLUSIVE")
+        ((version,),) = self._run("PRAGMA user_version")
+        tables = {name for (name,) in self._run("SELECT name FROM sqlite_master")}
         if (version or tables) and (version != self.version or self.table not in tables):
             raise DIMError(f"{self.path} is not a file of answers that this version of dim reads: choose another file.")
-        self._execute("PRAGMA journal_mode = WAL")
-        self._execute("PRAGMA synchronous = FULL")
-        script = f"BEGIN IMMEDIATE; {self.schema} PRAGMA user_version = {self.version}; COMMIT;"
-        self._connection.executescript(script)
+        self._run("PRAGMA journal_mode = WAL")
+        self._run("PRAGMA synchronous = FULL")
+        if not set(_TABLE.findall(self.schema)) <= tables:  # a file that has all is opened on a full disk, too
+            script = f"BEGIN IMMEDIATE; {self.schema} PRAGMA user_version = {self.version}; COMMIT;"
+            self._open().executescript(script)
 
     def get(self, key: str) -> str | None:
         """Returns the answer of a key, or `None`."""
@@ -75,20 +92,45 @@ class AnswerStore:
         Raises:
             DIMError: If they cannot be written; the file is then unchanged.
         """
-        try:
-            with self._connection:  # commits at the end, or rolls back
-                self._execute("BEGIN IMMEDIATE")
-                for row in rows:
-                    marks = ", ".join("?" * len(row))
-                    self._execute(f"INSERT OR REPLACE INTO {self.table} VALUES ({marks})", *row)
-                if also:
-                    self._execute(also, *values)
-        except sqlite3.DatabaseError as error:
-            raise DIMError(f"{self.path} cannot be written: {error}.") from error
+        with self._transaction():
+            for row in rows:
+                marks = ", ".join("?" * len(row))
+                self._run(f"INSERT OR REPLACE INTO {self.table} VALUES ({marks})", *row)
+            if also:
+                self._run(also, *values)
 
     def close(self) -> None:
         """Closes the file."""
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All statements within it or none; its errors are those of `put`."""
+        connection = self._open()
+        try:
+            with connection:  # commits at the end, or rolls back
+                self._run("BEGIN IMMEDIATE")
+                yield
+        except sqlite3.Error as error:
+            raise _error(f"{self.path} cannot be written: {error}.", error) from error
 
     def _execute(self, statement: str, *values: str | int | None) -> list[tuple]:
-        return self._connection.execute(statement, values).fetchall()
+        try:
+            return self._run(statement, *values)
+        except sqlite3.Error as error:
+            verb = "read" if statement.startswith("SELECT") else "written"
+            raise _error(f"{self.path} cannot be {verb}: {error}.", error) from error
+
+    def _run(self, statement: str, *values: str | int | None) -> list[tuple]:
+        return self._open().execute(statement, values).fetchall()
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise DIMError(f"{self.path} is not open.")
+        return self._connection
+
+
+def _error(message: str, error: Exception) -> DIMError:
+    is_full = "full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return (NoSpaceError if is_full else DIMError)(message)

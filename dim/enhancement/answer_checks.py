@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
-from dim.enhancement.answers import Answer
+from dim.enhancement.answers import UNREADABLE, Answer, how_it_ended
 from dim.enhancement.entity_text import EntityText, clean
 from dim.errors import DIMError
 
@@ -56,9 +56,12 @@ def fault(entity: EntityText, answer: Answer, language: str = "en") -> str | Non
         [None, 'refused: says that it cannot answer']
     """
     text = clean(answer.text)
-    if answer.refusal or answer.finish_reason == "content_filter":
+    ended = how_it_ended(answer.finish_reason)
+    if answer.finish_reason == UNREADABLE and not text:
+        return f"unreadable: the server's answer has no text ({clean(answer.raw)[:100] or 'nothing came'})"
+    if answer.refusal or ended == "content_filter":
         return f"refused: {clean(answer.refusal)[:200] or 'content filter'}"
-    if answer.finish_reason == "length":
+    if ended == "length":
         return "cut off: the answer reached the limit of tokens"
     if not any(sign.isalnum() for sign in text):
         return "empty"

@@ -11,7 +11,19 @@ from dim.enhancement.prompts import Prompt
 from dim.errors import DIMError
 
 Api = Literal["chat", "responses"]
+UNREADABLE = "unreadable"  # finish reason of an answer that is paid for but has no place for a text
 _OVERHEAD = 100  # tokens that a chat template adds, at most
+_CUT_OFF = ("length", "max_tokens", "max_output_tokens", "max_completion_tokens", "model_length", "token_limit")
+_FILTERED = (
+    "content_filter",
+    "safety",
+    "recitation",
+    "prohibited_content",
+    "blocklist",
+    "spii",
+    "refusal",
+    "moderation",
+)
 
 
 def _now() -> str:
@@ -30,7 +42,7 @@ class Question:
         temperature: Sent only if given, since some models refuse it.
 
     Raises:
-        DIMError: If `api` or `max_answer_tokens` is invalid.
+        DIMError: If `api` or `max_answer_tokens` is invalid, or the name or the prompt cannot be sent as UTF-8.
 
     Example:
 
@@ -51,6 +63,8 @@ class Question:
             raise DIMError(f"The API must be one of {', '.join(get_args(Api))}, got {self.api!r}.")
         if self.max_answer_tokens < 1:
             raise DIMError(f"The bound of an answer is {self.max_answer_tokens} tokens: it must be at least 1.")
+        check_sendable("The name of the model", self.model)
+        check_sendable("The prompt", self.prompt.text)
 
     def about(self, entity: EntityText) -> "Request":
         """The request about an entity; it holds nothing of other entities."""
@@ -114,11 +128,13 @@ class Answer:
         text: The text, empty if there is none.
         refusal: The server's or the model's words if it declined, else empty.
         model: The model, as the server calls it.
-        finish_reason: `stop`, `length`, `content_filter`, or another word of the server.
+        finish_reason: The server's word for the end of the answer, empty if it has none (see [`how_it_ended`]);
+            `unreadable` for an answer that is paid for but has no place for a text.
         usage: Usage as the server reports it; `None` if it does not.
         input_tokens: Tokens of the request.
         output_tokens: Tokens of the answer.
         created_at: Time of arrival, ISO 8601 in UTC; by default now.
+        raw: The beginning of what came, where it is unreadable.
 
     Example:
 
@@ -135,3 +151,39 @@ class Answer:
     input_tokens: int
     output_tokens: int
     created_at: str = field(default_factory=_now)
+    raw: str = ""
+
+
+def how_it_ended(finish_reason: str) -> str:
+    """Unifies the words of servers for the end of an answer.
+
+    Args:
+        finish_reason: The server's word.
+
+    Returns:
+        `length` for an answer that was cut off, `content_filter` for one that was held back, else the word itself.
+
+    Example:
+
+        >>> [how_it_ended(word) for word in ("MAX_TOKENS", "model_length", "content_filter: SAFETY", "stop")]
+        ['length', 'length', 'content_filter', 'stop']
+    """
+    words = finish_reason.strip().lower().removeprefix("finish_reason_")
+    if words in _CUT_OFF:
+        return "length"
+    return "content_filter" if words.partition(":")[0] in _FILTERED else finish_reason
+
+
+def check_sendable(what: str, text: str) -> None:
+    """Raises a `DIMError` if a text is empty or holds half of a character, which no request can.
+
+    Args:
+        what: Name of the text, for the error.
+        text: The text.
+    """
+    if not text.strip():
+        raise DIMError(f"{what} is empty.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DIMError(f"{what} holds half of a character (a lone surrogate) at position {error.start + 1}.") from error

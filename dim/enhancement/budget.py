@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from dim.enhancement.answers import Answer, Request
+from dim.enhancement.answers import Request
 from dim.errors import DIMError
 
 
@@ -39,6 +39,9 @@ class Prices:
 class Budget:
     """Bounds in dollars and tokens that hold at any moment: a request is only sent if its worst case fits.
 
+    Where a server charges more than a request's worst case (it ignores the limit, or adds a prompt of its own), the
+    later ones are expected to exceed theirs by as much.
+
     Args:
         prices: Needed for `max_cost`.
         max_cost: Dollars, those of earlier runs included.
@@ -73,16 +76,21 @@ class Budget:
                 raise DIMError(f"{name} is {bound}: it must be above 0.")
         self.prices, self.max_cost, self.max_tokens = prices, max_cost, max_tokens
         self._inputs, self._outputs = spent
-        self._pending = 0
+        self._pending: dict[str, tuple[int, int]] = {}  # what is reserved for requests that are on the way
+        self._excess = (0, 0)  # by which an answer exceeded its worst case, at most
         self._changed = asyncio.Condition()
         self.exhausted = False
 
     def fits(self, request: Request) -> bool:
         """Whether the bounds hold in the worst case of this request and of all that are on the way."""
-        inputs, outputs = self._inputs + request.most_tokens, self._outputs + request.most_answer_tokens
+        most = self._worst(request)
+        inputs, outputs = self._inputs + most[0], self._outputs + most[1]
         if self.max_tokens is not None and inputs + outputs > self.max_tokens:
             return False
         return self.prices is None or self.max_cost is None or self.prices.cost(inputs, outputs) <= self.max_cost
+
+    def _worst(self, request: Request) -> tuple[int, int]:
+        return request.most_tokens + self._excess[0], request.most_answer_tokens + self._excess[1]
 
     def spent(self, inputs: int, outputs: int) -> None:
         """Sets the tokens spent so far; only while no request is on the way."""
@@ -90,9 +98,10 @@ class Budget:
 
     def take(self, request: Request) -> None:
         """Reserves the worst case of a request."""
-        self._inputs += request.most_tokens
-        self._outputs += request.most_answer_tokens
-        self._pending += 1
+        most = self._worst(request)
+        self._inputs += most[0]
+        self._outputs += most[1]
+        self._pending[request.key] = most
 
     async def reserve(self, request: Request) -> bool:
         """Reserves the worst case of a request as soon as it fits.
@@ -112,10 +121,18 @@ class Budget:
             self.take(request)
             return True
 
-    async def settle(self, request: Request, answer: Answer | None) -> None:
-        """Replaces the worst case of a request by the cost of its answer, which is 0 if there is none."""
+    async def settle(self, request: Request, spent: tuple[int, int]) -> None:
+        """Replaces the worst case of a request by what it cost.
+
+        Args:
+            request: A request whose worst case is reserved.
+            spent: Tokens of the request and of its answer, 0 if the server took nothing.
+        """
         async with self._changed:
-            self._inputs += (answer.input_tokens if answer else 0) - request.most_tokens
-            self._outputs += (answer.output_tokens if answer else 0) - request.most_answer_tokens
-            self._pending -= 1
+            reserved = self._pending.pop(request.key)
+            self._inputs += spent[0] - reserved[0]
+            self._outputs += spent[1] - reserved[1]
+            bounds = (request.most_tokens, request.most_answer_tokens)
+            over = [max(was, cost - bound) for was, cost, bound in zip(self._excess, spent, bounds, strict=True)]
+            self._excess = (over[0], over[1])
             self._changed.notify_all()

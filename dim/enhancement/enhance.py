@@ -32,6 +32,7 @@ def enhance(
     max_cost: float | None = None,
     max_tokens: int | None = None,
     batch: bool = False,
+    retry_unreadable: bool = False,
     poll_seconds: float = POLL_SECONDS,
     progress: bool = False,
 ) -> Enhancement:
@@ -49,6 +50,7 @@ def enhance(
         max_cost: Stop before this many dollars, those of the ledger's earlier runs included.
         max_tokens: Stop before this many tokens, those of the ledger's earlier runs included.
         batch: Whether to use the Batch API, which needs an `OpenAIClient`.
+        retry_unreadable: Whether to ask again where an answer came that cannot be read.
         poll_seconds: Time between two polls of a batch.
         progress: Whether to show a progress bar.
 
@@ -76,6 +78,10 @@ def enhance(
     if concurrency < 1:
         raise DIMError(f"--concurrency is {concurrency}: it must be at least 1.")
     check_language(language)
+    if not batch and ledger.open_batches():
+        raise DIMError(f"{ledger.path} notes a batch that is not collected yet: add --batch, or choose another --out.")
+    if retry_unreadable:
+        ledger.retry_unreadable()
     budget = Budget(prices, max_cost, max_tokens, ledger.tokens())
     requests = {entity.id: question.about(entity) for entity in entities}
     answered = ledger.keys()
@@ -90,7 +96,8 @@ def enhance(
             asked = asyncio.run(ask_all(waiting, client, ledger, budget, concurrency, bar.update))
     result = Enhancement(
         not_asked=asked.not_asked,
-        failed=len(asked.failures),
+        failed=len(asked.failures) - len(asked.refused),
+        refused=len(asked.refused),
         asked=asked.answered,
         tokens=ledger.tokens(),
         shortened=[entity.id for entity in entities if entity.shortened],

@@ -51,7 +51,7 @@ def load_prompt(name: str = DEFAULT) -> Prompt:
         name: One of [`prompt_names`], or the path of a `.txt` file in UTF-8.
 
     Returns:
-        The prompt, without white space around it.
+        The prompt, without white space around it and without a byte-order mark.
 
     Raises:
         DIMError: If there is no such prompt or file, or it is empty or not UTF-8.
@@ -68,7 +68,7 @@ def load_prompt(name: str = DEFAULT) -> Prompt:
     else:
         raise DIMError(f"There is no prompt {name!r}: use one of {', '.join(prompt_names())}, or a .txt file.")
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        text = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise DIMError(f"The prompt {name} cannot be read as UTF-8 text: {error}") from error
     if not text:

@@ -12,10 +12,12 @@ from dim.enhancement.report import Enhancement, Kept
 from dim.errors import DIMError
 
 if TYPE_CHECKING:
+    from dim.enhancement.ledger import Ledger
     from dim.kb.store import KnowledgeBase
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _TEXTS = ("id", "name", "description", "type", "description_original")
+_GIVEN_UP = "30d"
 _ROWS = 2000  # written in one commit
 _NAMED = 5
 
@@ -44,6 +46,34 @@ def cutoff(age: str) -> str:
         raise DIMError(f"--older-than is {age!r}: give a number of hours, days or weeks, such as 36h, 90d or 12w.")
     before = datetime.now(timezone.utc) - timedelta(**{_UNITS[found[2]]: int(found[1])})
     return before.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def begun(ledger: "Ledger", age: str) -> str:
+    """The cut-off of the refresh whose answers a ledger holds, fixed when it began; a new refresh notes its own.
+
+    A refresh that was stopped goes on with the same entities and answers. After 30 days it counts as given up.
+
+    Args:
+        ledger: The ledger; cleared at the end of a refresh.
+        age: See [`cutoff`].
+
+    Returns:
+        The time, ISO 8601 in UTC.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> from dim.enhancement.ledger import Ledger
+        >>> ledger = Ledger(Path("kb.answers.sqlite"))
+        >>> begun(ledger, "0h") == begun(ledger, "0h")
+        True
+    """
+    since, today = cutoff(age), cutoff("0h")
+    noted = (ledger.note(f"older than {age}") or "").partition(" ")
+    if noted[2] and noted[0] > cutoff(_GIVEN_UP):
+        return noted[2]
+    ledger.note(f"older than {age}", f"{today} {since}")
+    return since
 
 
 def older_than(kb: "KnowledgeBase", time: str) -> list[str]:

@@ -30,6 +30,7 @@ class Enhancement:
         kept: Entities that keep their old description.
         not_asked: How many of these the budget did not allow.
         failed: How many of these got no answer; the next run asks again.
+        refused: How many of these the server does not take (too long, for example).
         asked: How many answers came in this run; the others are from earlier runs.
         tokens: Tokens of all requests and of all answers, those of earlier runs included.
         shortened: Ids of entities whose text was cut to fit into a request.
@@ -39,6 +40,7 @@ class Enhancement:
     kept: list[Kept] = field(default_factory=list)
     not_asked: int = 0
     failed: int = 0
+    refused: int = 0
     asked: int = 0
     tokens: tuple[int, int] = (0, 0)
     shortened: list[str] = field(default_factory=list)

@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 
 from dim.enhancement.answers import Answer, Request
 from dim.enhancement.budget import Budget
-from dim.enhancement.clients.client import Client, EndpointError, GaveUpError
+from dim.enhancement.clients.client import Client, GaveUpError, PaidError, Patience, RefusedError, RequestError
 from dim.enhancement.ledger import Ledger
 from dim.errors import DIMError
-
-_HOPELESS_AFTER = 10  # requests in a row that failed for good: the server is down, or there is none
 
 
 @dataclass(slots=True)
@@ -20,12 +18,23 @@ class Asked:
     Args:
         answered: How many answers came.
         failures: Why an entity got none, by id.
+        refused: Ids of those that the server does not take.
         not_asked: How many requests the budget did not allow.
     """
 
     answered: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     not_asked: int = 0
+
+
+class _Part:
+    """Answers that are written in one transaction."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, Answer]] = []
+        self.is_begun = False
+        self.failure: Exception | None = DIMError("the answers were not written")
 
 
 class _Writer:
@@ -33,28 +42,27 @@ class _Writer:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._waiting: list[tuple[str, Answer, asyncio.Future[None]]] = []
-        self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
+        self._part = _Part()
 
     async def write(self, key: str, answer: Answer) -> None:
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, answer, done))
-        self._wake.set()
-        await done
+        part = self._part
+        part.rows.append((key, answer))
+        async with self._turn:
+            if not part.is_begun:  # else the holder of an earlier turn has written it
+                part.is_begun, self._part = True, _Part()
+                try:
+                    await asyncio.to_thread(self._ledger.record, part.rows)
+                    part.failure = None
+                except Exception as error:  # whatever it is, each of the waiting must hear of it
+                    part.failure = error
+        if part.failure is not None:
+            raise part.failure
 
-    async def run(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            batch, self._waiting = self._waiting, []
-            try:
-                await asyncio.to_thread(self._ledger.record, [(key, answer) for key, answer, _ in batch])
-            except DIMError as error:
-                for _, _, done in batch:
-                    done.set_exception(error)
-            else:
-                for _, _, done in batch:
-                    done.set_result(None)
+    async def charge(self, spent: tuple[int, int]) -> None:
+        if any(spent):
+            async with self._turn:
+                await asyncio.to_thread(self._ledger.charge, *spent)
 
 
 class _Run:
@@ -67,7 +75,7 @@ class _Run:
         self.writer = _Writer(ledger)
         self.asked = Asked()
         self.errors: list[DIMError] = []  # the run stops at the first
-        self.failed_in_a_row = 0
+        self.patience = Patience()
 
     async def work(self) -> None:
         """Sends one request after the other until none is left or the run must stop."""
@@ -75,29 +83,53 @@ class _Run:
             request = next(self.waiting, None)
             if request is None or not await self.budget.reserve(request):
                 return
-            answer = None
             try:
-                answer = await self.ask(request)
+                await self.answer(request)
             except DIMError as error:
                 self.errors.append(error)
-            finally:
-                await self.budget.settle(request, answer)
+            except Exception as error:  # of a client or a disk that nobody foresaw: the others end their requests
+                what = " ".join(f"{type(error).__name__}: {error}".split())
+                self.errors.append(DIMError(f"the request about {request.entity!r} failed ({what:.300})"))
+                self.errors[-1].__cause__ = error
             self.on_done()
 
-    async def ask(self, request: Request) -> Answer | None:
-        """Sends one request and writes its answer; `None` if there is none."""
+    async def answer(self, request: Request) -> None:
+        """Sends a request whose worst case is reserved, and writes its answer or why there is none."""
+        tries = 0
+        while True:
+            try:
+                await self.attempt(request)
+                return
+            except PaidError as error:
+                tries += error.tries
+                failure = GaveUpError(f"{error}; given up after {tries} tries")
+                if tries < error.most:
+                    if not self.errors and await self.budget.reserve(request):
+                        continue
+                    failure = GaveUpError(f"{error}; not asked again: the budget is used up")
+            except GaveUpError as error:
+                failure = error
+            self.asked.failures[request.entity] = str(failure)
+            if isinstance(failure, RefusedError):
+                self.asked.refused.add(request.entity)
+            self.patience.failed(failure)
+            return
+
+    async def attempt(self, request: Request) -> None:
+        """Sends a request once as the client does; what it costs replaces its worst case."""
+        spent = (0, 0)
         try:
             answer = await self.client.ask(request)
-        except GaveUpError as error:
-            self.asked.failures[request.entity] = str(error)
-            self.failed_in_a_row += 1
-            if self.failed_in_a_row == _HOPELESS_AFTER:
-                raise EndpointError(f"{_HOPELESS_AFTER} requests in a row failed; the last one: {error}") from error
-            return None
-        self.failed_in_a_row = 0
-        await self.writer.write(request.key, answer)
+            spent = answer.input_tokens, answer.output_tokens
+            await self.writer.write(request.key, answer)
+        except RequestError as error:
+            spent = error.spent
+            await self.writer.charge(spent)
+            raise
+        finally:
+            await self.budget.settle(request, spent)
+        self.patience.answered()
         self.asked.answered += 1
-        return answer
 
 
 async def ask_all(
@@ -122,15 +154,13 @@ async def ask_all(
         Counts and failures.
 
     Raises:
-        DIMError: If no request can succeed (`EndpointError`) or the disk is full, after the requests on the way are
-            answered and recorded.
+        DIMError: If no request can succeed (`EndpointError`), the disk is full, or the client fails in a way of its
+            own, after the requests on the way are answered and recorded.
     """
     run = _Run(requests, client, ledger, budget, on_done)
-    writing = asyncio.create_task(run.writer.run())
     try:
         await asyncio.gather(*(run.work() for _ in range(min(concurrency, len(requests)))))
     finally:
-        writing.cancel()
         await client.close()
     if run.errors:
         raise run.errors[0]

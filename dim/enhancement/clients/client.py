@@ -5,13 +5,82 @@ from typing import Protocol
 from dim.enhancement.answers import Answer, Request
 from dim.errors import DIMError
 
+HOPELESS_AFTER = 10  # requests in a row that failed for good: the server is down, or refuses all of them
 
-class EndpointError(DIMError):
+
+class RequestError(DIMError):
+    """A request that brought no answer.
+
+    Args:
+        message: One line.
+        spent: Tokens of the request and of what came, which are paid for although there is no answer.
+    """
+
+    def __init__(self, message: str, spent: tuple[int, int] = (0, 0)):
+        super().__init__(message)
+        self.spent = spent
+
+
+class EndpointError(RequestError):
     """No request can succeed (a wrong key, an exhausted quota), so the run ends; the message has the server's words."""
 
 
-class GaveUpError(DIMError):
+class GaveUpError(RequestError):
     """One request failed as often as it may. The run goes on; the next run asks again."""
+
+
+class RefusedError(GaveUpError):
+    """The server does not take this one request (too long, for example), whatever else it takes."""
+
+
+class PaidError(RequestError):
+    """A try that is paid for, and that may be repeated if the budget allows it.
+
+    Args:
+        message: One line.
+        spent: Tokens to pay for.
+        tries: How many tries were made.
+        most: How many may be made.
+    """
+
+    def __init__(self, message: str, spent: tuple[int, int], tries: int = 1, most: int = 1):
+        super().__init__(message, spent)
+        self.tries, self.most = tries, most
+
+
+class Patience:
+    """Counts requests in a row that failed, so that a run ends when the server is down.
+
+    Example:
+
+        >>> patience = Patience()
+        >>> for _ in range(9):
+        ...     patience.failed(GaveUpError("the server says 500"))
+        >>> patience.failed(GaveUpError("the server says 500"))
+        Traceback (most recent call last):
+        dim.enhancement.clients.client.EndpointError: 10 requests in a row failed; the last one: the server says 500
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._has_answers = False
+
+    def answered(self) -> None:
+        """Notes an answer."""
+        self._in_a_row, self._has_answers = 0, True
+
+    def failed(self, error: GaveUpError) -> None:
+        """Notes a failure; the refusal of one request says nothing of a server that answers others.
+
+        Raises:
+            EndpointError: At the tenth in a row.
+        """
+        if isinstance(error, RefusedError) and self._has_answers:
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= HOPELESS_AFTER:
+            message = f"{HOPELESS_AFTER} requests in a row failed; the last one: {error}"
+            raise EndpointError(message, error.spent) from error
 
 
 class Client(Protocol):
@@ -53,7 +122,8 @@ class Client(Protocol):
             The answer. A refusal of the model or of a content filter is an answer, too.
 
         Raises:
-            GaveUpError: After the last try.
+            GaveUpError: After the last try, or (`RefusedError`) if the server does not take this request.
+            PaidError: For a try that is paid for without an answer; the caller notes it and asks again.
             EndpointError: If no other request can succeed either.
         """
         ...

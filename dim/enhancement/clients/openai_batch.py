@@ -2,14 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dim.common.jsonl import parse_rows
-from dim.enhancement.answers import Answer, Request
+from dim.enhancement.answers import UNREADABLE, Answer, Request
 from dim.enhancement.budget import Budget
+from dim.enhancement.clients.answer_body import cost
+from dim.enhancement.clients.batch_lines import Result, answer_of, results
 from dim.enhancement.clients.client import Client, EndpointError
-from dim.enhancement.clients.openai_client import PATHS, OpenAIClient, read_answer
+from dim.enhancement.clients.openai_client import PATHS, OpenAIClient
+from dim.enhancement.clients.server_error import ServerError
 from dim.enhancement.ledger import Ledger
 from dim.enhancement.requests import Asked
 from dim.errors import DIMError
@@ -46,7 +49,8 @@ def ask_in_batches(
         poll_seconds: Time between two polls of a batch.
 
     Returns:
-        Counts and failures. What failed or expired is asked again by the next run.
+        Counts and failures. What failed or expired is asked again by the next run; what the server refuses for the name
+        of the limit, at once by the other name.
 
     Raises:
         EndpointError: If the server refuses a batch, with its words.
@@ -65,6 +69,14 @@ def ask_in_batches(
         for part in _parts(chosen):
             batches.submit(part)
         batches.collect(on_done, poll_seconds)
+        again = [request for request in chosen if request.entity in batches.asked.failures]
+        if again and batches.has_learned:
+            for request in again:
+                del batches.asked.failures[request.entity]
+                batches.asked.refused.discard(request.entity)
+            for part in _parts(again):
+                batches.submit(part)
+            batches.collect(on_done, poll_seconds)
     batches.asked.not_asked = len(left) - len(chosen)
     return batches.asked
 
@@ -84,6 +96,7 @@ class _Batches:
     def __init__(self, client: OpenAIClient, ledger: Ledger, requests: Mapping[str, Request]) -> None:
         self.client, self.ledger, self.requests = client, ledger, requests
         self.api, self.asked = client.blocking_client(), Asked()
+        self.has_learned = False  # another name of the limit
 
     def find_lost(self) -> None:
         """Looks for batches that were noted but not confirmed when a process died; drops those never submitted."""
@@ -97,8 +110,10 @@ class _Batches:
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Submits requests as one batch."""
-        part = self.ledger.intend([request.key for request in requests])
-        upload = ("requests.jsonl", b"".join(map(_line, requests)), "application/jsonl")
+        bounds = [(request.most_tokens, request.most_answer_tokens) for request in requests]
+        part = self.ledger.intend([request.key for request in requests], bounds)
+        lines = b"".join(_line(request, self.client.limit.body(request)) for request in requests)
+        upload = ("requests.jsonl", lines, "application/jsonl")
         file = self._again(lambda: self.api.files.create(file=upload, purpose="batch"))
 
         def create() -> str:
@@ -135,48 +150,65 @@ class _Batches:
                 time.sleep(poll_seconds)
 
     def _take(self, part: int, batch: "Batch", keys: Sequence[str]) -> None:
-        answers: list[tuple[str, Answer]] = []
-        reasons: dict[str, str] = {}
-        known = set(keys)
-        for row in self._rows(batch):
-            key, answer = self._read(row, known)
-            if isinstance(answer, Answer):
-                answers.append((key, answer))
-            else:
-                reasons[key] = answer
-        self.ledger.record(answers, part)
+        """Records what a batch that has ended holds; nothing in it can keep the rest from being recorded."""
+        found: dict[str, Answer | ServerError] = {}
+        lost, sent = 0, self.client.limit.name
+        for result in self._results(batch, keys):
+            if result.key is None:
+                lost += result.error is None  # an answer of nobody knows whom, which is paid for
+                continue
+            one, spent = answer_of(result, self._request(result.key, batch))
+            if isinstance(one, Answer) and result.key not in found:
+                found[result.key] = self._masked(one)
+                continue
+            found.setdefault(result.key, one)
+            self.ledger.charge(*spent)
+        if lost:
+            for key in [key for key in keys if key not in found]:
+                request = self._request(key, batch)
+                found[key] = Answer("", "", request.body["model"], UNREADABLE, None, *cost(request, None))
+        self.ledger.record([(key, one) for key, one in found.items() if isinstance(one, Answer)], part)
         if batch.status == "failed":
             errors = batch.errors.data if batch.errors and batch.errors.data else []
-            words = "; ".join(error.message or "" for error in errors) or "(nothing)"
+            words = self.client.mask("; ".join(error.message or "" for error in errors)) or "(nothing)"
             raise EndpointError(f"the server refused the batch {batch.id}: {words}")
-        answered = {key for key, _ in answers}
-        self.asked.answered += len(answered & self.requests.keys())
         for key in keys:
-            if key not in answered and key in self.requests:
-                what = reasons.get(key, f"the batch is {batch.status} and has no answer")
-                self.asked.failures[self.requests[key].entity] = what
+            self._count(key, found.get(key), f"the batch is {batch.status} and has no answer", sent)
 
-    def _rows(self, batch: "Batch") -> Iterator[dict[str, Any]]:
+    def _count(self, key: str, found: Answer | ServerError | None, without: str, sent: str) -> None:
+        request = self.requests.get(key)
+        if isinstance(found, ServerError):
+            self.has_learned = self.client.limit.learn(found, sent) or self.has_learned
+        if request is None:  # the entity has changed since it was asked about, or is not in this run
+            return
+        if isinstance(found, Answer):
+            self.asked.answered += 1
+            return
+        self.asked.failures[request.entity] = f"the server says: {self.client.mask(found.says)}" if found else without
+        if found and found.concerns == "this request":
+            self.asked.failures[request.entity] = f"refused: {self.asked.failures[request.entity]}"
+            self.asked.refused.add(request.entity)
+
+    def _masked(self, answer: Answer) -> Answer:
+        text = self.client.mask.whole(answer.text)
+        refusal, raw = self.client.mask(answer.refusal), self.client.mask(answer.raw)
+        return replace(answer, text=text, refusal=refusal, raw=raw)
+
+    def _request(self, key: str, batch: "Batch") -> Request:
+        """The request of a key; of one that this run does not know, what its answer is read by."""
+        known = self.requests.get(key)
+        if known is not None:
+            return known
+        api, (asked, said) = ("responses" if batch.endpoint.endswith("responses") else "chat"), self.ledger.bound(key)
+        limit = "max_output_tokens" if api == "responses" else "max_completion_tokens"
+        return Request("", api, {"model": "", limit: said}, 0, asked)  # type: ignore[arg-type]
+
+    def _results(self, batch: "Batch", keys: Sequence[str]) -> Iterator[Result]:
         """The lines of a batch's answers and errors."""
+        known = set(keys)
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             content: bytes = self._again(lambda file=file: self.api.files.content(file).content)  # type: ignore[misc]
-            yield from (line.row for line in parse_rows(content.split(b"\n"), f"the batch {batch.id}"))
-
-    def _read(self, row: dict[str, Any], keys: Collection[str]) -> tuple[str, Answer | str]:
-        """The key of a request, and its answer or why there is none."""
-        key = row["custom_id"]
-        if key not in keys:
-            raise EndpointError(f"the server's batch answers a request {key!r} that it was not given")
-        response, request = row.get("response"), self.requests.get(key)
-        if response is None or response["status_code"] != 200:
-            error = row.get("error") or (response or {}).get("body", {}).get("error") or {}
-            return key, f"the server says: {error.get('message') or '(nothing)'}"
-        if request is None:
-            return key, "the entity has changed since it was asked about"
-        try:
-            return key, read_answer(request, response["body"])
-        except DIMError as error:
-            return key, str(error)
+            yield from results(content, known)
 
     def _name(self, part: int) -> str:
         return f"{self.ledger.run_id}/{part}"
@@ -210,7 +242,7 @@ def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
     part: list[Request] = []
     size = 0
     for request in requests:
-        added = len(_line(request))
+        added = len(_line(request, request.body))
         if len(part) == MAX_REQUESTS or (part and size + added > MAX_BYTES):
             yield part
             part, size = [], 0
@@ -219,6 +251,6 @@ def _parts(requests: Sequence[Request]) -> Iterator[list[Request]]:
     yield part
 
 
-def _line(request: Request) -> bytes:
-    row = {"custom_id": request.key, "method": "POST", "url": PATHS[request.api], "body": request.body}
+def _line(request: Request, body: Mapping[str, Any]) -> bytes:
+    row = {"custom_id": request.key, "method": "POST", "url": PATHS[request.api], "body": body}
     return json.dumps(row, ensure_ascii=False).encode() + b"\n"

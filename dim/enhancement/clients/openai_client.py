@@ -1,40 +1,56 @@
 """The client of OpenAI-compatible servers (OpenAI, `transformers serve`, vLLM, llama.cpp), with retries."""
 
 import asyncio
-import json
+import logging
 import os
 import random
 import time
-from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dim.common.http import retry_after
 from dim.enhancement.answers import Answer, Api, Request
-from dim.enhancement.clients.client import EndpointError, GaveUpError
+from dim.enhancement.clients.address import Mask, check_key, read_address
+from dim.enhancement.clients.answer_body import cost, parse_body, read_answer
+from dim.enhancement.clients.client import EndpointError, GaveUpError, PaidError, RefusedError
+from dim.enhancement.clients.limit_name import LimitName
+from dim.enhancement.clients.server_error import ServerError, error_within
 from dim.errors import DIMError
 
 if TYPE_CHECKING:
     import openai
 
+logger = logging.getLogger(__name__)
+
 PATHS: dict[Api, str] = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
 LONGEST_PAUSE = 600.0  # seconds; a longer Retry-After ends the run
 _LONGEST_BACKOFF = 30.0
-_OF_THE_ENTITY = {"content_filter", "content_policy_violation", "invalid_prompt"}  # codes of 400 that concern one text
-_HOPELESS = {"insufficient_quota", "billing_hard_limit_reached"}  # codes of 429 that do not pass
+_LARGEST = 20_000_000  # bytes of an answer that are read
+
+
+@dataclass(slots=True)
+class _Received:
+    """What has come of an answer with status 200, also if the rest never does."""
+
+    has_begun: bool = False
+    wait: float | None = None
+    content: bytearray = field(default_factory=bytearray)
 
 
 class OpenAIClient:
     """A [`Client`] by the official package `openai`. The key comes from the environment variable `OPENAI_API_KEY`.
 
     Args:
-        base_url: Address up to `/v1`; OpenAI's own by default. A server of your own needs no key.
-        timeout: Seconds to wait for an answer.
+        base_url: Address up to `/v1`, or with the API's path and a query (`?api-version=...`); OpenAI's own by default.
+            A server of your own needs no key. User and password in it go to the server alone.
+        timeout: Seconds to wait for a whole answer.
         tries: How often to send a request at most.
         backoff: Seconds before the second try; doubled before each further one.
 
     Raises:
-        DIMError: If `openai` is not installed, there is no key, or a number is out of range.
+        DIMError: If `openai` is not installed, there is no key or one that a header cannot hold, or the address, the
+            proxy of the environment or a number is not valid.
 
     Example:
         No server listens at this address:
@@ -52,30 +68,52 @@ class OpenAIClient:
     def __init__(
         self, base_url: str | None = None, *, timeout: float = 120.0, tries: int = 6, backoff: float = 1.0
     ) -> None:
-        if timeout <= 0 or tries < 1 or backoff < 0:
+        if not 0 < timeout < float("inf") or tries < 1 or not 0 <= backoff < float("inf"):
             raise DIMError(f"timeout={timeout}, tries={tries} and backoff={backoff} must be above 0, 1 and 0 or more.")
         try:
             import openai
         except ImportError as error:
             raise DIMError("The client `openai` is not installed: pip install 'dim-mel[enhance]'.") from error
-        key = os.environ.get("OPENAI_API_KEY") or ("none" if base_url else None)
+        given = os.environ.get("OPENAI_API_KEY")
+        key = given or ("none" if base_url else None)
         if key is None:
             raise DIMError("Set OPENAI_API_KEY, or give a server of your own by --base-url.")
-        if base_url is not None and not base_url.startswith(("http://", "https://")):
-            raise DIMError(f"--base-url is {base_url!r}: it must start with http:// or https://.")
+        check_key(key)
+        address = read_address(base_url) if base_url else None
         self.openai = openai
-        # Retries of `openai` itself ignore a Retry-After above two minutes, other requests, and malformed JSON.
-        self._options: dict[str, Any] = {"api_key": key, "base_url": base_url, "timeout": timeout, "max_retries": 0}
-        self._tries, self._backoff = tries, backoff
+        self.address = address.url if address else None  # without secrets
+        self.mask = Mask([*([given] if given else []), *(address.secrets() if address else [])])
+        # Retries of `openai` itself ignore a Retry-After above two minutes, and other requests.
+        limits = openai.Timeout(timeout, connect=timeout / 2)
+        self._options: dict[str, Any] = {"api_key": key, "base_url": self.address, "timeout": limits, "max_retries": 0}
+        self._http: dict[str, Any] = {"auth": address.credentials if address else None, "follow_redirects": False}
+        if address and address.query:
+            azure = {"api-key": key} if "api-version" in address.query else {}
+            self._options |= {"default_query": address.query, "default_headers": azure}
+        self._timeout, self._tries, self._backoff = timeout, tries, backoff
         self._not_before = 0.0
+        self.limit = LimitName()
+        self._check_environment()
+
+    def _check_environment(self) -> None:
+        """Finds a proxy or certificates that no connection can use."""
+        import httpx2  # of `openai`
+
+        try:
+            self.blocking_client().close()
+        except (ImportError, ValueError, OSError, httpx2.InvalidURL) as error:  # their texts may hold a password
+            hint = "SOCKS needs the package `socksio`" if isinstance(error, ImportError) else "correct or unset it"
+            raise DIMError(
+                f"A proxy or certificate of the environment (ALL_PROXY, SSL_CERT_FILE ...) cannot be used: {hint}."
+            ) from error
 
     @cached_property
-    def _connection(self) -> "openai.AsyncOpenAI":
-        return self.openai.AsyncOpenAI(**self._options)  # of one event loop
+    def _connection(self) -> "openai.AsyncOpenAI":  # of one event loop
+        return self.openai.AsyncOpenAI(**self._options, http_client=self.openai.DefaultAsyncHttpxClient(**self._http))
 
     def blocking_client(self) -> "openai.OpenAI":
         """A client of the package `openai` that needs no event loop."""
-        return self.openai.OpenAI(**self._options)
+        return self.openai.OpenAI(**self._options, http_client=self.openai.DefaultHttpxClient(**self._http))
 
     async def close(self) -> None:
         """Closes the connections; the next request opens new ones."""
@@ -83,9 +121,10 @@ class OpenAIClient:
         del self._connection
 
     async def ask(self, request: Request) -> Answer:
-        """Sends a request, and again after 408, 409, 429, 5xx, timeouts, dropped connections and malformed answers.
+        """Sends a request, and again after 408, 409, 429, 5xx, and connections that fail before an answer begins.
 
-        After `Retry-After` (seconds or a date) no request of this client is sent until then.
+        After `Retry-After` (seconds or a date) no request of this client is sent until then. What comes with status
+        200 is an answer, also if it cannot be read or breaks off: it is paid for, and not asked for again.
 
         Args:
             request: What to ask.
@@ -94,7 +133,9 @@ class OpenAIClient:
             The answer; a refusal by the server's content filter is an answer, too.
 
         Raises:
-            EndpointError: At once for any other 4xx, an exhausted quota, or too long a `Retry-After`.
+            EndpointError: At once for a wrong key, an exhausted quota, a bad option, or too long a `Retry-After`.
+            RefusedError: If the server does not take this request, as one that is too long.
+            PaidError: After a timeout, and for an answer that holds an error which passes.
             GaveUpError: After the last try.
         """
         what = ""
@@ -104,14 +145,18 @@ class OpenAIClient:
             while (wait := self._not_before - time.monotonic()) > 0:  # another request may have met a Retry-After
                 await asyncio.sleep(wait)
             try:
-                return read_answer(request, await self._send(request))
-            except self.openai.APIError as error:
-                if isinstance(error, self.openai.BadRequestError) and error.code in _OF_THE_ENTITY:
-                    model = request.body["model"]
-                    return Answer("", _words(error), model, "content_filter", None, input_tokens=0, output_tokens=0)
-                what = self.failure(error)
-            except ValueError as error:  # not JSON, or not the JSON of the API
-                what = str(error)
+                found = await self._send(request)
+            except TimeoutError as error:
+                what, spent = f"no answer within {self._timeout:g} s", (request.most_tokens, request.most_answer_tokens)
+                raise PaidError(what, spent, attempt + 1, self._tries) from error
+            except self.openai.APIConnectionError as error:
+                what = f"the connection failed ({self.mask(' '.join(str(error.__cause__ or error).split())[:500])})"
+                continue
+            if isinstance(found, _Received):
+                return await self._judge(request, found, attempt + 1)
+            if found.concerns == "content":
+                return self._declined(request, found)
+            what = self._note(found)
         raise GaveUpError(f"{what}; given up after {self._tries} tries")
 
     def pause(self, attempt: int) -> float:
@@ -132,87 +177,90 @@ class OpenAIClient:
             EndpointError: If no other try can succeed.
         """
         if isinstance(error, self.openai.APITimeoutError):
-            return f"no answer within {self._options['timeout']:g} s"
+            return f"no answer within {self._timeout:g} s"
         if not isinstance(error, self.openai.APIStatusError):
-            return f"the connection failed ({error.__cause__ or error})"
-        status, words = error.status_code, _words(error)
-        if (status < 500 and status not in (408, 409, 429)) or error.code in _HOPELESS:
-            raise EndpointError(words) from error
-        wait = retry_after(error.response.headers.get("retry-after")) or 0.0
+            return f"the connection failed ({self.mask(' '.join(str(error.__cause__ or error).split())[:500])})"
+        found = _server_error(error)
+        if found.concerns != "passes":
+            raise EndpointError(self.mask(found.words)) from error
+        return self._note(found)
+
+    async def _send(self, request: Request) -> "_Received | ServerError":
+        """Sends a request once, or twice if the server wants another name of the limit."""
+        sent = self.limit.name
+        found = await self._once(request)
+        if isinstance(found, ServerError) and request.api == "chat" and self.limit.learn(found, sent):
+            return await self._once(request)
+        return found
+
+    async def _once(self, request: Request) -> "_Received | ServerError":
+        received = _Received()
+        try:
+            await asyncio.wait_for(self._receive(request.api, self.limit.body(request), received), self._timeout)
+        except self.openai.APIStatusError as error:
+            return _server_error(error)
+        except self.openai.APITimeoutError as error:  # only of connecting: the whole has a timeout of its own
+            raise self.openai.APIConnectionError(message="timeout", request=error.request) from error
+        except (asyncio.TimeoutError, TimeoutError) as error:
+            if not received.has_begun:
+                raise TimeoutError from error
+        return received
+
+    async def _receive(self, api: Api, body: dict[str, Any], received: _Received) -> None:
+        import httpx2  # of `openai`
+
+        # Not `chat.completions.create`: walking through its types takes as long as the request itself.
+        response = await self._connection.post(
+            PATHS[api].removeprefix("/v1"), body=body, cast_to=httpx2.Response, stream=True,
+            stream_cls=self.openai.AsyncStream[object],
+        )  # fmt: skip
+        received.has_begun, received.wait = True, retry_after(response.headers.get("retry-after"))
+        try:
+            async for chunk in response.aiter_bytes():
+                received.content += chunk
+                if len(received.content) > _LARGEST:
+                    break
+        except (httpx2.HTTPError, OSError) as error:
+            logger.info("An answer broke off after %d bytes (%s).", len(received.content), type(error).__name__)
+        finally:
+            await response.aclose()
+
+    async def _judge(self, request: Request, received: _Received, tries: int) -> Answer:
+        """The answer in what came, which is paid for."""
+        text = self.mask.whole(received.content.decode("utf-8", "replace"))
+        body = parse_body(text)
+        spent = cost(request, body)
+        error = error_within(body)
+        if error is None:
+            answer = read_answer(request, body, text)
+            if request.api == "chat" and answer.output_tokens > request.most_answer_tokens:
+                self.limit.outgrown()
+            return replace(answer, raw=self.mask(answer.raw)) if answer.raw else answer
+        error = replace(error, wait=received.wait)
+        if error.concerns == "content":
+            return self._declined(request, error, spent)
+        what = self._note(error, spent)
+        if tries < self._tries:
+            await asyncio.sleep(self.pause(tries))
+        raise PaidError(what, spent, tries, self._tries)
+
+    def _declined(self, request: Request, error: ServerError, spent: tuple[int, int] = (0, 0)) -> Answer:
+        return Answer("", self.mask(error.words), request.body["model"], "content_filter", None, *spent)
+
+    def _note(self, error: ServerError, spent: tuple[int, int] = (0, 0)) -> str:
+        """Notes an error that passes, and returns its words; raises any other."""
+        words = self.mask(error.words)
+        if error.concerns == "this request":
+            raise RefusedError(f"refused: {words}", spent)
+        if error.concerns == "all requests":
+            raise EndpointError(words, spent)
+        wait = error.wait or 0.0
         if wait > LONGEST_PAUSE:
-            raise EndpointError(f"{words}; asks to wait {wait:.0f} s: start again later") from error
+            raise EndpointError(f"{words}; asks to wait {wait:.0f} s: start again later", spent)
         self._not_before = max(self._not_before, time.monotonic() + wait)
         return words
 
-    async def _send(self, request: Request) -> Any:
-        # Not `chat.completions.create`: walking through its types takes as long as the request itself.
-        path = PATHS[request.api].removeprefix("/v1")
-        try:
-            found = await self._connection.post(path, body=request.body, cast_to=object)
-            return json.loads(found) if isinstance(found, str) else found  # text: JSON under another content type
-        except RecursionError as error:
-            raise DIMError("the server's answer is not valid JSON") from error
 
-
-def _words(error: "openai.APIStatusError") -> str:
-    """The server's own words about an error, on one line."""
-    body = error.body
-    words = body.get("message") if isinstance(body, dict) else body
-    text = words if isinstance(words, str) and words.strip() else error.response.text
-    return f"the server says {error.status_code}: {' '.join(text.split())[:500] or '(nothing)'}"
-
-
-def read_answer(request: Request, body: Any) -> Answer:
-    """Reads the body of a server's response.
-
-    Args:
-        request: What was asked.
-        body: Parsed JSON.
-
-    Returns:
-        The answer. Where the server does not count tokens, the request's bounds stand for them, so that a budget holds.
-
-    Raises:
-        DIMError: If the body is not what the API promises.
-
-    Example:
-
-        >>> from dim.enhancement.answers import Question
-        >>> from dim.enhancement.entity_text import EntityText
-        >>> from dim.enhancement.prompts import Prompt
-        >>> request = Question("qwen", Prompt("short", "Who is this?")).about(EntityText("Q7259", "Ada Lovelace"))
-        >>> message = {"role": "assistant", "content": "A British mathematician."}
-        >>> body = {"model": "qwen", "choices": [{"message": message, "finish_reason": "stop"}],
-        ...         "usage": {"prompt_tokens": 120, "completion_tokens": 5}}
-        >>> answer = read_answer(request, body)
-        >>> answer.text, answer.finish_reason, answer.output_tokens
-        ('A British mathematician.', 'stop', 5)
-    """
-    try:
-        text, refusal, finish = _chat(body) if request.api == "chat" else _responses(body)
-        if not all(isinstance(value, str) for value in (text, refusal, finish, body["model"])):
-            raise TypeError("text, refusal, finish_reason and model must be text")
-        usage = body.get("usage")
-        names = ("prompt_tokens", "completion_tokens") if request.api == "chat" else ("input_tokens", "output_tokens")
-        tokens = (request.most_tokens, request.most_answer_tokens) if usage is None else [int(usage[n]) for n in names]
-        return Answer(text.strip(), refusal.strip(), body["model"], finish, usage, *tokens)
-    except (LookupError, TypeError, AttributeError, ValueError) as error:
-        raise DIMError(f"the server's answer is malformed ({type(error).__name__}: {error})") from error
-
-
-def _chat(body: Mapping[str, Any]) -> tuple[str, str, str]:
-    (choice,) = body["choices"]
-    message = choice["message"]
-    return message.get("content") or "", message.get("refusal") or "", choice["finish_reason"]
-
-
-def _responses(body: Mapping[str, Any]) -> tuple[str, str, str]:
-    if body["status"] == "failed":
-        raise DIMError(str(body.get("error")))
-    parts = [part for item in body["output"] if item["type"] == "message" for part in item["content"]]
-    text = "".join(part["text"] for part in parts if part["type"] == "output_text")
-    refusal = "".join(part["refusal"] for part in parts if part["type"] == "refusal")
-    if body["status"] == "completed":
-        return text, refusal, "stop"
-    reason = body["incomplete_details"]["reason"]
-    return text, refusal, "length" if reason == "max_output_tokens" else reason
+def _server_error(error: "openai.APIStatusError") -> ServerError:
+    headers = error.response.headers
+    return ServerError(error.status_code, parse_body(error.response.content), retry_after(headers.get("retry-after")))
