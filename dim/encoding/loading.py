@@ -14,6 +14,8 @@ from dim.processing_dim import DIMProcessor
 
 register_auto_classes()
 
+_NOT_HASHED = ("_", "transformers", "text_width", "vision_width")  # the widths are those of the weights
+
 
 def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
     """Loads a DIM and its processor.
@@ -51,7 +53,9 @@ def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
     Returns:
         32 hexadecimal digits, which do not depend on where the model is stored.
     """
-    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(("_", "transformers"))}
+    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith(_NOT_HASHED)}
+    if not config.get("attend_to_padding"):
+        config.pop("attend_to_padding", None)  # older configs do not have it
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     settings = [processor.max_length, processor.padding, processor.mention_marks, processor.entity_template]
