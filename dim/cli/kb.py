@@ -106,30 +106,37 @@ class Refresh(Encoding, Asking, _Existing):
     ids: list[str] = option("descriptions of these entities", [], one_of="which", metavar="ID")
     out: Path | None = option("JSONL of the new descriptions; default: KB.refresh.jsonl", None, metavar="FILE")
 
-    def run(self) -> None:
-        """Runs the command."""
-        from dim.enhancement.refresh import chosen, cutoff, older_than, texts_of, write_back
+    def run(self) -> int:
+        """Runs the command.
+
+        Returns:
+            The exit code: 1 if all requests failed.
+        """
+        from dim.enhancement.refresh import begun, chosen, cutoff, older_than, texts_of, write_back
 
         kb = self.open()
         session = Session(self, self._out(kb.uri))
-        since = "" if self.ids else cutoff(str(self.older_than))
-        entities = texts_of(kb, chosen(kb, self.ids) if self.ids else older_than(kb, since))
+        ids = chosen(kb, self.ids)
+        since = "" if ids else cutoff(str(self.older_than))
         if self.dry_run:
-            session.estimate(entities, since)
-            return
+            session.estimate(texts_of(kb, ids or older_than(kb, since)), since)
+            return 0
         encoder = self.encoder()
         if encoder is not None:
             encoder.check(kb)
         with session.ledger() as ledger:
+            since = "" if ids else begun(ledger, str(self.older_than))
+            entities = texts_of(kb, ids or older_than(kb, since))
             ledger.drop_before(since)
             if cached := len(ledger.keys()):
                 print(f"{cached:,} answers of a refresh that was not finished are in {session.answers}")
             result = session.ask(entities, ledger)
             write_back(kb, entities, result)
-            session.report(result)
+            code = session.report(result)
             encode_changed(kb, encoder)
             if not result.failed and not result.not_asked:
                 ledger.clear()  # the next refresh asks anew
+            return code
 
     def _out(self, uri: str) -> Path:
         from dim.kb.database import is_local
