@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow quality style typecheck docstrings docs bench browser-deps clean
+.PHONY: help install demo test test-slow test-lowest quality style typecheck docstrings docs bench browser-deps clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,14 @@ test: $(STAMP) ## run every test that this machine can, but for the slow ones
 
 test-slow: $(STAMP) ## run the slow tests, too
 	$(PYTEST) $(PARALLEL) -m "not network"
+
+# The environment is made anew, with the oldest versions that pyproject.toml allows.
+test-lowest: $(STAMP) ## run the tests with the oldest versions of all dependencies, in .venv-lowest
+	$(BIN)/uv venv -q --clear --python $(PYTHON) .venv-lowest
+	$(BIN)/uv pip compile -q --python .venv-lowest --resolution lowest-direct --all-extras pyproject.toml -o .venv-lowest/requirements.txt
+	$(BIN)/uv pip install -q --python .venv-lowest -r .venv-lowest/requirements.txt
+	$(BIN)/uv pip install -q --python .venv-lowest --no-deps --no-build-isolation -e . $(NO_DEPS)
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m "not slow and not network and not browser"
 
 quality: style typecheck docstrings ## run the three below
 
