@@ -61,19 +61,19 @@ class Limits:
 
 
 class DownloadError(DIMError):
-    """A failed download; `tries` is the number of requests for it."""
+    """A failed download; `tries` is the number of requests for it, `status` that of the last answer, if any."""
 
-    def __init__(self, reason: str, tries: int = 1) -> None:
+    def __init__(self, reason: str, tries: int = 1, status: int | None = None) -> None:
         super().__init__(reason)
-        self.tries = tries
+        self.tries, self.status = tries, status
 
 
 class _LaterError(Exception):
     """An error that another try may cure; `paused` if the server said when, and its host is paused until then."""
 
-    def __init__(self, reason: str, paused: bool = False) -> None:
+    def __init__(self, reason: str, paused: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
-        self.paused = paused
+        self.paused, self.status = paused, status
 
 
 class _Pace:
@@ -151,7 +151,7 @@ class Downloader:
                 raise
             except _LaterError as error:
                 if tried == self._limits.tries:
-                    raise DownloadError(str(error), tried) from error
+                    raise DownloadError(str(error), tried, error.status) from error
                 pause = 0 if error.paused else self._limits.backoff * 2 ** (tried - 1)
             await asyncio.sleep(pause)
 
@@ -201,9 +201,9 @@ class Downloader:
                 wait = retry_after(response.headers.get("Retry-After"))
                 if wait is not None:
                     self._hosts[url.host].pause(wait)
-                raise _LaterError(status, paused=wait is not None)
+                raise _LaterError(status, paused=wait is not None, status=response.status)
             if response.status != 200:
-                raise DownloadError(status)
+                raise DownloadError(status, status=response.status)
             if not _TYPES.fullmatch(response.content_type):
                 raise DownloadError(f"is {response.content_type[:80]!a}, not a picture")
             content = bytearray()

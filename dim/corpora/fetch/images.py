@@ -19,6 +19,7 @@ from dim.common.jsonl import read_jsonl
 from dim.common.pictures import load_picture
 from dim.corpora.fetch.download import Downloader, DownloadError, Limits
 from dim.corpora.fetch.svg import rasterise
+from dim.corpora.fetch.wikimedia import served_urls
 from dim.corpora.picture_folder import is_url, url_name
 from dim.corpora.release import Release
 from dim.errors import DIMError
@@ -79,8 +80,10 @@ def fetch_images(
 
     A file is named by the md5 of its URL ([`dim.corpora.picture_folder.url_name`]) and the suffix of its format. JPEG,
     PNG and WebP are not changed. Other formats become PNG: the first frame of an animation, a drawing with 1024 pixels
-    on its longer side. `out/fetched.jsonl` gets a line for each picture on the disk (`url`, `file`, `sha256`, `bytes`),
-    `out/failed.jsonl` one for each failure of the last run (`key`, `url`, `reason`, `tries`).
+    on its longer side. A thumbnail of Wikimedia is fetched at a width that is served, or as the original
+    ([`dim.corpora.fetch.wikimedia`]). `out/fetched.jsonl` gets a line for each picture on the disk (`url`, `file`,
+    `sha256`, `bytes`, and `fetched_from` where that is another URL), `out/failed.jsonl` one for each failure of the
+    last run (`key`, `url`, `reason`, `tries`).
 
     Args:
         urls: Pairs of a key, for failures, and a URL. A repeated URL is downloaded once.
@@ -123,7 +126,7 @@ async def _fetch(
             for url in urls:
                 tries = 0
                 try:
-                    content, tries = await downloader.get(url)
+                    content, tries, source = await _get(downloader, url)
                     suffix, content = await asyncio.to_thread(_as_picture, url, content)
                 except DIMError as error:
                     tries = error.tries if isinstance(error, DownloadError) else tries
@@ -136,7 +139,8 @@ async def _fetch(
                     with atomic_file(out / name) as temporary:
                         temporary.write_bytes(content)
                     digest = hashlib.sha256(content).hexdigest()
-                    fetched.write(_line({"url": url, "file": name, "sha256": digest, "bytes": len(content)}))
+                    record = {"url": url, "file": name, "sha256": digest, "bytes": len(content)}
+                    fetched.write(_line(record if source == url else {**record, "fetched_from": source}))
                     fetched.flush()
                     os.fsync(fetched.fileno())
                     report.fetched += 1
@@ -146,6 +150,22 @@ async def _fetch(
         async with Downloader(f"dim-mel-bot/{version} ({contact}) aiohttp/{aiohttp.__version__}", limits) as downloader:
             urls = iter(keys)
             await asyncio.gather(*(work(urls) for _ in range(limits.concurrency)))
+
+
+async def _get(downloader: Downloader, url: str) -> tuple[bytes, int, str]:
+    """Content of a picture, the number of tries, and the URL that it came from."""
+    tries, refusals = 0, []
+    for source in served_urls(url):
+        try:
+            content, tried = await downloader.get(source)
+        except DownloadError as error:
+            tries += error.tries
+            refusals.append(str(error) if source == url else f"{error} ({source})")
+            if error.status is None:
+                break
+        else:
+            return content, tries + tried, source
+    raise DownloadError("; ".join(refusals), tries)
 
 
 def _resume(out: Path) -> set[str]:
