@@ -10,7 +10,6 @@ Weights, texts and pictures are synthetic.
 
 import os
 
-os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # else the check below would forbid CUDA in forked rows
 os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -23,7 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from _gpu.processes import Outcome, Row, run_row
+from _gpu.processes import Outcome, Row, cuda_is_there, run_row
 
 ROWS = (
     Row("card", "", 40),
@@ -61,7 +60,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=480, help="for all rows together (%(default)s)")
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
     arguments = parser.parse_args()
-    if not (arguments.tiny or torch.cuda.is_available()):
+    if not (arguments.tiny or cuda_is_there()):
         print("skipped: there is no CUDA device; --tiny runs the same code on the CPU")
         return 0
     began = time.perf_counter()

@@ -45,7 +45,8 @@ def expert(tiny: bool) -> Blip2Expert:
     dtype = torch.float16 if torch.cuda.is_available() else torch.float32
     with device():
         model = Blip2ForConditionalGeneration(config).to(dtype)
-    model.generation_config.eos_token_id = None  # so that random weights cannot end an answer early
+    for part in (model, model.language_model):  # so that random weights cannot end an answer early
+        part.generation_config.eos_token_id = None
     return Blip2Expert(model, processor, "random@1")
 
 

@@ -24,7 +24,7 @@ from dim.linking.linker import CANDIDATES, DIMLinker
 class MemoryBase:
     """What the linker reads of a knowledge base, from a table in memory: LanceDB is left out of the figures."""
 
-    version, uri = 1, "memory"
+    version, uri, home = 1, "memory", "memory"
 
     def __init__(self, table: pa.Table):
         self._table, self.width = table, table.schema.field("vector").type.list_size

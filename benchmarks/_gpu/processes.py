@@ -43,6 +43,20 @@ class Outcome:
     failed: bool = False
 
 
+def cuda_is_there() -> bool:
+    """Whether there is a CUDA device, asked in a process of its own: forked rows need a parent that never used CUDA."""
+    process = multiprocessing.get_context("fork").Process(target=_exit_with_cuda)
+    process.start()
+    process.join()
+    return process.exitcode == 0
+
+
+def _exit_with_cuda() -> None:
+    import torch
+
+    raise SystemExit(0 if torch.cuda.is_available() else 1)
+
+
 def run_row(row: Row, tiny: bool, limit: float, log: Path | None) -> Outcome:
     """Runs a row in a forked process; kills it and all that it started after `limit` seconds."""
     if limit < 5:

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import dim
 from _gpu.made import picture_run
 from _gpu.processes import Found
 
-PACKAGE = Path(__file__).resolve().parents[2] / "dim"
+PACKAGE = Path(dim.__file__).resolve().parent
 
 
 def _place() -> str:
