@@ -20,7 +20,7 @@ from dim.errors import DIMError
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Suffixes of the files that [`read_table`] reads, in any case; all but `.parquet` may have `.gz` behind them."""
 
-LISTS = ("aliases", "images")
+LISTS = ("aliases", "images", "image_licenses")
 """Columns of a CSV or TSV whose cells are lists, separated by a vertical bar."""
 
 _NUMBERS = ("start", "end")

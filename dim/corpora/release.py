@@ -21,6 +21,7 @@ class Mention:
         entity_type: Type of the answer, where the release has it.
         topic: Topic of the sentence, where the release has it.
         image_keys: Other names that the picture's file may have, in case `image` is not found.
+        image_license: Licence of the picture, where the release has it.
     """
 
     id: str
@@ -35,11 +36,15 @@ class Mention:
     entity_type: str = ""
     topic: str = ""
     image_keys: tuple[str, ...] = ()
+    image_license: str = ""
 
 
 @dataclass(slots=True)
 class Entity:
-    """One entity of a release's knowledge base; `images` holds the release's names of its pictures."""
+    """One entity of a release's knowledge base.
+
+    `images` holds the release's names of its pictures, `image_licenses` their licences, or nothing where none is known.
+    """
 
     id: str
     name: str
@@ -47,6 +52,7 @@ class Entity:
     aliases: list[str] = field(default_factory=list)
     images: list[str] = field(default_factory=list)
     type: str = ""
+    image_licenses: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

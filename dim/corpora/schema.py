@@ -26,6 +26,7 @@ MENTIONS = datasets.Features(
         "end": datasets.Value("int32"),
         "image": datasets.Image(),
         "image_id": _TEXT,
+        "image_license": _TEXT,
         "entity_id": _TEXT,
         "entity_type": _TEXT,
         "topic": _TEXT,
@@ -35,7 +36,8 @@ MENTIONS = datasets.Features(
     }
 )
 """Columns of a mention. `start` and `end` are character offsets, -1 where the mention is not in its sentence.
-`entity_id` is empty for NIL. `image` may be null; mentions with the same `image_id` share their picture."""
+`entity_id` is empty for NIL. `image` may be null; mentions with the same `image_id` share their picture.
+`image_license` is an identifier of the Hub such as cc-by-4.0, empty where the release does not say it."""
 
 ENTITIES = datasets.Features(
     {
@@ -44,12 +46,14 @@ ENTITIES = datasets.Features(
         "aliases": datasets.List(_TEXT),
         "description": _TEXT,
         "images": datasets.List(datasets.Image()),
+        "image_licenses": datasets.List(_TEXT),
         "type": _TEXT,
         "description_original": _TEXT,
         **dict.fromkeys(PROVENANCE, _TEXT),
     }
 )
-"""Columns of an entity; the split is `kb`. `description_original` is the text that a generated description replaced."""
+"""Columns of an entity; the split is `kb`. `image_licenses` has one for each of `images`, as `image_license` of a
+mention. `description_original` is the text that a generated description replaced."""
 
 CANDIDATES = datasets.Features({"mention_id": _TEXT, "entity_ids": datasets.List(_TEXT), "source": _TEXT})
 """Columns of a mention's candidates, best first. The gold is not added where the search missed it."""

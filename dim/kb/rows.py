@@ -17,6 +17,8 @@ _TEXTS = ("description", "type", "description_original", *PROVENANCE)
 FIELDS = ("id", "name", "aliases", "description", "images", "type", "extra", "description_original", *PROVENANCE)
 """The fields of a row that a user gives; only `id` and `name` are required."""
 
+_LICENCES = "image_licenses"  # a field of a dataset's table, which a knowledge base does not store
+
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _TYPES = {"aliases": pa.list_(pa.string()), "images": pa.list_(_PICTURE)}
 _PRIMARY_KEY = {"lance-schema:unenforced-primary-key": "true"}  # else two writers could both add an id
@@ -80,11 +82,12 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
     if not isinstance(row, Mapping):
         raise FieldError("id", f"the row is {type_name(row)}, not an object with fields")
     for name in row:
-        if name not in FIELDS:
+        if name not in FIELDS and name != _LICENCES:
             known = ", ".join(FIELDS)
             raise FieldError(str(name), f"it is unknown; the fields are {known}. Put your own fields in 'extra'")
     made: dict[str, Any] = {"id": identifier(row, "id"), "name": required_text(row, "name")}
     made["aliases"] = text_list(row, "aliases")
+    text_list(row, _LICENCES)
     made["images"] = [_picture(image, folder) for image in list_of(row, "images")]
     made |= {name: optional_text(row, name) for name in _TEXTS}
     made["description"] = made["description"] or ""

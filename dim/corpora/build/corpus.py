@@ -159,9 +159,10 @@ class Corpus:
 
     def _entity(self, entity: Entity) -> Row:
         columns: dict[str, Any] = {name: getattr(entity, name, None) for name in FEATURES["entities"]}
-        columns |= {"images": []} | self.descriptions.get(entity.id, {})
+        columns |= {"images": [], "image_licenses": []} | self.descriptions.get(entity.id, {})
         if self.pictures is None:
             return Row(columns)
+        columns["image_licenses"] = entity.image_licenses or [""] * len(entity.images)
         files = [(image, self.pictures.of_entities[image]) for image in entity.images]
         return Row(columns, tuple(PictureFile(f"{entity.id}-{n}", *file) for n, file in enumerate(files)))
 

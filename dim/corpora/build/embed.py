@@ -101,7 +101,8 @@ def with_pictures(rows: Iterable[Row], missing: list[MissingPicture]) -> Iterato
         missing: Gets an entry for each picture that cannot be loaded.
 
     Yields:
-        The columns of each row; `image` is `None`, and `images` is shorter, where pictures are missing.
+        The columns of each row; `image` is `None`, and `images` and `image_licenses` are shorter, where pictures are
+        missing.
     """
     groups = ((pictures, list(same)) for pictures, same in groupby(rows, key=lambda row: row.pictures))
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -121,7 +122,10 @@ def _filled(rows: list[Row], loaded: Future, missing: list[MissingPicture]) -> I
         if "image" in row.columns:
             yield {**row.columns, "image": cells[0] if cells else None}
         elif "images" in row.columns:
-            yield {**row.columns, "images": cells}
+            licences = row.columns.get("image_licenses", [])
+            known = [licence for licence, cell in zip(licences, loaded.result(), strict=False)
+                     if not isinstance(cell, MissingPicture)]  # fmt: skip
+            yield {**row.columns, "images": cells, **({"image_licenses": known} if licences else {})}
         else:
             yield row.columns
 

@@ -35,9 +35,10 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
     """Reads a user's own mentions and entities.
 
     A mention needs `id`, `sentence`, `mention`, `split` and `entity_id` (`""` or `null` for NIL), and may have `start`
-    and `end` (found where they are missing or -1), `image` (path, file name or URL), `image_id`, `entity_type` and
-    `topic`. An entity needs `id` and `name`, and may have `aliases`, `description`, `images` and `type`. What later
-    steps write (`expert_answer`, `description_source`, ...) must be missing or empty.
+    and `end` (found where they are missing or -1), `image` (path, file name or URL), `image_id`, `image_license`,
+    `entity_type` and `topic`. An entity needs `id` and `name`, and may have `aliases`, `description`, `images`,
+    `image_licenses` (as many) and `type`. What later steps write (`expert_answer`, `description_source`, ...) must be
+    missing or empty.
 
     Args:
         files: The files.
@@ -117,6 +118,7 @@ def _mention(row: dict[str, Any]) -> Mention:
         image_id=_plain(row, "image_id") or image,
         entity_type=_plain(row, "entity_type"),
         topic=_plain(row, "topic"),
+        image_license=_plain(row, "image_license"),
     )
 
 
@@ -134,13 +136,17 @@ def _plain(row: dict[str, Any], field: str) -> str:
 
 def _entity(row: dict[str, Any]) -> Entity:
     _check_keys(row, set(ENTITY_FEATURES))
+    images, licences = text_list(row, "images"), text_list(row, "image_licenses")
+    if licences and len(licences) != len(images):
+        raise RowError(f"it has {len(images)} 'images' and {len(licences)} 'image_licenses'")
     return Entity(
         identifier(row, "id"),
         required_text(row, "name"),
         _plain(row, "description"),
         text_list(row, "aliases"),
-        text_list(row, "images"),
+        images,
         _plain(row, "type"),
+        licences,
     )
 
 
