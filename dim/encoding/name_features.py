@@ -1,7 +1,6 @@
 """Similarities of a mention and an entity's names, as features of the lexical prior."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from dim.common.ids import group_indices
-from dim.common.text import fold
+from dim.common.names import name_words, sentence_words, telling_signs, without_qualifier
 from dim.errors import DIMError
+from dim.words_dim import is_character_border, kind
 
 NAME_FEATURES = (
     "equal",
@@ -31,36 +31,19 @@ _SIMILARITIES: tuple[tuple[Any, int], ...] = (
     (JaroWinkler.normalized_similarity, 1),
 )  # a scorer, and its value for equal texts
 _FEW_PAIRS = 10_000  # up to this many, threads take longer to start than the comparison takes
-_QUALIFIER = re.compile(r"\([^()]*\)\s*$")
-_WORD = re.compile(r"[^\W_]+")
-
-
-def name_words(name: str) -> list[str]:
-    """Splits a name into words, without case, accents, punctuation and a qualifier in brackets at its end.
-
-    Args:
-        name: A mention or a name.
-
-    Returns:
-        The words, in order; those of the qualifier if there are no others.
-
-    Example:
-
-        >>> name_words("Beyoncé Knowles-Carter (singer, born 1981)")
-        ['beyonce', 'knowles', 'carter']
-    """
-    return _WORD.findall(fold(_QUALIFIER.sub("", name))) or _WORD.findall(fold(name))
+_LONGEST_INSIDE = 32  # characters of a word that is looked for within a run of a script without spaces
 
 
 class NameFeatures:
     """Features of the names in mention-entity pairs; of an entity's name and aliases, the most similar one counts.
 
-    The features, all in `[0, 1]`, compare the words of [`name_words`]: `equal`, 1 for the same words in the same order;
-    `ratio` (normalised indel similarity), `token_set_ratio` (1 if the words of one are a subset of the other's) and
-    `jaro_winkler`, as RapidFuzz defines them; `first_word` and `last_word`, 1 if they are equal; `words_in_sentence`,
-    the share of the name's words that are in the mention's sentence; `qualified`, 1 if the name has a qualifier in
-    brackets, which distinguishes an entity from a better-known namesake. None depends on the identity of the entity or
-    on how often it was an answer.
+    The features, all in `[0, 1]`, compare the words of [`name_words`]: `equal`, 1 for the same words in the same order
+    and the same [`telling_signs`], so that "Help" differs from "Help!"; `ratio` (normalised indel similarity),
+    `token_set_ratio` (1 if the words of one are a subset of the other's) and `jaro_winkler`, as RapidFuzz defines them;
+    `first_word` and `last_word`, 1 if they are equal; `words_in_sentence`, the share of the name's words that are in
+    the mention's sentence (in a script without spaces, anywhere in a run of letters, at borders of characters);
+    `qualified`, 1 if the name has a qualifier in brackets, which distinguishes an entity from a better-known namesake.
+    None depends on the identity of the entity or on how often it was an answer.
 
     Args:
         names: Names of the `E` entities.
@@ -91,10 +74,15 @@ class NameFeatures:
             for word in form:
                 self._vocabulary.setdefault(word, len(self._vocabulary))
         self._texts = np.array([" ".join(form) for form in words], dtype=object)
+        self._whole: dict[tuple[str, str], int] = {}  # a code for each different text with its signs
+        keys = zip(self._texts, (telling_signs(form) for entity in forms for form in entity), strict=True)
+        self._equal = np.array([self._whole.setdefault(key, len(self._whole)) for key in keys])
         self._first = np.array([self._vocabulary[form[0]] if form else -1 for form in words])
         self._last = np.array([self._vocabulary[form[-1]] if form else -1 for form in words])
         self._bags = self._bag([set(form) for form in words])  # (S, V)
-        self._qualified = np.array([_QUALIFIER.search(name) is not None for name in names], np.float32)
+        self._qualified = np.array([without_qualifier(name) != name for name in names], np.float32)
+        spaceless = {len(word) for word in self._vocabulary if kind(word[0]) == "spaceless"}
+        self._sizes = sorted(size for size in spaceless if size <= _LONGEST_INSIDE)
 
     def __len__(self) -> int:
         return len(self._qualified)
@@ -124,10 +112,14 @@ class NameFeatures:
             table = process.cdist(texts, choices, scorer=scorer, dtype=np.float32, workers=-1) / np.float32(most)
             best = np.maximum.reduceat(table, starts, axis=1)  # (U, S) -> (U, E)
             features[:, :, feature] = best[index]
-            if scorer is fuzz.ratio:
-                features[:, :, 0] = (best == 1)[index]
-        for feature, table in ((4, first[:, None] == self._first[forms]), (5, last[:, None] == self._last[forms]),
-                               (6, found)):  # fmt: skip
+        whole = self._signed(mentions, texts, index)
+        tables = (
+            (0, whole[:, None] == self._equal[forms]),
+            (4, first[:, None] == self._first[forms]),
+            (5, last[:, None] == self._last[forms]),
+            (6, found),
+        )
+        for feature, table in tables:
             features[:, :, feature] = np.maximum.reduceat(table, starts, axis=1)
         features[:, :, 7] = self._qualified[entities]
         return torch.from_numpy(features)
@@ -158,9 +150,14 @@ class NameFeatures:
             table = process.cpdist(queries, choices, scorer=scorer, dtype=np.float32, workers=workers)
             table /= np.float32(most)
             features[:, feature] = np.maximum.reduceat(table, starts)
-        features[:, 0] = features[:, 1] == 1
-        for feature, table in ((4, self._codes(words, 0)[owners] == self._first[forms]),
-                               (5, self._codes(words, -1)[owners] == self._last[forms]), (6, found)):  # fmt: skip
+        whole = self._signed(mentions, texts, index)
+        tables = (
+            (0, whole[owners] == self._equal[forms]),
+            (4, self._codes(words, 0)[owners] == self._first[forms]),
+            (5, self._codes(words, -1)[owners] == self._last[forms]),
+            (6, found),
+        )
+        for feature, table in tables:
             features[:, feature] = np.maximum.reduceat(table, starts)
         features[:, 7] = self._qualified[rows.flatten().numpy()]
         return torch.from_numpy(features).view(*rows.shape, -1)
@@ -175,9 +172,26 @@ class NameFeatures:
         """Vocabulary index of the word at `index` of each name, -2 for a word that no entity's name has."""
         return np.array([self._vocabulary.get(name[index], -2) if name else -2 for name in words])
 
+    def _signed(self, mentions: Sequence[str], texts: list[str], index: np.ndarray) -> np.ndarray:
+        """Code of each mention's text with its signs, -2 for one that no entity's name has."""
+        keys = ((texts[place], telling_signs(mention)) for place, mention in zip(index, mentions, strict=True))
+        return np.array([self._whole.get(key, -2) for key in keys])
+
     def _sentences(self, sentences: Sequence[str]) -> csr_array:
         """Which words of the vocabulary each sentence contains, `(M, V)`."""
-        return self._bag([set(_WORD.findall(fold(sentence))) for sentence in sentences])
+        found = map(sentence_words, sentences)
+        return self._bag([words | {part for word in words for part in self._within(word)} for words in found])
+
+    def _within(self, word: str) -> Iterator[str]:
+        """Yields the words of the vocabulary within a run of letters of a script without spaces."""
+        if not self._sizes or kind(word[0]) != "spaceless":
+            return
+        borders = [is_character_border(word, index) for index in range(len(word) + 1)]
+        for start in range(len(word)):
+            for size in self._sizes if borders[start] else ():
+                end = start + size
+                if end <= len(word) and borders[end] and word[start:end] in self._vocabulary:
+                    yield word[start:end]
 
     def _bag(self, texts: list[set[str]]) -> csr_array:
         """Which words of the vocabulary each text contains, `(N, V)`."""

@@ -7,13 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from tqdm.auto import tqdm
 
-from dim.common.text import fold
 from dim.search.postings import Arrays, Postings, best
-from dim.search.tokens import Tokens, name_tokens, spellings, split_words, word_tokens
+from dim.search.tokens import Tokens, name_tokens, searchable, spellings, split_names, split_words, word_tokens
 
 COLUMNS = ("name", "aliases", "description", "key")
 _CHUNK = 20_000  # entities split into words at a time
-_VERSION = 1  # of the tokens; an index of another version is built again
+_VERSION = 2  # of the tokens; an index of another version is built again
 
 
 class LexicalIndex:
@@ -93,14 +92,14 @@ class LexicalSearch:
         """
         unique = list(dict.fromkeys(mentions))
         forms = [spellings(mention) for mention in unique]
-        tokens = name_tokens(split_words([spelling for group in forms for spelling in group]))
+        tokens = name_tokens(split_names([spelling for group in forms for spelling in group]))
         firsts = np.cumsum([0, *map(len, forms)])
         found = dict(zip(unique, self._search("names", tokens, firsts, k), strict=True))
         return [found[mention] for mention in mentions]
 
     def words(self, mentions: Sequence[str], sentences: Sequence[str], k: int) -> list[np.ndarray]:
         """Finds the rows whose names and descriptions best match each mention and its sentence; see `names`."""
-        texts = [fold(f"{mention} {sentence}") for mention, sentence in zip(mentions, sentences, strict=True)]
+        texts = [searchable(mention, sentence) for mention, sentence in zip(mentions, sentences, strict=True)]
         return self._search("words", word_tokens(split_words(texts)), np.arange(len(texts) + 1), k)
 
     def _search(self, which: str, tokens: Tokens, firsts: np.ndarray, k: int) -> list[np.ndarray]:
@@ -166,9 +165,9 @@ def _tokens(table: pa.Table, progress: bool) -> tuple[Tokens, np.ndarray, Tokens
                 [spelling for text in (name, *(aliases or ())) for spelling in spellings(text)]
                 for name, aliases in zip(names, part["aliases"].to_pylist(), strict=True)
             ]
-            spelled.append(name_tokens(split_words([form for group in forms for form in group])))
+            spelled.append(name_tokens(split_names([form for group in forms for form in group])))
             owners.append(start + np.repeat(np.arange(len(part)), [len(group) for group in forms]))
-            texts = [fold(f"{name} {text or ''}")
+            texts = [searchable(name, text or "")
                      for name, text in zip(names, part["description"].to_pylist(), strict=True)]  # fmt: skip
             words.append(word_tokens(split_words(texts)))
             bar.update(len(part))

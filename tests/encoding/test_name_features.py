@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 from rapidfuzz.distance import JaroWinkler
 
+from dim.common.names import telling_signs
 from dim.common.text import fold
 from dim.encoding.name_features import NAME_FEATURES, NameFeatures, name_words
 
@@ -19,14 +20,15 @@ ALIASES = [["T-Swift", "Tay"], [], ["Lodz"], [], ["San Martín"], []]
 
 
 def naive(mention, sentence, forms):
-    """The features of one pair, the maximum over the entity's forms."""
+    """The features of one pair of names without telling signs, the maximum over the entity's forms."""
     own, rows = name_words(mention), []
     for form in forms:
         words = name_words(form)
-        here = set(re.findall(r"[^\W_]+", fold(sentence)))
+        here = {*re.findall(r"[^\W_]+", fold(sentence)), *re.findall(r"(?<!\S)-+(?!\S)", sentence)}
         a, b = " ".join(own), " ".join(words)
         rows.append([
-            float(a == b), fuzz.ratio(a, b) / 100, fuzz.token_set_ratio(a, b) / 100,
+            float(a == b and telling_signs(mention) == telling_signs(form)),
+            fuzz.ratio(a, b) / 100, fuzz.token_set_ratio(a, b) / 100,
             JaroWinkler.normalized_similarity(a, b), float(bool(own and words) and own[0] == words[0]),
             float(bool(own and words) and own[-1] == words[-1]),
             sum(word in here for word in set(words)) / max(1, len(set(words))),
@@ -83,3 +85,34 @@ def test_bad_input_is_refused():
         NameFeatures([])
     with pytest.raises(ValueError, match="2 names, but aliases for 1"):
         NameFeatures(["a", "b"], [[]])
+
+
+SIGNED = ["C", "C++", "C#", "F", "F#", ".NET", "NET", "!!!", "???", "?!", "$", "@", "\u262d", "🍕", "🍔", "👍", "👍🏽",
+          "🇫🇷", "🇩🇪", "+44", "44", "Help", "Help!"]  # fmt: skip
+
+
+@pytest.mark.parametrize("rows", [None, torch.arange(len(SIGNED)).expand(len(SIGNED), -1)])
+def test_names_of_signs_equal_only_themselves(rows):
+    features = NameFeatures(SIGNED)
+    sentences = ["x"] * len(SIGNED)
+    found = features(SIGNED, sentences) if rows is None else features.pairs(SIGNED, sentences, rows)
+    assert torch.equal(found[:, :, NAME_FEATURES.index("equal")], torch.eye(len(SIGNED)))
+
+
+@pytest.mark.parametrize("name, longer, alone", [
+    ("भारत", "वह भारतीय है", "वह भारत में है"), ("தமிழ்", "தமிழ்நாடு", "அது தமிழ் மொழி"),
+    ("বাংলা", "বাংলাদেশে", "সে বাংলা বলে"), ("מ", "מִ", "מ"), ("မ", "မြန်", "မ မာ"), ("ស", "សី", "ស"),
+    ("محمد", "المحمدية", "ذهب محمد، ثم عاد"), ("ישראל", "הישראלים", "את ישראל."), ("C", "C++", "C, C++"),
+    ("ไท", "มาไท่ย", "มาไท วันนี้"), ("서울", "서울은", "서울 은"),
+])  # fmt: skip
+def test_words_in_the_sentence_are_whole(name, longer, alone):
+    found = NameFeatures([name])([name] * 2, [longer, alone])[:, 0, NAME_FEATURES.index("words_in_sentence")]
+    assert found.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [("北京", "我在北京工作"), ("ไทย", "เขาไปประเทศไทยเมื่อวาน"), ("東京", "東京に住む"), ("IBM", "我在IBM公司工作")],
+)
+def test_a_name_is_found_in_a_script_without_spaces(name, sentence):
+    assert NameFeatures([name])([name], [sentence])[0, 0, NAME_FEATURES.index("words_in_sentence")] == 1

@@ -73,6 +73,18 @@ def test_hard_spellings_are_found_first(kb, mention, name):
     assert first == name
 
 
+SIGNED = ["C", "C++", "C#", "F#", ".NET", "NET", "!!!", "???", "?!", "$", "@", "☭", "🍕", "🍔", "👍", "👍🏽", "+44",
+          "44", "🇫🇷", "🇩🇪", "👨\u200d👩\u200d👧", "👨👩👧", "🏴\U000e0067\U000e0062\U000e007f", "🏴", "≠", "=",
+          "Help", "Help!", "Help?", "A*", "A", "A+"]  # fmt: skip
+
+
+def test_names_of_signs_are_found_first_by_themselves(tmp_path):
+    search = CandidateSearch(KnowledgeBase.create(tmp_path / "signs", entities(SIGNED)))
+    found = search.search([Mention.find(name, f"about {name} here") for name in SIGNED], k=3)
+    for rows in (found.rows, found.lists["name search"]):
+        assert [SIGNED[row] for row in rows[:, 0]] == SIGNED
+
+
 def test_words_are_those_of_a_regular_expression():
     texts = ["Joe  Biden", "", "a-b_c\n9", "J.R.R.", "x" * 50]
     words = split_words(texts)
@@ -84,6 +96,26 @@ def test_words_are_those_of_a_regular_expression():
 
 def test_marks_stay_in_their_words():
     assert split_words(["नरेंद्र"]).starts.tolist() == [0]
+
+
+def test_symbols_and_scripts_without_spaces_are_apart():
+    words = split_words(["c++ and c#", "我在ibm公司", "🍕🍔"])
+    pieces = np.split(words.codes.astype(int), words.starts[1:])
+    assert ["".join(map(chr, piece)) for piece in pieces] == ["c", "++", "and", "c", "#", "我在", "ibm", "公司", "🍕🍔"]
+
+
+def test_a_script_without_spaces_is_searched_by_pairs_of_characters(tmp_path):
+    names = ["北京", "东京", "海南", "上海"]
+    search = CandidateSearch(
+        KnowledgeBase.create(tmp_path / "pairs", entities(names, ["首都", "日本首都", "岛", "城市"]))
+    )
+    assert search.search([Mention("那里", "我在上海工作")], k=1).lists["BM25"].tolist() == [[3]]
+
+
+def test_an_index_of_other_tokens_is_built_again(kb):
+    arrays = LexicalIndex.build(kb.table(["name", "aliases", "description", "key"])).to_arrays()
+    assert LexicalIndex.from_arrays(arrays) is not None
+    assert LexicalIndex.from_arrays({**arrays, "version": np.array([1])}) is None  # combining marks and signs were lost
 
 
 @given(st.lists(st.text(max_size=12), max_size=8))
