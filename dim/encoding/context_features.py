@@ -4,7 +4,7 @@ They read English words and Arabic numerals; for a text without any, every featu
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,7 +26,9 @@ CONTEXT_FEATURES = (
 _YEAR = re.compile(r"\b(1\d{3}|20\d{2})(?:['’]?s)?\b")
 _BIRTH = re.compile(r"\b(?:birth|born)\b[^.;()]{0,40}?\b(\d{3,4})\b", re.IGNORECASE)
 _DEATH = re.compile(r"\b(?:death|died)\b[^.;()]{0,40}?\b(\d{3,4})\b", re.IGNORECASE)
-_SPAN = re.compile(r"\([^()]*?\b(\d{3,4})\b[^()\d]*[–—-][^()]*?\b(\d{3,4})\s*\)")
+_BRACKETS = re.compile(r"\(([^()]*)\)")
+_FIRST_YEAR = re.compile(r"\b(\d{3,4})\b[^\d–—-]*[–—-]")
+_LAST_YEAR = re.compile(r"\b\d{3,4}$")
 _SEX = re.compile(r"\b(?:sex|gender): (male|female)\b", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 _HE = """
@@ -40,13 +42,15 @@ _SHE = """
 _MALE, _FEMALE = frozenset(_HE.split()), frozenset(_SHE.split())
 _LONGEST_LIFE = 100  # years
 _CHILD, _OLD = 16, 80
+MAX_READ = 10_000
+"""Number of characters of a description that are read for its features."""
 
 
 def life_span(description: str) -> tuple[int | None, int | None]:
-    """Reads the years of birth and death from an English description or a list of attributes.
+    """Reads the years of birth and death from an English description or a list of attributes, in linear time.
 
     Args:
-        description: Description of an entity.
+        description: Description of an entity; its first `MAX_READ` characters are read.
 
     Returns:
         Each year, or None if it is not given.
@@ -60,11 +64,22 @@ def life_span(description: str) -> tuple[int | None, int | None]:
         >>> life_span("Hans Holbein (c. 1497 – 1543) was a painter.")
         (1497, 1543)
     """
+    description = description[:MAX_READ]
     birth, death = _BIRTH.search(description), _DEATH.search(description)
     if birth is None and death is None:
-        span = _SPAN.search(description)
-        return (None, None) if span is None else (int(span[1]), int(span[2]))
+        return next(_spans(description), (None, None))
     return (None if birth is None else int(birth[1])), (None if death is None else int(death[1]))
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Yields the years of brackets such as "(c. 1497 - 4 May 1543)": the last thing in them, and one before a dash."""
+    for brackets in _BRACKETS.finditer(text):
+        inner = brackets[1].rstrip()
+        last = _LAST_YEAR.search(inner[-5:])  # a year, and the character before it
+        if last is not None:
+            first = _FIRST_YEAR.search(inner[: len(inner) - len(last[0])])
+            if first is not None:
+                yield int(first[1]), int(last[0])
 
 
 def gender(text: str) -> int:
@@ -112,7 +127,7 @@ class ContextFeatures:
         self._birth = np.array([np.nan if birth is None else birth for birth, _ in spans], np.float32)
         known = np.array([np.nan if death is None else death for _, death in spans], np.float32)
         self._death = np.where(np.isnan(known), self._birth + _LONGEST_LIFE, known)
-        self._gender = np.array([gender(text) for text in descriptions], np.int8)
+        self._gender = np.array([gender(text[:MAX_READ]) for text in descriptions], np.int8)
 
     def __call__(self, sentences: Sequence[str], rows: Tensor | None = None) -> Tensor:
         """Features of every sentence with every entity.
@@ -128,7 +143,7 @@ class ContextFeatures:
         features = np.zeros((len(sentences), entities.shape[-1], len(CONTEXT_FEATURES)), np.float32)
         for index, sentence in enumerate(sentences):
             own = entities if entities.ndim == 1 else entities[index]
-            years = np.array(sorted(map(int, _YEAR.findall(sentence))), np.float32)
+            years = np.array(sorted(set(map(int, _YEAR.findall(sentence)))), np.float32)
             if len(years):
                 features[index, :, :7] = _against_life(years, self._birth[own], self._death[own])
             sex = gender(sentence)

@@ -1,13 +1,14 @@
 """Years against life spans, pronouns against gender: equal to a naive implementation, 0 without evidence."""
 
 import math
+import re
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dim.encoding.context_features import CONTEXT_FEATURES, ContextFeatures, gender, life_span
+from dim.encoding.context_features import CONTEXT_FEATURES, MAX_READ, ContextFeatures, gender, life_span
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,18 @@ def naive(years, birth, death):
         float(0 <= age < 16),
         float(16 <= age < 80),
     ]
+
+
+@given(st.text("( )1298-–a.\u0661", max_size=24))
+def test_a_life_span_in_brackets_is_what_a_regular_expression_finds(text):
+    slow = re.search(r"\([^()]*?\b(\d{3,4})\b[^()\d]*[–—-][^()]*?\b(\d{3,4})\s*\)", text)
+    assert life_span(text) == ((None, None) if slow is None else (int(slow[1]), int(slow[2])))
+
+
+def test_the_beginning_of_a_description_is_read():
+    assert life_span("x " * (MAX_READ // 2) + "(1497 - 1543)") == (None, None)
+    assert life_span("x" * (MAX_READ - 13) + "(1497 - 1543) and more") == (1497, 1543)
+    assert ContextFeatures(["x " * MAX_READ + "she"])(["She"])[0, 0].tolist() == [0.0] * len(CONTEXT_FEATURES)
 
 
 YEARS = st.integers(1400, 2099)

@@ -1,6 +1,10 @@
 """Mentions by brackets, text and span: their meaning, and invalid ones."""
 
+import re
+
 import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
 
 from dim.encoding.mention import NOWHERE
 from dim.linking.mention import mention_row, one_picture_each, parse_brackets
@@ -11,6 +15,18 @@ def test_brackets_keep_offsets():
     assert text == "a b c d b ce"
     assert [text[start:end] for start, end in spans] == ["b c", "b c", "e"]
     assert spans == [(2, 5), (8, 11), (11, 12)]
+
+
+@hypothesis_given(st.text("[]\na", max_size=14))
+def test_brackets_are_those_of_a_regular_expression(sentence):
+    found = list(re.finditer(r"\[\[(.+?)\]\]", sentence))
+    if not found:
+        with pytest.raises(ValueError, match="Mark the mention"):
+            parse_brackets(sentence)
+        return
+    text, spans = parse_brackets(sentence)
+    assert text == re.sub(r"\[\[(.+?)\]\]", r"\1", sentence)
+    assert [text[start:end] for start, end in spans] == [match[1] for match in found]
 
 
 @pytest.mark.parametrize(
