@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 @dataclass(kw_only=True)
 class _Push(Command):
     target: str = option("the repository, owner/name; made if it does not exist", positional=True, metavar="TARGET")
-    private: bool = option("make it a private one", False)
+    private: bool = option("make it a private one, which may hold data that others must not have", False)
     revision: str | None = option("push to a branch; made if it does not exist", None, metavar="BRANCH")
     create_pr: bool = option("open a pull request instead", False)
     dry_run: bool = option("list every file with its size, and upload nothing", False)
@@ -52,14 +52,19 @@ class _Results:
 
 
 @dataclass(kw_only=True)
-class Model(_Results, _PushFolder):
+class _Licensed:
+    license: str | None = option("licence of the weights, such as cc-by-4.0, if the card has none", None, metavar="ID")
+
+
+@dataclass(kw_only=True)
+class Model(_Licensed, _Results, _PushFolder):
     """Publishes a model with its processor, its code and its card."""
 
     def publication(self, scratch: Path) -> "Publication":
         """The model's files."""
         from dim.publishing.model import model_publication
 
-        return model_publication(self.source, self.target, self.results)
+        return model_publication(self.source, self.target, self.results, self.license)
 
 
 @dataclass(kw_only=True)
@@ -70,7 +75,7 @@ class Dataset(_PushFolder):
         """The dataset's files."""
         from dim.publishing.dataset import dataset_publication
 
-        return dataset_publication(self.source, self.target)
+        return dataset_publication(self.source, self.target, self.private)
 
 
 @dataclass(kw_only=True)
@@ -96,7 +101,7 @@ class Space(_PushFolder):
 
 
 @dataclass(kw_only=True)
-class Linker(_Results, _Push):
+class Linker(_Licensed, _Results, _Push):
     """Publishes a model together with a knowledge base that it encoded."""
 
     model: Path = option("folder of the model that `dim train` made", metavar="DIR")
@@ -107,4 +112,5 @@ class Linker(_Results, _Push):
         """The files of both."""
         from dim.publishing.linker import linker_publication
 
-        return linker_publication(self.model, self.kb, self.kb_licence, self.target, scratch, self.results)
+        return linker_publication(self.model, self.kb, self.kb_licence, self.target, scratch, self.results,
+                                  self.license, self.private)  # fmt: skip

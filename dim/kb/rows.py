@@ -87,7 +87,8 @@ def checked_row(row: Any, folder: Path | None = None) -> dict[str, Any]:
             raise FieldError(str(name), f"it is unknown; the fields are {known}. Put your own fields in 'extra'")
     made: dict[str, Any] = {"id": identifier(row, "id"), "name": required_text(row, "name")}
     made["aliases"] = text_list(row, "aliases")
-    text_list(row, _LICENCES)
+    for licence in list_of(row, _LICENCES):
+        text(licence, _LICENCES)
     made["images"] = [_picture(image, folder) for image in list_of(row, "images")]
     made |= {name: optional_text(row, name) for name in _TEXTS}
     made["description"] = made["description"] or ""

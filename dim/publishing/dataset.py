@@ -4,26 +4,28 @@ from pathlib import Path
 from typing import Any
 
 from dim.errors import DIMError
-from dim.publishing.files import CARD, Publication, files_of, read_card_of, required
+from dim.publishing.files import CARD, Publication, files_of, read_card_of, required, restriction
 from dim.publishing.leaks import check_files
-from dim.publishing.licences import check_dataset_licences
+from dim.publishing.licences import dataset_problems, has_pictures, is_own, picture_problems
 
 _BESIDE = (CARD, "script/**/*", "*.jsonl", "LICENSE*", "NOTICE*")
 
 
-def dataset_publication(folder: Path, target: str) -> Publication:
+def dataset_publication(folder: Path, target: str, private: bool = False) -> Publication:
     """Collects and checks the files of a dataset.
 
     Args:
         folder: A folder from `dim build`, or another one whose card names its configs and their Parquet files.
         target: Name of the repository, `owner/name`.
+        private: Whether the repository is private; it may then hold what must not be published.
 
     Returns:
         The publication.
 
     Raises:
-        DIMError: If the card or a file that it names is missing, a licence does not allow publishing, or a file
-            contains an access token, a local path, or pictures that are only paths.
+        DIMError: If the card or a file that it names is missing, a licence does not allow publishing and the
+            repository is not private, or a file contains an access token, a local path, or pictures that are only
+            paths.
 
     Example:
 
@@ -33,7 +35,8 @@ def dataset_publication(folder: Path, target: str) -> Publication:
     """
     required(folder, [CARD], "dim build writes it")
     metadata, text = read_card_of(folder)
-    check_dataset_licences(str(folder / CARD), metadata, text)
+    problems = dataset_problems(str(folder / CARD), metadata, text)
+    Publication("dataset", target, (), restricted=tuple(problems)).check_private(private)
     script = folder / f"{target.split('/')[-1]}.py"
     if script.exists():
         raise DIMError(f"{script} would make load_dataset refuse the repository: move it to script/.")
@@ -47,8 +50,14 @@ def dataset_publication(folder: Path, target: str) -> Publication:
         if not any(path.is_file() for path in folder.glob(pattern)):
             raise DIMError(f"{folder / CARD} names {pattern!r}, and there is no such file.")
     files = tuple(files_of(folder, [*_BESIDE, *patterns]))
+    if has_pictures(text) and not is_own(text):
+        problems += picture_problems(files)
+    made = Publication(
+        "dataset", target, files, ("*.parquet",), notes=restriction(problems), restricted=tuple(problems)
+    )
+    made.check_private(private)
     check_files(files)
-    return Publication("dataset", target, files, ("*.parquet",))
+    return made
 
 
 def _patterns(card: Path, configs: list[dict[str, Any]]) -> list[str]:

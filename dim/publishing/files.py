@@ -1,6 +1,6 @@
 """Files of a push, with their names in the repository."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ class Publication:
             weights or shards of an earlier push.
         sdk: SDK of a Space.
         notes: Notes to the user.
+        restricted: Why it must not be public, such as a licence; if there is a reason, only a private repository takes
+            it.
 
     Example:
 
@@ -66,6 +68,30 @@ class Publication:
     replaces: tuple[str, ...] = ()
     sdk: str | None = None
     notes: tuple[str, ...] = field(default=())
+    restricted: tuple[str, ...] = field(default=())
+
+    def check_private(self, private: bool) -> None:
+        """Checks that restricted data goes into a private repository.
+
+        Args:
+            private: Whether the repository is private.
+
+        Raises:
+            DIMError: If it is not, and there is a restriction.
+
+        Example:
+
+            >>> data = Publication("dataset", "my-group/gems", (), restricted=("README.md has no licence.",))
+            >>> data.check_private(False)
+            Traceback (most recent call last):
+                ...
+            dim.errors_dim.DIMError: README.md has no licence. Only its owner can permit ...
+        """
+        if self.restricted and not private:
+            raise DIMError(
+                f"{self.restricted[0]} Only its owner can permit publishing; for your own use, push it to a private "
+                "repository: --private."
+            )
 
     def listing(self) -> str:
         """Returns one line for each file with its size, and the total."""
@@ -73,6 +99,19 @@ class Publication:
         width = len(f"{sum(sizes):,}")
         lines = [f"{size:>{width},}  {one.path}" for size, one in zip(sizes, self.files, strict=True)]
         return "\n".join([*lines, f"{sum(sizes):,}  total for the {self.repo_type} {self.target}"])
+
+
+def restriction(problems: Sequence[str]) -> tuple[str, ...]:
+    """Returns the note on data that must stay private, if there is a reason.
+
+    Example:
+
+        >>> restriction(["README.md has no licence."])
+        ('restricted: keep the repository private, since others may not have it. README.md has no licence.',)
+    """
+    if not problems:
+        return ()
+    return (f"restricted: keep the repository private, since others may not have it. {' '.join(problems[:3])}",)
 
 
 def files_of(folder: Path, patterns: Iterable[str]) -> list[RepoFile]:

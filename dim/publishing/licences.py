@@ -1,10 +1,14 @@
 """Licences under which a dataset, and the sources of its build, may be published."""
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from io import BytesIO
 from typing import Any
 
-from dim.errors import DIMError
+import pyarrow.parquet as pq
+
+from dim.publishing.files import RepoFile
 
 PUBLISHABLE = frozenset(
     {
@@ -30,62 +34,104 @@ def spdx(licence: str) -> str:
     return re.sub(r"[\s_]+", "-", licence.strip().lower())
 
 
-def check_licence(where: str, licence: object) -> None:
-    """Checks that every licence allows publishing.
+def licence_problem(where: str, licence: object) -> str | None:
+    """Says why a licence does not allow publishing.
 
     Args:
         where: What has the licence, for the message.
         licence: A licence, or a list of them.
 
-    Raises:
-        DIMError: If a licence is missing or not in [`PUBLISHABLE`].
+    Returns:
+        A sentence, or `None` if every licence is in [`PUBLISHABLE`].
 
     Example:
 
-        >>> check_licence("README.md", ["mit", "CC BY 4.0"])
-        >>> check_licence("README.md", "cc-by-nd-4.0")
-        Traceback (most recent call last):
-            ...
-        dim.errors_dim.DIMError: README.md has the licence 'cc-by-nd-4.0', which ... With ...
+        >>> licence_problem("README.md", ["mit", "CC BY 4.0"])
+        >>> licence_problem("README.md", "cc-by-nd-4.0")
+        "README.md has the licence 'cc-by-nd-4.0', which does not allow publishing, or is unknown."
     """
     for one in (licence if isinstance(licence, list) else [licence]) or [None]:
         if not isinstance(one, str) or spdx(one) not in PUBLISHABLE:
             given = f"the licence {one!r}, which does not allow publishing, or is unknown" if one else "no licence"
-            raise DIMError(f"{where} has {given}. With the owner's permission, state it there: license: cc-by-4.0.")
+            return f"{where} has {given}."
+    return None
 
 
-def check_dataset_licences(name: str, metadata: dict[str, Any], text: str) -> None:
-    r"""Checks the licences of a dataset and of every raw file in its build.
+def dataset_problems(name: str, metadata: dict[str, Any], text: str) -> list[str]:
+    r"""Lists why a dataset may not be published: its licence, those of the raw files in its build, and its columns.
 
     Args:
         name: Path of the card, for messages.
         metadata: Metadata of the card.
         text: Text of the card, with the table of sources that `dim build` writes.
 
-    Raises:
-        DIMError: If the card or a raw file has no licence that allows publishing, or if pictures of a public release
-            are embedded without a column of their licences.
+    Returns:
+        Sentences; none if it may be published.
 
     Example:
 
         >>> table = ["| raw file | licence |", "|---|---|", "| train.json | none |"]
-        >>> check_dataset_licences("README.md", {"license": "cc-by-4.0"}, "\n".join(table))
-        Traceback (most recent call last):
-            ...
-        dim.errors_dim.DIMError: README.md: the raw file train.json that it was built from has no licence. With ...
+        >>> dataset_problems("README.md", {"license": "cc-by-4.0"}, "\n".join(table))
+        ['README.md: the raw file train.json that it was built from has no licence.']
     """
-    build = dict(re.findall(r"^\| (layout|pictures) \| ([^|]*?) \|$", text, flags=re.MULTILINE))
-    check_licence(name, metadata.get("license"))
-    if build.get("layout") == "jsonl":  # the user's own data: the card's licence counts
-        return
-    for file, licence in source_licences(text):
-        check_licence(f"{name}: the raw file {file} that it was built from", "" if licence == "none" else licence)
-    columns = {column["name"] for info in _list(metadata.get("dataset_info")) for column in _list(info.get("features"))}
-    if build.get("pictures") == "embedded" and "image_license" not in columns:
-        raise DIMError(
-            f"{name}: pictures of the release are embedded without a column image_license. Build the dataset without "
-            "--images, or add the column."
-        )
+    problems = [licence_problem(name, metadata.get("license"))]
+    if not is_own(text):  # for the user's own data, the card's licence counts
+        for file, licence in source_licences(text):
+            where = f"{name}: the raw file {file} that it was built from"
+            problems.append(licence_problem(where, "" if licence == "none" else licence))
+        infos = [_list(info.get("features")) for info in _list(metadata.get("dataset_info"))]
+        columns = {column["name"] for features in infos for column in features}
+        if has_pictures(text) and "image_license" not in columns:
+            problems.append(
+                f"{name}: pictures of the release are embedded without a column image_license: build it again."
+            )
+    return [problem for problem in problems if problem]
+
+
+def picture_problems(files: Iterable[RepoFile]) -> list[str]:
+    """Lists why pictures may not be published, by the columns `image_license` and `image_licenses` of their rows.
+
+    Args:
+        files: The files of a dataset.
+
+    Returns:
+        One sentence for each licence that does not allow publishing, with the number of its pictures.
+    """
+    counts: Counter[str] = Counter()
+    for file in files:
+        if file.path.endswith(".parquet"):
+            counts += _licences_of(BytesIO(file.content) if isinstance(file.content, bytes) else file.content)
+    problems = ((licence_problem(f"{count:,} of the pictures", one), one) for one, count in counts.most_common())
+    return [problem.replace(" has ", " have ", 1) for problem, _ in problems if problem]
+
+
+def _licences_of(source: Any) -> Counter[str]:
+    """Counts the pictures of a Parquet file by their licence."""
+    with pq.ParquetFile(source) as file:
+        names = set(file.schema_arrow.names)
+        counts: Counter[str] = Counter()
+        if {"image", "image_license"} <= names:
+            for batch in file.iter_batches(columns=["image.path", "image_license"]):
+                shown = batch.filter(batch["image"].is_valid())
+                counts.update(one or "" for one in shown["image_license"].to_pylist())
+        if {"images", "image_licenses"} <= names:
+            for batch in file.iter_batches(columns=["image_licenses"]):
+                counts.update(one or "" for row in batch["image_licenses"].to_pylist() for one in row or ())
+    return counts
+
+
+def is_own(text: str) -> bool:
+    """Returns whether a card is of a build of a user's own data."""
+    return _build(text).get("layout") == "jsonl"
+
+
+def has_pictures(text: str) -> bool:
+    """Returns whether a card is of a build with embedded pictures."""
+    return _build(text).get("pictures") == "embedded"
+
+
+def _build(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^\| (layout|pictures) \| ([^|]*?) \|$", text, flags=re.MULTILINE))
 
 
 def source_licences(text: str) -> Iterator[tuple[str, str]]:

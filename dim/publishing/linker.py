@@ -8,9 +8,9 @@ from dim.encoding.loading import fingerprint, load_dim
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
 from dim.linking.bundle import ENTITIES, MANIFEST
-from dim.publishing.files import CARD, Publication, RepoFile, read_card_of
+from dim.publishing.files import CARD, Publication, RepoFile, read_card_of, restriction
 from dim.publishing.leaks import check_files
-from dim.publishing.licences import check_licence
+from dim.publishing.licences import licence_problem
 from dim.publishing.model import REPLACES, model_files, published_card
 
 _USE = """
@@ -28,24 +28,33 @@ linker("[[Turkey]] was everywhere that autumn.", k=5)
 
 
 def linker_publication(
-    folder: Path, kb: str, licence: str, target: str, scratch: Path, results: Sequence[Path] = ()
+    folder: Path,
+    kb: str,
+    kb_licence: str,
+    target: str,
+    scratch: Path,
+    results: Sequence[Path] = (),
+    licence: str | None = None,
+    private: bool = False,
 ) -> Publication:
     """Collects and checks the files of a linker.
 
     Args:
         folder: The model, as for [`dim.publishing.model.model_publication`].
         kb: URI of a knowledge base that the model encoded completely.
-        licence: Licence of the entities, which a knowledge base does not record.
+        kb_licence: Licence of the entities, which a knowledge base does not record.
         target: Name of the repository, `owner/name`.
         scratch: Folder for temporary files until the upload is done.
         results: As for [`dim.publishing.model.model_publication`].
+        licence: As for [`dim.publishing.model.model_publication`].
+        private: Whether the repository is private; it may then hold entities that must not be published.
 
     Returns:
         The publication.
 
     Raises:
         DIMError: As for a model; also if the knowledge base is empty or not encoded by the model, or its licence does
-            not allow publishing.
+            not allow publishing and the repository is not private.
 
     Example:
 
@@ -54,7 +63,9 @@ def linker_publication(
         >>> [file.path for file in publication.files][-3:]
         ['kb/entities.parquet', 'linker.json', 'README.md']
     """
-    check_licence("--kb-licence", licence)
+    problem = licence_problem("--kb-licence", kb_licence)
+    restricted = (problem,) if problem else ()
+    Publication("model", target, (), restricted=restricted).check_private(private)
     files, notes = model_files(folder)
     metadata, text = read_card_of(folder)
     base = KnowledgeBase.open(kb)
@@ -67,8 +78,8 @@ def linker_publication(
     names = sorted([ENTITIES, *(file.path for file in files if not file.path.endswith(".py"))])
     write_json(manifest, {"format": 1, "encoder": encoder, "entities": len(base), "sha256": sha256_of(entities),
                           "files": names})  # fmt: skip
-    use = _USE.format(count=len(base), entities=ENTITIES, licence=licence, target=target)
-    card, more = published_card(metadata, f"{text.rstrip()}\n{use}", target, folder, results)
+    use = _USE.format(count=len(base), entities=ENTITIES, licence=kb_licence, target=target)
+    card, more = published_card(metadata, f"{text.rstrip()}\n{use}", target, folder, results, licence)
     files = (
         *files,
         RepoFile(ENTITIES, entities),
@@ -76,4 +87,5 @@ def linker_publication(
         RepoFile(CARD, card.encode()),
     )
     check_files(files)
-    return Publication("model", target, files, REPLACES, notes=(*notes, *more))
+    notes = (*notes, *more, *restriction(restricted))
+    return Publication("model", target, files, REPLACES, notes=notes, restricted=restricted)

@@ -14,6 +14,7 @@ from dim.errors import DIMError
 from dim.linking.reranker import FOLDER as RERANKER
 from dim.publishing.files import CARD, Publication, RepoFile, files_of, read_card_of, required
 from dim.publishing.leaks import check_files
+from dim.publishing.licences import spdx
 
 FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "*_dim.py", "processor_config.json",
          "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "calibration.json",
@@ -24,13 +25,16 @@ _PLACEHOLDER = "path/to/this/folder"  # in the card of `dim train`
 _METRIC = re.compile(r"H@\d+|MRR")
 
 
-def model_publication(folder: Path, target: str, results: Sequence[Path] = ()) -> Publication:
+def model_publication(
+    folder: Path, target: str, results: Sequence[Path] = (), licence: str | None = None
+) -> Publication:
     """Collects and checks the files of a model.
 
     Args:
         folder: A folder from `dim train` or `save_pretrained`, with a card.
         target: Name of the repository, `owner/name`.
         results: `report.json` files of `dim eval` for this model.
+        licence: Licence of the weights, an identifier of the Hub; by default, that of the card.
 
     Returns:
         The publication.
@@ -41,14 +45,14 @@ def model_publication(folder: Path, target: str, results: Sequence[Path] = ()) -
 
     Example:
 
-        >>> publication = model_publication(Path("demo/model"), "my-group/dim-namesakes")
+        >>> publication = model_publication(Path("demo/model"), "my-group/dim-namesakes", licence="apache-2.0")
         >>> [file.path for file in publication.files if file.path.startswith(("config", "model"))]
         ['config.json', 'configuration_dim.py', 'model.safetensors', 'modeling_dim.py']
         >>> publication.notes[-1]
         'no results in the card: run dim eval, then pass --results report.json'
     """
     files, notes = model_files(folder)
-    card, more = published_card(*read_card_of(folder), target, folder, results)
+    card, more = published_card(*read_card_of(folder), target, folder, results, licence)
     files = (*files, RepoFile(CARD, card.encode()))
     check_files(files)
     return Publication("model", target, files, REPLACES, notes=(*notes, *more))
@@ -93,9 +97,14 @@ def _differs(path: Path) -> bool:
 
 
 def published_card(
-    metadata: dict[str, Any], text: str, target: str, folder: Path, results: Sequence[Path]
+    metadata: dict[str, Any],
+    text: str,
+    target: str,
+    folder: Path,
+    results: Sequence[Path],
+    licence: str | None = None,
 ) -> tuple[str, tuple[str, ...]]:
-    """Adds the repository's name and the results to a card.
+    """Adds the repository's name, the results and the licence to a card.
 
     Args:
         metadata: Metadata of the folder's card.
@@ -103,6 +112,7 @@ def published_card(
         target: Name of the repository.
         folder: The model's folder.
         results: `report.json` files of `dim eval` for this model.
+        licence: Licence of the weights; by default, that of the card.
 
     Returns:
         The card, and notes to the user.
@@ -110,13 +120,25 @@ def published_card(
     Raises:
         DIMError: If the card has no licence, or a report is invalid or of another model.
     """
+    if licence is not None:
+        metadata = {**metadata, "license": _identifier(licence)}
     if metadata.get("license", "unknown") == "unknown":
-        raise DIMError(f"{folder / CARD} has no licence: add one to its metadata, such as license: apache-2.0.")
+        raise DIMError(
+            f"{folder / CARD} has no licence: give one by --license, which those of the model's towers and of its "
+            "training data permit."
+        )
     measured = [one for path in results for one in eval_results(path, folder)]
     if measured:
         metadata = {**metadata, "model-index": eval_results_to_model_index(target.split("/")[-1], measured)}
     hint = "no results in the card: run dim eval, then pass --results report.json"
     return card_text(metadata, text.replace(_PLACEHOLDER, target)), () if "model-index" in metadata else (hint,)
+
+
+def _identifier(licence: str) -> str:
+    made = spdx(licence)
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", made) or made == "unknown":
+        raise DIMError(f"--license {licence!r} is not a licence: give an identifier of the Hub, such as cc-by-4.0.")
+    return made
 
 
 def eval_results(path: Path, folder: Path) -> list[EvalResult]:

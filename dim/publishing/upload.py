@@ -60,7 +60,8 @@ def push(
         The URL of the commit or the pull request.
 
     Raises:
-        DIMError: If the Hub refuses the push or is not reachable.
+        DIMError: If the Hub refuses the push or is not reachable, or if the data is restricted and the repository is
+            public.
 
     Example:
 
@@ -71,13 +72,18 @@ def push(
         dim.errors_dim.DIMError: 'my model' is not the name of a repository: give owner/name, such as my-group/dim.
     """
     check_target(publication.target, revision, create_pr)
+    publication.check_private(private)
     where: dict[str, Any] = {"repo_id": publication.target, "repo_type": publication.repo_type}
     api = HfApi(library_name="dim", library_version=dim.__version__)
     try:
         if not create_pr:
             api.create_repo(**where, private=private or None, space_sdk=publication.sdk, exist_ok=True)
-            if revision is not None and not revision.startswith("refs/"):
-                api.create_branch(**where, branch=revision, exist_ok=True)
+        if publication.restricted and not api.repo_info(**where).private:
+            raise DIMError(
+                f"{publication.target} is public: {publication.restricted[0]} Push it to a private repository."
+            )
+        if revision is not None and not revision.startswith("refs/"):
+            api.create_branch(**where, branch=revision, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="dim-push-") as folder, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
             _stage(publication, Path(folder))

@@ -7,7 +7,6 @@ from dim.common.cards import card_text
 
 _METADATA = {
     "library_name": "transformers",
-    "license": "apache-2.0",
     "tags": ["entity-linking", "multimodal", "dim"],
 }
 _TEXT = """
@@ -48,7 +47,8 @@ def model_card(metrics: dict, arguments: dict) -> str:
         arguments: The arguments of the run. Paths are shortened to their last part.
 
     Returns:
-        The text of `README.md`, with its YAML metadata.
+        The text of `README.md`, with its YAML metadata, but without a licence: that of the weights depends on those of
+        the towers and of the training data, so `dim push` asks for it.
 
     Example:
 

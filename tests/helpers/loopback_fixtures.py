@@ -39,7 +39,8 @@ def model_folder(tiny_dim_dir, tmp_path) -> Path:
     """A model as `dim train` saves it: weights, processor, code and card, and files that are not published."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_dim_dir, folder)
-    (folder / "README.md").write_text(model_card(METRICS, {"dataset": "gems", "output_dir": "/runs/gems"}))
+    card = model_card(METRICS, {"dataset": "gems", "output_dir": "/runs/gems"})
+    (folder / "README.md").write_text(card.replace("---\n", "---\nlicense: apache-2.0\n", 1))
     (folder / "metrics.json").write_text("{}")
     (folder / "checkpoint-3").mkdir()
     (folder / "checkpoint-3" / "model.safetensors").write_bytes(b"\0")

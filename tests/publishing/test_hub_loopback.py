@@ -94,7 +94,8 @@ def folders(tiny_dim_dir, tmp_path_factory, request):
 
     folder = tmp_path_factory.mktemp("published")
     shutil.copytree(tiny_dim_dir, folder / "model")
-    (folder / "model" / "README.md").write_text(model_card({"step": 1}, {"dataset": "wikimel_plus"}))
+    card = model_card({"step": 1}, {"dataset": "wikimel_plus"})
+    (folder / "model" / "README.md").write_text(card.replace("---\n", "---\nlicense: cc-by-4.0\n", 1))
     raw = folder / "raw"
     raw.mkdir()
     Image.new("RGB", (24, 20), "red").save(raw / "red.png")

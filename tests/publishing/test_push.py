@@ -13,7 +13,7 @@ from dim.cli.main import main
 from dim.common.cards import read_card
 from dim.publishing.dataset import dataset_publication
 from dim.publishing.leaks import leaks
-from dim.publishing.licences import check_licence
+from dim.publishing.licences import licence_problem
 from dim.publishing.linker import linker_publication
 from dim.publishing.model import model_publication
 from dim.publishing.space import metric_publication, space_publication
@@ -183,8 +183,14 @@ TABLE = """
 )
 def test_datasets_that_nobody_may_pass_on(tmp_path, head, table, message):
     body = TABLE.format(**{"layout": "kgmel", "pictures": "none given", "licence": "MIT"} | table)
+    folder = write_dataset(tmp_path / "gems", head, body)
+    with pytest.raises(ValueError, match=message) as caught:
+        dataset_publication(folder, "org/gems")
+    assert "push it to a private repository: --private" in str(caught.value)
+    made = dataset_publication(folder, "org/gems", private=True)
+    assert made.notes[0].startswith("restricted: keep the repository private")
     with pytest.raises(ValueError, match=message):
-        dataset_publication(write_dataset(tmp_path / "gems", head, body), "org/gems")
+        made.check_private(False)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +204,43 @@ def test_datasets_that_nobody_may_pass_on(tmp_path, head, table, message):
 def test_datasets_that_may_be_passed_on(tmp_path, head, table):
     body = TABLE.format(**{"layout": "kgmel", "pictures": "none given", "licence": "MIT"} | table)
     assert dataset_publication(write_dataset(tmp_path / "gems", head, body), "org/gems").files
+
+
+@pytest.mark.parametrize(
+    ("licences", "message"),
+    [
+        (["cc-by-4.0", "CC0 1.0"], None),
+        (["cc-by-4.0", ""], "1 of the pictures have no licence"),
+        (["", "fair use"], "1 of the pictures have no licence"),
+        (["fair use", "fair use"], "2 of the pictures have the licence 'fair use'"),
+    ],
+)
+def test_every_embedded_picture_needs_a_licence(tmp_path, licences, message):
+    head = "license: mit\ndataset_info:\n  features:\n  - name: image_license\n"
+    folder = write_dataset(tmp_path / "gems", head, TABLE.format(layout="kgmel", pictures="embedded", licence="MIT"))
+    picture = pa.array([{"bytes": b"png", "path": "a.png"}, None, {"bytes": b"png", "path": "b.png"}])
+    table = pa.table({"image": picture, "image_license": [licences[0], "", licences[1]]})
+    pq.write_table(table, folder / "entities" / "kb-1.parquet")
+    if message is None:
+        assert dataset_publication(folder, "org/gems").restricted == ()
+        return
+    with pytest.raises(ValueError, match=message):
+        dataset_publication(folder, "org/gems")
+
+
+def test_a_model_is_licensed_by_who_pushes_it(model_folder, capsys):
+    from dim.training.model_card import model_card
+
+    (model_folder / "README.md").write_text(model_card({"step": 1, "H@1": 1.0}, {"dataset": "gems"}))
+    command = ["push", "model", "org/dim", "--from", str(model_folder), "--dry-run"]
+    assert main(command) == 2
+    assert "has no licence: give one by --license" in capsys.readouterr().err
+    for licence in ("unknown", "all rights / reserved", ""):
+        assert main([*command, "--license", licence]) == 2
+        assert "is not a licence" in capsys.readouterr().err
+    assert main([*command, "--license", "CC BY 4.0"]) == 0
+    made = model_publication(model_folder, "org/dim", licence="CC BY 4.0")
+    assert read_card(made.files[-1].read().decode())[0]["license"] == "cc-by-4.0"
 
 
 @pytest.mark.parametrize(
@@ -261,6 +304,8 @@ def test_a_linker_needs_a_licence_and_its_own_vectors(model_folder, tmp_path):
     with pytest.raises(ValueError, match="1 entities of .* are not encoded yet.* dim kb encode"):
         linker_publication(model_folder, kb.uri, "mit", "org/linker", tmp_path)
     kb.encode(DIMModel.from_pretrained(model_folder).eval(), DIMProcessor.from_pretrained(model_folder))
+    own = linker_publication(model_folder, kb.uri, "unknown", "org/linker", tmp_path, private=True)
+    assert own.restricted[0].startswith("--kb-licence has the licence 'unknown'")
     kb.upsert([{"id": "b", "name": "turkey"}])
     with pytest.raises(ValueError, match="1 entities of .* are not encoded yet"):
         linker_publication(model_folder, kb.uri, "mit", "org/linker", tmp_path)
@@ -270,10 +315,9 @@ def test_a_linker_needs_a_licence_and_its_own_vectors(model_folder, tmp_path):
 
 def test_licence_names():
     for licence in ("MIT", "CC BY-SA 4.0", ["apache-2.0", "cc0-1.0"]):
-        check_licence("it", licence)
+        assert licence_problem("it", licence) is None
     for licence in (None, [], "", 3, ["mit", "other"]):
-        with pytest.raises(ValueError, match="^it has"):
-            check_licence("it", licence)
+        assert licence_problem("it", licence).startswith("it has")
 
 
 def test_dry_run_lists_every_file_and_talks_to_nobody(model_folder, capsys):

@@ -43,6 +43,22 @@ def test_private_and_its_second_push(hub, model_folder, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{hub.url}/org/dim/commit/")
 
 
+def test_restricted_data_goes_into_a_private_repository_alone(hub):
+    files, restricted = (RepoFile("a.txt", b"theirs"),), ("README.md has no licence.",)
+    made = Publication("dataset", "org/theirs", files, restricted=restricted)
+    with pytest.raises(ValueError, match="README.md has no licence. Only its owner can permit publishing"):
+        push(made)
+    assert ("datasets", "org/theirs") not in hub.repos
+    push(made, private=True)
+    assert hub.repos["datasets", "org/theirs"].private
+    assert hub.files("datasets", "org/theirs") == {"a.txt": b"theirs"}
+    push(Publication("dataset", "org/open", (RepoFile("b.txt", b"ours"),)))
+    public = Publication("dataset", "org/open", files, restricted=restricted)
+    with pytest.raises(ValueError, match="org/open is public. README.md has no licence"):
+        push(public, private=True)
+    assert hub.files("datasets", "org/open") == {"b.txt": b"ours"}
+
+
 def test_a_branch_is_made(hub):
     push(publication(a__txt=b"main"))
     push(publication(a__txt=b"branch"), revision="next")

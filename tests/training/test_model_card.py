@@ -21,7 +21,8 @@ def tables(markdown: str) -> list[list[list[str]]]:
 
 def test_tables_have_the_columns_of_their_headers():
     metadata, text = read_card(model_card(METRICS, ARGUMENTS))
-    assert (metadata["library_name"], metadata["license"]) == ("transformers", "apache-2.0")
+    assert metadata["library_name"] == "transformers"
+    assert "license" not in metadata  # it depends on the towers and the data; `dim push` asks for it
     results, arguments = tables(text)
     assert results == [["step", "H@1", "MRR"], ["40", "61.50", "70.12"]]
     assert arguments == [

@@ -4,7 +4,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from dim.common.fields import FieldError, RowError, identifier, optional_text, required_text, text_list
+from dim.common.fields import (
+    FieldError,
+    RowError,
+    identifier,
+    list_of,
+    optional_text,
+    required_text,
+    text,
+    text_list,
+)
 from dim.common.mention_fields import mention_fields
 from dim.common.tables import read_table
 from dim.corpora.readers.draft import Draft
@@ -136,7 +145,8 @@ def _plain(row: dict[str, Any], field: str) -> str:
 
 def _entity(row: dict[str, Any]) -> Entity:
     _check_keys(row, set(ENTITY_FEATURES))
-    images, licences = text_list(row, "images"), text_list(row, "image_licenses")
+    images = text_list(row, "images")
+    licences = [text(licence, "image_licenses") for licence in list_of(row, "image_licenses")]
     if licences and len(licences) != len(images):
         raise RowError(f"it has {len(images)} 'images' and {len(licences)} 'image_licenses'")
     return Entity(
