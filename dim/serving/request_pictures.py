@@ -1,8 +1,6 @@
 """Pictures of a request: data URLs, uploaded files and, if enabled, public URLs."""
 
 import asyncio
-import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +9,7 @@ from PIL import Image
 from dim.common.pictures import load_picture
 from dim.corpora.fetch.download import Downloader, DownloadError, Limits
 from dim.errors import PictureError
+from dim.serving.data_urls import data_of_url
 from dim.serving.errors import ServiceError
 from dim.serving.memory import Lease
 from dim.serving.settings import Settings
@@ -81,7 +80,7 @@ class PictureReader:
             if part not in uploads:
                 raise ServiceError(422, f"{name}: the body has no file part {part[:80]!r}.")
             return uploads[part]
-        if kind.startswith(_DATA):
+        if source.lstrip()[: len(_DATA)].lower() == _DATA:
             return await asyncio.get_running_loop().run_in_executor(self._threads, _data, source, name)
         if kind.startswith(("http://", "https://")):
             if self._limits is None:
@@ -101,10 +100,7 @@ class PictureReader:
 
 def _data(source: str, name: str) -> bytes:
     """Decodes a data URL."""
-    head, comma, content = source.partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise ServiceError(422, f"{name}: a data URL must be data:...;base64,...")
     try:
-        return base64.b64decode(content, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ServiceError(422, f"{name}: the data URL is not valid base64: {error}.") from error
+        return data_of_url(source)
+    except ValueError as error:
+        raise ServiceError(422, f"{name}: the data URL {error}.") from error

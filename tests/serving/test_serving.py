@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import urllib.parse
 
 import httpx2 as httpx
 import pytest
@@ -223,6 +224,29 @@ def test_entities_that_are_refused(client, body, message):
     assert (status, code) == (422, "invalid")
     assert re.search(message, told)
     assert client.get("/entities/new").status_code == 404
+
+
+DATA_URL_FORMS = {
+    "lines": lambda content: base64.encodebytes(content).decode(),
+    "CRLF and a space": lambda content: " " + base64.encodebytes(content).decode().replace("\n", "\r\n"),
+    "percent-encoded": lambda content: urllib.parse.quote(base64.b64encode(content), safe=""),
+    "URL-safe without padding": lambda content: base64.urlsafe_b64encode(content).decode().rstrip("="),
+}
+
+
+@pytest.mark.parametrize("form", DATA_URL_FORMS)
+def test_data_urls_of_every_form(client, form):
+    url = "data:image/png;name=a.png; BASE64," + DATA_URL_FORMS[form](png())
+    plain = client.post("/link", json={"mentions": [{"sentence": "[[Jade]]", "images": [data_url(png())]}]})
+    answer = client.post("/link", json={"mentions": [{"sentence": "[[Jade]]", "images": [url]}]})
+    assert (answer.status_code, answer.json()["results"]) == (200, plain.json()["results"])
+    assert client.put("/entities/form", json={"name": "a", "images": [url]}, headers=WRITER).status_code == 201
+    [stored] = client.get("/entities/form").json()["entity"]["images"]
+    assert base64.b64decode(stored.partition(",")[2]) == png()
+    assert client.delete("/entities/form", headers=WRITER).status_code == 204
+    raw = "data:image/png," + urllib.parse.quote_from_bytes(png())
+    answer = client.post("/link", json={"mentions": [{"sentence": "[[Jade]]", "images": [raw]}]})
+    assert answer.json()["results"] == plain.json()["results"]
 
 
 # ---------------------------------------------------------------------------------------------------------- OpenAPI
