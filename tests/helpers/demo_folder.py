@@ -165,9 +165,6 @@ def _write_raw(folder: Path) -> None:
     raw = [melbench, ghmfc / "WikiMEL"]
     build("wikimel", raw, folder / "data" / "wikimel", images=[melbench / "images"])
     build("wikimel_plus", raw, folder / "data" / "wikimel_plus", descriptions=folder / "plus.jsonl")
-    card = folder / "data" / "wikimel_plus" / "README.md"  # as if the owners had allowed to pass it on
-    text = re.sub(r"^license: .*", "license: cc-by-4.0", card.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    card.write_text(re.sub(r"\| none(?= \|)", "| cc-by-4.0", text), encoding="utf-8")
 
 
 def _write_richpedia(melbench: Path, ghmfc: Path) -> None:
