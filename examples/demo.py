@@ -167,6 +167,7 @@ def main() -> None:
         print(f"\n== training DIM {'with' if pictures else 'without'} pictures", flush=True)
         build(out / f"start{name}", pictures)
         where = ["--model_name_or_path", str(out / f"start{name}"), "--output_dir", str(out / f"model{name}")]
+        where += ["--overwrite", "true"]
         if train([CONFIG, *where, *early]):
             raise SystemExit(1)
 

@@ -27,14 +27,14 @@ class Train(Command):
         return cls(*parse_arguments(argv, prog))
 
     def run(self) -> None:
-        """Trains; exit code 1 for a loss that is not finite, 143 after SIGTERM, when a checkpoint is written."""
+        """Trains; exit code 1 for a loss that is not finite; with a checkpoint, 143 after SIGTERM and 130 after Ctrl-C."""
         from dim.training.interruption import StoppedError
         from dim.training.loop import train
 
         try:
             train(*self.groups)
         except (FloatingPointError, StoppedError) as error:
-            raise CommandError(str(error), 143 if isinstance(error, StoppedError) else 1) from error
+            raise CommandError(str(error), getattr(error, "exit_code", 1)) from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +44,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Its arguments, `sys.argv[1:]` by default.
 
     Returns:
-        Exit code: 0; 2 for bad input; 1 for a loss that is not finite; 143 after SIGTERM.
+        Exit code: 0; 2 for bad input; 1 for a loss that is not finite; 143 after SIGTERM; 130 after Ctrl-C.
     """
     return dim(["train", *(sys.argv[1:] if argv is None else argv)])

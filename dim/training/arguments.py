@@ -29,6 +29,8 @@ class ModelArguments:
     model_name_or_path: str | None = option("Folder or Hub name of a DIM, trained or not, with its processor.", None)
     text_tower: str | None = option("Folder or Hub name of a text encoder, or of a model with both towers.", None)
     vision_tower: str | None = option("Folder or Hub name of a vision encoder, if text_tower has none.", None)
+    projection_dim: int | None = option("Width of a new DIM's vectors. Default: that of the towers' features.", None,
+                                        least=1)  # fmt: skip
     max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)
     dropout: float | None = option("Dropout of the fusion, for a new DIM. Default: the paper's 0.4.", None)
     logit_scale_init_value: float | None = option("Initial logarithm of a new DIM's scale. Default: 2.6592.", None)
@@ -75,6 +77,7 @@ class TrainArguments:
     """
 
     output_dir: str | None = option("Folder of the model and the checkpoints.", None)
+    overwrite: bool = option("Replace the model and the checkpoints of an earlier run in output_dir.", False)
     num_train_epochs: int = option("Epochs over the training mentions.", 10, least=1)
     max_steps: int = option("Stop after this many steps. -1: by num_train_epochs.", -1)
     per_device_train_batch_size: int = option("Mentions of a step, for each process.", 64, least=1)
@@ -90,7 +93,8 @@ class TrainArguments:
                                "hard negatives, and train the rest without it. 0: train it with the rest.", 0,
                                least=0)  # fmt: skip
     weight_decay: float = option("Weight decay of matrices; biases, norms and scales have none.", 1e-3, least=0)
-    warmup_steps: int = option("Steps over which the learning rate rises.", 100, least=0)
+    warmup_ratio: float = option("Share of the steps over which the learning rate rises.", 0.1)
+    warmup_steps: int | None = option("The same as a number of steps, instead of warmup_ratio.", None, least=0)
     lr_scheduler_type: str = option("Shape of the learning rate after the warm-up.", "linear", choices=_SCHEDULES)
     max_grad_norm: float = option("Longer gradients are scaled down to this norm.", 1.0)
     mixed_precision: str = option("bf16, fp16 or no.", "no", choices=["no", "bf16", "fp16"])
@@ -183,12 +187,12 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise DIMError(
             "Give either --model_name_or_path (a DIM to continue with) or --text_tower (to build a new one)."
         )
-    for name in ("vision_tower", "max_length", "dropout", "logit_scale_init_value", "lexical_prior"):
+    for name in ("vision_tower", "projection_dim", "max_length", "dropout", "logit_scale_init_value", "lexical_prior"):
         if model.model_name_or_path and getattr(model, name):
             raise DIMError(f"--{name} belongs to --text_tower; a saved DIM has its own.")
-    for name in ("picture_dropout", "mention_masking"):
-        if not 0 <= getattr(data, name) <= 1:
-            raise DIMError(f"--{name} must lie between 0 and 1, got {getattr(data, name)}.")
+    for group, name in ((data, "picture_dropout"), (data, "mention_masking"), (train, "warmup_ratio")):
+        if not 0 <= getattr(group, name) <= 1:
+            raise DIMError(f"--{name} must lie between 0 and 1, got {getattr(group, name)}.")
     if train.max_steps == 0 or train.max_steps < -1:
         raise DIMError(f"--max_steps must be positive, or -1 for no limit, got {train.max_steps}.")
     if not train.picture_weights or min(train.picture_weights) <= 0:

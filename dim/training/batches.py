@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from dim.errors import DIMError
 from dim.training.augment import augment_pictures
 from dim.training.data import EntitySide, MELData, MentionSide
 
@@ -48,12 +49,20 @@ class BatchDataset(Dataset):
         rank: Index of this process; it gets every `world`-th mention of a batch.
         world: Number of processes.
         lexical: Whether batches hold lexical features, if the data has them.
+
+    Raises:
+        DIMError: If there are fewer mentions with an entity than processes.
     """
 
     def __init__(self, data: MELData, batch_size: int, seed: int, rank: int = 0, world: int = 1, lexical: bool = True):
         self.data, self.batch_size, self.seed, self.rank, self.world = data, batch_size, seed, rank, world
         self.lexical_features = data.lexical_features if lexical else None
         self.rows = (data.train.gold >= 0).nonzero().flatten()  # a NIL mention has no positive
+        if len(self.rows) < world:
+            raise DIMError(
+                f"{len(self.rows)} training mentions with an entity are too few for {world} processes: start at most "
+                f"{len(self.rows)}."
+            )
         self.negatives = data.train.candidates  # (M, C), indices of entities, padded with -1
         self.epoch = 0
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from dim.common.checksums import verify_checksums, write_checksums
 from dim.common.files import atomic_file, finish_folder, write_json
 from dim.errors import DIMError
 
@@ -12,6 +13,8 @@ MANIFEST = "trainer_state.json"  # written last: a checkpoint without it is inco
 
 def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], state: dict, keep: int) -> Path:
     """Writes `output_dir/checkpoint-STEP` under a temporary name, renames it, and deletes the oldest checkpoints.
+
+    Its manifest is written last, but for the checksums of all files.
 
     Args:
         output_dir: Folder of the run.
@@ -37,6 +40,7 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
     temporary.mkdir(parents=True)
     save(temporary)
     write_json(temporary / MANIFEST, state)
+    write_checksums(temporary)
     finish_folder(temporary, final)
     for old in checkpoints(output_dir)[:-keep]:
         shutil.rmtree(old)
@@ -53,7 +57,8 @@ def checkpoints(output_dir: Path) -> list[Path]:
         >>> [path.name for path in checkpoints(Path("run_b"))]
         ['checkpoint-10']
     """
-    found = [path for path in output_dir.glob("checkpoint-*") if (path / MANIFEST).is_file()]
+    steps = (path for path in output_dir.glob("checkpoint-*") if path.name.rpartition("-")[2].isdecimal())
+    found = [path for path in steps if (path / MANIFEST).is_file()]
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
@@ -68,7 +73,7 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
         Its folder, or `None` to start from the beginning.
 
     Raises:
-        DIMError: If `name` is a folder without a complete checkpoint.
+        DIMError: If `name` is a folder without a complete checkpoint, or a file of the checkpoint is damaged.
 
     Example:
 
@@ -78,12 +83,20 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
     """
     if name is None:
         return None
-    if name == "auto":
-        found = checkpoints(output_dir)
-        return found[-1] if found else None
-    if not (Path(name) / MANIFEST).is_file():
+    found = checkpoints(output_dir) if name == "auto" else [Path(name)]
+    if not found:
+        return None
+    if not (found[-1] / MANIFEST).is_file():
         raise DIMError(f"{name} is not a complete checkpoint: it has no {MANIFEST}.")
-    return Path(name)
+    try:
+        verify_checksums(found[-1])
+    except DIMError as error:
+        place = str(error).partition(" (")[0]
+        raise DIMError(
+            f"{place}: the checkpoint cannot be resumed. Delete {found[-1]} to resume from an earlier one, if there is "
+            "one, or start anew."
+        ) from error
+    return found[-1]
 
 
 def publish(output_dir: Path, save: Callable[[Path], None]) -> None:

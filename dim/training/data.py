@@ -1,6 +1,6 @@
 """A dataset prepared for training: texts tokenised, pictures decoded, golds looked up."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
 from dim.encoding.prior_features import lexical_features
+from dim.encoding.unused_pictures import warn_of_unused_pictures
 from dim.errors import DIMError
 from dim.metrics.protocols import CandidateLists
 from dim.modeling_dim import DIMModel
@@ -97,12 +98,14 @@ class MELData:
         splits = {split: load_mentions(dataset, split) for split in ("train", "validation")}
         index = index_of(entities["id"][:])
         golds = {split: _gold(rows, index, f"{dataset}, {split}") for split, rows in splits.items()}
-        if (golds["train"] < 0).all():
-            raise DIMError(f"{dataset}: none of the training mentions has an entity.")
+        for split, why in (("train", "there is nothing to learn"), ("validation", "no model could be chosen by it")):
+            if (golds[split] < 0).all():
+                raise DIMError(f"{dataset}: none of the mentions of the split {split!r} has an entity; {why}.")
         wanted = {"train": arguments.negatives == "candidates", "validation": arguments.rank_candidates}
         candidates = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
         lists = {split: CandidateLists.from_ids(candidates[split], splits[split]["id"][:], index) for split in splits}
 
+        warn_of_unused_pictures(config, *_pictured(splits.values(), entities))
         loaders: list[Callable[[], PictureSource]] = []
         places = {split: _mention_pictures(rows, loaders, config.uses_pictures) for split, rows in splits.items()}
         entity_places = _entity_pictures(entities, loaders, config.uses_pictures)
@@ -195,6 +198,13 @@ class MELData:
         if start < 0:
             return mention._replace(text=name)
         return Mention(name, sentence[:start] + name + sentence[end:], start, start + len(name))
+
+
+def _pictured(splits: Iterable[Dataset], entities: Dataset) -> tuple[int, int]:
+    """How many mentions and how many entities have pictures."""
+    mentions = sum(pc.sum(split.data.column("image").is_valid()).as_py() or 0 for split in splits)
+    lengths = pc.list_value_length(entities.data.column("images"))
+    return mentions, pc.sum(pc.greater(lengths, 0)).as_py() or 0
 
 
 def _gold(mentions: Dataset, index: dict[str, int], source: str) -> Tensor:

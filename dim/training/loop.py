@@ -16,15 +16,18 @@ from dim.errors import DIMError
 from dim.metrics.ranks import DEFAULT_KS
 from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.batches import Batch, BatchDataset
-from dim.training.checkpoints import find_checkpoint, publish
+from dim.training.checkpoints import publish
 from dim.training.curves import write_curves
 from dim.training.data import MELData
 from dim.training.distributed import start_accelerator
+from dim.training.identity import content_of, settings_of, start_of
 from dim.training.interruption import StoppedError, StopSignal
 from dim.training.mining import HardNegativeMiner
 from dim.training.model import load_model, merged, parameter_groups
 from dim.training.model_card import model_card
+from dim.training.plan import obstacles, plan_steps
 from dim.training.prior_fit import LexicalPriorFitter
+from dim.training.resuming import Beginning
 from dim.training.sharded import gather_weights, is_sharded, sharded_copy
 from dim.training.state import RunState, load_state, save_state
 from dim.training.step import backward, check_caching, reduce_gradients
@@ -49,7 +52,7 @@ def train(model_arguments: ModelArguments, data_arguments: DataArguments, argume
     Raises:
         DIMError: Before any long work starts, for bad arguments or data.
         FloatingPointError: If the loss is not finite; the message names the batch's mentions.
-        StoppedError: After SIGTERM, when a checkpoint is written.
+        StoppedError: After SIGTERM or Ctrl-C, when a checkpoint is written.
 
     Example:
 
@@ -77,25 +80,45 @@ class Run:
             raise DIMError(f"--metric_for_best_model must be one of {_METRICS}, got {got!r}.")
         self.arguments, self.output_dir = arguments, Path(str(arguments.output_dir))
         self.settings = asdict(model_arguments) | asdict(data_arguments) | asdict(arguments)
-        checkpoint = find_checkpoint(self.output_dir, arguments.resume_from_checkpoint)
         self.accelerator = start_accelerator(arguments)
+        resume, decisive = arguments.resume_from_checkpoint, settings_of(self.settings, self.accelerator.num_processes)
+        self.beginning = Beginning(self.output_dir, resume, arguments.overwrite, decisive)
         set_seed(arguments.seed)
         self.model, self.processor = load_model(model_arguments)
         self._check_model()
+        start = start_of(self.model, self.processor)
         self.data = self._prepare_data(data_arguments)
+        self.beginning.check_content(content_of(self.data, start))
         self._encode_frozen()
-        self.miner = HardNegativeMiner(self.data, arguments.per_device_eval_batch_size)
+        main = self.accelerator.is_main_process
+        self.miner = HardNegativeMiner(self.data, arguments.per_device_eval_batch_size, progress=main)
         fitted = arguments.prior_epochs > 0  # the vectors are trained without the prior, then it is fitted to them
         self.prior = LexicalPriorFitter(self.model, self.data, self.miner, arguments) if fitted else None
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        batch_size = arguments.per_device_train_batch_size * world
-        self.batches = BatchDataset(self.data, batch_size, arguments.seed, rank, world, lexical=not fitted)
-        self.steps_per_epoch, self.total = self._count_steps()
+        self.batches = self._make_batches(lexical=not fitted)
+        self.plan = plan_steps(self.batches, arguments)
+        for line in obstacles(self.plan, self.batches, arguments):
+            logger.warning(line)
         self.prepared, self.optimizer, self.scheduler = self._prepare_model()
-        self.state = RunState()
-        if checkpoint is not None:
-            self.state, self.batches.negatives = load_state(self.accelerator, checkpoint)
-            logger.info("resumed from step %d", self.state.step)
+        self.state = self._begin()
+
+    def _make_batches(self, lexical: bool) -> BatchDataset:
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        size = self.arguments.per_device_train_batch_size * world
+        return BatchDataset(self.data, size, self.arguments.seed, rank, world, lexical=lexical)
+
+    def _begin(self) -> RunState:
+        """Loads the checkpoint, if the run continues one, or makes room for the checkpoints of a new run."""
+        self.accelerator.wait_for_everyone()  # no process deletes what another one still reads
+        if self.accelerator.is_main_process:
+            self.beginning.clear()
+        self.accelerator.wait_for_everyone()
+        if self.beginning.checkpoint is None:
+            return RunState()
+        state, self.batches.negatives = load_state(self.accelerator, self.beginning.checkpoint)
+        logger.info("resumed from step %d", state.step)
+        if state.step >= self.plan.total:
+            logger.warning("this run is finished: it has done %d of %d steps", state.step, self.plan.total)
+        return state
 
     def _check_model(self) -> None:
         if self.arguments.mini_batch_size is not None:
@@ -117,15 +140,6 @@ class Run:
         for bank in self.data.frozen_banks(self.model):
             bank.encode(self.model, batch_size, cache, store=self.accelerator.is_main_process)
 
-    def _count_steps(self) -> tuple[int, int]:
-        """Steps of an epoch, and of the run."""
-        accumulation, batches = self.arguments.gradient_accumulation_steps, len(self.batches)
-        if accumulation > batches:
-            raise DIMError(f"--gradient_accumulation_steps is {accumulation}, but an epoch has {batches} batches.")
-        total = batches // accumulation * self.arguments.num_train_epochs
-        limit = self.arguments.max_steps
-        return batches // accumulation, total if limit < 0 else min(total, limit)
-
     def _prepare_model(self) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """The model that is trained, with its optimizer and its schedule of learning rates."""
         accelerator, arguments, trained = self.accelerator, self.arguments, self.model
@@ -135,17 +149,18 @@ class Run:
         self.model.to(memory_format=torch.channels_last)  # 1.5 times as fast for convolutional towers
         optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate)
         # Not prepared: a prepared scheduler would step once for each process.
-        scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, arguments.warmup_steps, self.total)
+        scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, self.plan.warmup, self.plan.total)
         accelerator.register_for_checkpointing(scheduler)
         return *accelerator.prepare(trained, optimizer), scheduler
 
     def run(self) -> dict:
         """Trains to the end; returns what [`train`] returns."""
         self.accelerator.init_trackers("logs", config={name: str(value) for name, value in self.settings.items()})
-        stop, hidden = StopSignal(self.accelerator), not self.accelerator.is_main_process
-        with tqdm(total=self.total, initial=self.state.step, desc="training", disable=hidden) as progress:
+        hidden = not self.accelerator.is_main_process
+        bar = tqdm(total=self.plan.total, initial=self.state.step, desc="training", disable=hidden)
+        with StopSignal(self.accelerator) as stop, bar as progress:
             while not self._is_over():
-                epoch, first = divmod(self.state.step, self.steps_per_epoch)
+                epoch, first = divmod(self.state.step, self.plan.per_epoch)
                 self._mine(epoch)
                 for batches in self.epoch(epoch, first):
                     self._after_step(epoch, self._logged_step(batches, progress), stop)
@@ -154,7 +169,7 @@ class Run:
         return self._finish()
 
     def _is_over(self) -> bool:
-        return self.state.step >= self.total or self.state.is_stale(self.arguments.early_stopping_patience)
+        return self.state.step >= self.plan.total or self.state.is_stale(self.arguments.early_stopping_patience)
 
     def epoch(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yields the batches of each step of an epoch, from step `first` on."""
@@ -169,7 +184,7 @@ class Run:
         for batch in batches:
             losses.append(backward(self.prepared, batch, accelerator, arguments.mini_batch_size))
             if not torch.isfinite(losses[-1]):
-                epoch, step = divmod(self.state.step, self.steps_per_epoch)
+                epoch, step = divmod(self.state.step, self.plan.per_epoch)
                 raise FloatingPointError(
                     f"The loss is {losses[-1].item()} at epoch {epoch + 1}, step {step + 1}; the batch's mentions are "
                     f"{', '.join(batch.ids)}."
@@ -201,17 +216,18 @@ class Run:
 
     def _after_step(self, epoch: int, loss: float, stop: StopSignal) -> None:
         """Evaluates, writes a checkpoint and stops the run, each if it is due."""
-        arguments, step, done = self.arguments, self.state.step, self.state.step == self.total
-        epoch_ends = step % self.steps_per_epoch == 0 and (epoch + 1) % arguments.eval_epochs == 0
+        arguments, step, done = self.arguments, self.state.step, self.state.step == self.plan.total
+        epoch_ends = step % self.plan.per_epoch == 0 and (epoch + 1) % arguments.eval_epochs == 0
         evaluated = done or (epoch_ends if arguments.eval_steps is None else step % arguments.eval_steps == 0)
         if evaluated:
             self._evaluate(epoch, loss)
         stopped = stop.asked()
-        if evaluated or stopped or step % (arguments.save_steps or self.steps_per_epoch) == 0:
+        if evaluated or stopped or step % (arguments.save_steps or self.plan.per_epoch) == 0:
             keep = arguments.save_total_limit
-            save_state(self.accelerator, self.output_dir, self.state, self.batches.negatives, keep)
+            run = self.beginning.run
+            save_state(self.accelerator, self.output_dir, self.state, self.batches.negatives, keep, run)
         if stopped and not done:
-            raise StoppedError(f"stopped by SIGTERM after step {step}; --resume_from_checkpoint auto goes on.")
+            raise StoppedError(step, stopped)
 
     def _mine(self, epoch: int) -> None:
         """Mines hard negatives every `mine_every` epochs."""

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from dim.corpora.build.name_candidates import name_candidates
 from dim.corpora.release import Entity
@@ -21,23 +22,25 @@ class HardNegativeMiner:
     Args:
         data: The prepared dataset.
         batch_size: Rows encoded at a time.
+        progress: Whether to show progress bars.
     """
 
-    def __init__(self, data: MELData, batch_size: int):
-        self.data, self.batch_size = data, batch_size
+    def __init__(self, data: MELData, batch_size: int, progress: bool = False):
+        self.data, self.batch_size, self.progress = data, batch_size, progress
 
     @cached_property
     def alike(self) -> Tensor:
         """Indices of the entities with the most similar names `(M, ALIKE)`, padded with -1; the same for all epochs."""
         side, entities = self.data.train, self.data.entities
         texts = [mention.text for mention in side.mentions[: len(side.ids)]]
-        return name_neighbours(texts, entities.names, entities.aliases, side.gold, ALIKE, seed=0)
+        return name_neighbours(texts, entities.names, entities.aliases, side.gold, ALIKE, 0, self.progress)
 
     def encode(self, model: DIMModel) -> tuple[Tensor, Tensor]:
         """Encodes the training mentions `(M, D)` and the entities `(E, D)` by the current model."""
         side = self.data.train
-        mentions = encode_side(model, self.data, side, torch.arange(len(side.ids)), self.batch_size)
-        return mentions, encode_knowledge_base(model, self.data, self.batch_size)
+        bars = ("mining: mentions", "mining: entities") if self.progress else (None, None)
+        mentions = encode_side(model, self.data, side, torch.arange(len(side.ids)), self.batch_size, bars[0])
+        return mentions, encode_knowledge_base(model, self.data, self.batch_size, bars[1])
 
     def mine(self, mentions: Tensor, entities: Tensor) -> Tensor:
         """Finds the hard negatives of each training mention.
@@ -50,11 +53,14 @@ class HardNegativeMiner:
             `torch.LongTensor` of shape `(M, C)`, indices of entities, padded with -1.
         """
         gold = self.data.train.gold
-        nearest = nearest_entities(mentions, entities, gold, min(NEAREST, len(entities) - 1))
+        count = min(NEAREST, len(entities) - 1)
+        nearest = nearest_entities(mentions, entities, gold, count, progress=self.progress)
         return torch.cat([nearest, self.alike], 1)
 
 
-def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: int, block: int = 512) -> Tensor:
+def nearest_entities(
+    mentions: Tensor, entities: Tensor, gold: Tensor, count: int, block: int = 512, progress: bool = False
+) -> Tensor:
     """Finds the entities that a model ranks highest for each mention, without its gold.
 
     Args:
@@ -63,6 +69,7 @@ def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: in
         gold: Index of each mention's gold, -1 for NIL, `(M,)`.
         count: Entities for each mention, at most `E - 1`.
         block: Mentions scored at a time.
+        progress: Whether to show a progress bar.
 
     Returns:
         `torch.LongTensor` of shape `(M, count)`, best first.
@@ -74,7 +81,8 @@ def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: in
         tensor([[1, 2]])
     """
     found = []
-    for rows in torch.arange(len(mentions)).split(block):
+    blocks = torch.arange(len(mentions)).split(block)
+    for rows in tqdm(blocks, desc="mining: nearest", leave=False, disable=not progress):
         scores = mentions[rows] @ entities.T
         known = gold[rows] >= 0
         scores[known.nonzero().flatten(), gold[rows][known]] = -torch.inf
@@ -83,7 +91,13 @@ def nearest_entities(mentions: Tensor, entities: Tensor, gold: Tensor, count: in
 
 
 def name_neighbours(
-    mentions: Sequence[str], names: Sequence[str], aliases: Sequence[Sequence[str]], gold: Tensor, count: int, seed: int
+    mentions: Sequence[str],
+    names: Sequence[str],
+    aliases: Sequence[Sequence[str]],
+    gold: Tensor,
+    count: int,
+    seed: int,
+    progress: bool = False,
 ) -> Tensor:
     """Finds the entities whose names are most similar to each mention, without its gold.
 
@@ -94,6 +108,7 @@ def name_neighbours(
         gold: Index of each mention's gold, -1 for NIL, `(M,)`.
         count: Entities for each mention, at most.
         seed: Breaks ties between names.
+        progress: Whether to show a progress bar.
 
     Returns:
         `torch.LongTensor` of shape `(M, count)`, best first, padded with -1.
@@ -108,7 +123,7 @@ def name_neighbours(
         Entity(str(row), name, aliases=list(other))
         for row, (name, other) in enumerate(zip(names, aliases, strict=True))
     ]
-    lists = name_candidates(mentions, entities, count + 1, seed)
+    lists = name_candidates(mentions, entities, count + 1, seed, progress)
     rows = torch.full((len(mentions), count), -1)
     for index, (mention, answer) in enumerate(zip(mentions, gold.tolist(), strict=True)):
         found = [row for row in map(int, lists[mention]) if row != answer][:count]

@@ -34,7 +34,8 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
         if arguments.model_name_or_path:
             model, processor = load_dim(source)
         else:
-            chosen = {"dropout": arguments.dropout, "logit_scale_init_value": arguments.logit_scale_init_value}
+            names = ("projection_dim", "dropout", "logit_scale_init_value")
+            chosen = {name: getattr(arguments, name) for name in names}
             fields = {name: value for name, value in chosen.items() if value is not None}
             fields["num_lexical_features"] = len(LEXICAL_FEATURES) if arguments.lexical_prior else 0
             model = DIMModel.from_towers(source, arguments.vision_tower, **fields)

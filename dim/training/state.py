@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
@@ -28,7 +29,9 @@ class RunState:
         return patience is not None and sum(row["step"] > self.best_step for row in self.history) >= patience
 
 
-def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, negatives: Tensor, keep: int) -> None:
+def save_state(
+    accelerator: Accelerator, output_dir: Path, state: RunState, negatives: Tensor, keep: int, run: dict[str, Any]
+) -> None:
     """Writes a checkpoint. Every process saves its own random state and, where weights are sharded, its shard.
 
     Args:
@@ -37,6 +40,7 @@ def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, nega
         state: Its progress.
         negatives: The current hard negatives `(M, C)`.
         keep: How many checkpoints to keep.
+        run: What the run is: its settings and digests of its content; JSON.
     """
     shared = output_dir / f".checkpoint-{state.step}-all"
     accelerator.wait_for_everyone()
@@ -44,7 +48,8 @@ def save_state(accelerator: Accelerator, output_dir: Path, state: RunState, nega
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         save_file({"negatives": negatives.contiguous()}, shared / _NEGATIVES)
-        write_checkpoint(output_dir, state.step, lambda folder: _move(shared, folder), asdict(state), keep)
+        manifest = {**asdict(state), "run": run}
+        write_checkpoint(output_dir, state.step, lambda folder: _move(shared, folder), manifest, keep)
     accelerator.wait_for_everyone()
 
 
@@ -52,6 +57,7 @@ def load_state(accelerator: Accelerator, checkpoint: Path) -> tuple[RunState, Te
     """Loads what [`save_state`] wrote into the accelerator's objects; returns the run's state and its negatives."""
     accelerator.load_state(str(checkpoint))
     state = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+    state.pop("run", None)
     return RunState(**state), load_file(checkpoint / _NEGATIVES)["negatives"]
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from dim.encoding.batching import longest_first
 from dim.encoding.scoring import score_blocks
@@ -59,23 +60,27 @@ def rank_validation(
     return found
 
 
-def encode_side(model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int) -> Tensor:
-    """Encodes the mentions at indices `rows` of a split, `(len(rows), D)`, float32 on the CPU."""
+def encode_side(
+    model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int, bar: str | None = None
+) -> Tensor:
+    """Encodes the mentions at indices `rows` of a split, `(len(rows), D)`, float32 on the CPU; `bar` names a bar."""
     lengths = side.sentence_texts.lengths[side.sentence_texts.rows[rows]]
 
     def inputs(indices: Tensor) -> dict[str, Tensor]:
         return mention_inputs(data, side, rows[indices], side.pictures[rows[indices]])
 
-    return _encode(model, model.get_mention_features, inputs, lengths, batch_size)
+    return _encode(model, model.get_mention_features, inputs, lengths, batch_size, bar)
 
 
-def encode_knowledge_base(model: DIMModel, data: MELData, batch_size: int) -> Tensor:
-    """Encodes every entity, `(E, D)`, float32 on the CPU."""
+def encode_knowledge_base(model: DIMModel, data: MELData, batch_size: int, bar: str | None = None) -> Tensor:
+    """Encodes every entity, `(E, D)`, float32 on the CPU; `bar` names a progress bar."""
     texts = data.entities.texts
     lengths = texts.lengths[texts.rows]
-    return _encode(
-        model, model.get_entity_features, lambda rows: entity_inputs(data, data.entities, rows), lengths, batch_size
-    )
+
+    def inputs(rows: Tensor) -> dict[str, Tensor]:
+        return entity_inputs(data, data.entities, rows)
+
+    return _encode(model, model.get_entity_features, inputs, lengths, batch_size, bar)
 
 
 @torch.inference_mode()
@@ -85,13 +90,15 @@ def _encode(
     inputs: Callable[[Tensor], dict[str, Tensor]],
     lengths: Tensor,
     batch_size: int,
+    bar: str | None,
 ) -> Tensor:
     """Encodes rows in batches of similar length; returns the vectors in the order of the rows."""
     training, device = model.training, model.device
     model.eval()
     batches = [torch.tensor(rows) for rows in longest_first(lengths.tolist(), batch_size)]
     parts = [
-        encode(**{name: tensor.to(device) for name, tensor in inputs(rows).items()}).float().cpu() for rows in batches
+        encode(**{name: tensor.to(device) for name, tensor in inputs(rows).items()}).float().cpu()
+        for rows in tqdm(batches, desc=bar, leave=False, disable=bar is None)
     ]
     model.train(training)
     return torch.cat(parts)[torch.cat(batches).argsort()]

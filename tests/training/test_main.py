@@ -5,12 +5,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import psutil
 import pytest
 from safetensors.torch import load_file
+from training_run import BASE, start
 from transformers import AutoModel, AutoProcessor
 
 from dim.cli.train import main
@@ -18,7 +18,6 @@ from dim.training.arguments import parse_arguments
 from dim.training.checkpoints import MANIFEST, checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ["--report_to", "none", "--per_device_train_batch_size", "12", "--warmup_steps", "2", "--learning_rate", "3e-3"]
 
 
 @pytest.fixture
@@ -101,17 +100,6 @@ HARD = ["--augment", "true", "--picture_dropout", "0.3", "--mention_masking", "0
         "--per_device_train_batch_size", "4", "--eval_epochs", "3"]  # fmt: skip
 
 
-def start(options, processes):
-    """Starts a run as a user would; what it prints and its errors come as one."""
-    environment = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    launch = ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
-    command = [sys.executable] if processes == 1 else launch
-    return subprocess.Popen(
-        [*command, str(ROOT / "train.py"), *options],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-    )  # fmt: skip
-
-
 def kill_all(process):
     """kill -9 to a launcher and every process that it started, which have sessions of their own."""
     family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
@@ -184,7 +172,7 @@ def test_head_keeps_features_by_content(options, tmp_path):
     first, cached = weights(tmp_path / "run"), sorted((tmp_path / "run" / "cache").glob("*.safetensors"))
     assert {path.name.partition("-")[0] for path in cached} == {"texts", "pictures"}
     stamps = [path.stat().st_mtime_ns for path in cached]
-    assert main(options) == 0
+    assert main([*options, "--overwrite", "true"]) == 0
     assert [path.stat().st_mtime_ns for path in cached] == stamps
     again = weights(tmp_path / "run")
     assert all((first[name] == again[name]).all() for name in first)
