@@ -128,7 +128,8 @@ def test_the_refusal_of_one_request_leaves_the_others_alone(stub, ask, status):
     stub.script = {"e3": [status] * 9, "e5": [(403, {}, "moderation_blocked")]}
     result = ask(people(30), concurrency=1)
     assert reasons(result) == {
-        "e3": f"refused: the server says {status}: scripted {status}", "e5": "refused: the server says 403: scripted 403"
+        "e3": f"refused: the server says {status}: scripted {status}",
+        "e5": "refused: the server says 403: scripted 403",
     }  # fmt: skip
     assert (result.asked, result.refused, result.failed, len(stub.entities)) == (29, 1, 0, 30)
 

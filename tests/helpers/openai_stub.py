@@ -16,8 +16,10 @@ COUNTRIES = ("France", "Peru", "Kenya", "Japan", "Norway", "Chile", "Ghana", "In
 
 
 def entity_of(body: dict) -> dict:
-    """The entity that a request of either API is about."""
+    """The entity that a request of either API is about; the prompt stands for it where the request has a picture."""
     quoted = body["messages"][-1]["content"] if "messages" in body else body["input"]
+    if isinstance(quoted, list):
+        return {"id": quoted[-1]["text"], "name": quoted[-1]["text"]}
     return json.loads(quoted)
 
 
@@ -36,7 +38,8 @@ class OpenAIStub:
     `script[id]` lists what happens to the requests about an entity, one after the other; later ones are answered. A
     step is a status (`500`, or `(429, {"Retry-After": "1"})`, or `(400, {}, "code")`), `"drop"`, `"malformed"`,
     `"html"`, `"shape"`, a number of seconds as a float to be slow, `"empty"`, `"length"`, `"refusal"`, `"filter"`,
-    or `("text", words)`.
+    `("text", words)`, or a function that takes the request's body and the good answer, and gives a status and what is
+    sent instead: JSON or bytes. `spent` counts the tokens of all that was sent with status 200, whatever it says.
     """
 
     def __init__(self, latency: float = 0.0):
@@ -44,6 +47,7 @@ class OpenAIStub:
         self.requests, self.headers, self.times = [], [], []  # of the two answering APIs
         self.calls = []  # (method, path) of everything
         self.active = self.most = 0
+        self.spent = (0, 0)
         self.files, self.batches = {}, {}
         self.polls_to_end = 1
         self.batch_script = []  # for the batches created next: "drop", "lost", "failed", "expired", a status
@@ -103,6 +107,10 @@ class OpenAIStub:
             await asyncio.sleep(self.latency)
             steps = self.script.get(entity_of(body)["id"]) if self.script else None
             step = steps.pop(0) if steps else None
+            if callable(step):
+                status, given = self.played(step, body, "/responses" in request.path)
+                content = given if isinstance(given, bytes) else json.dumps(given).encode()
+                return web.Response(body=content, status=status, content_type="application/json")
             if isinstance(step, float):
                 await asyncio.sleep(step)
             elif step == "drop":
@@ -122,6 +130,13 @@ class OpenAIStub:
             return web.json_response(self.completion(body, step, "/responses" in request.path))
         finally:
             self.active -= 1
+
+    def played(self, step, body: dict, responses: bool) -> tuple:
+        """What a function of the script sends, on the stub's own account."""
+        status, given = step(body, self.completion(body, None, responses))
+        if status == 200:
+            self.spent = (self.spent[0] + 50, self.spent[1] + 30)
+        return status, given
 
     def completion(self, body: dict, step, responses: bool) -> dict:
         """A response body of either API."""
@@ -216,7 +231,13 @@ class OpenAIStub:
                 entity = entity_of(row["body"])
                 steps = self.script.get(entity["id"])
                 step = steps.pop(0) if steps else None
-                if isinstance(step, int):
+                if callable(step):
+                    status, given = self.played(step, row["body"], row["url"].endswith("responses"))
+                    given = given.decode(errors="replace") if isinstance(given, bytes) else given
+                    (good if status == 200 else bad).append(
+                        {"custom_id": row["custom_id"], "response": {"status_code": status, "body": given}}
+                    )
+                elif isinstance(step, int):
                     error = {"error": {"message": f"scripted {step}"}}
                     bad.append({"custom_id": row["custom_id"], "response": {"status_code": step, "body": error}})
                 else:
