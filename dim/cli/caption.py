@@ -34,16 +34,22 @@ class Caption(Command):
     prompt: str = option("default, paper, or a question; {mention} becomes the mention", "default")
     max_new_tokens: int = option("longest caption", 20, least=1, metavar="N")
     batch_size: int = option("pictures at a time", 8, least=1, metavar="N")
+    retry_unreadable: bool = option("ask again where a paid answer could not be read", False)
     max_pixels: int | None = option("larger pictures are left out; default: 80 million", None, least=1, metavar="N")
     cache: Path | None = option("file of the cached captions; default: one for all datasets", None, metavar="FILE")
 
-    def run(self) -> None:
-        """Asks, and writes the new dataset."""
+    def run(self) -> int:
+        """Asks, and writes the new dataset.
+
+        Returns:
+            The exit code: 1 if no picture got an answer because requests failed or were refused.
+        """
         from datetime import timedelta
 
         from accelerate import Accelerator, InitProcessGroupKwargs
 
         from dim.common.pictures import MAX_PIXELS
+        from dim.enhancement.answers import check_sendable
         from dim.experts.cache import DEFAULT, AnswerCache
         from dim.experts.captioned_dataset import UNANSWERED, check_out, find_dataset, write_captioned
         from dim.experts.captioning import CaptionRequest, ask_expert
@@ -51,8 +57,7 @@ class Caption(Command):
         from dim.training.distributed import check_processes
 
         prompt = EXPERT_PROMPTS.get(self.prompt, self.prompt)
-        if not prompt.strip():
-            raise DIMError("--prompt is empty: give a question.")
+        check_sendable("--prompt", prompt)
         source = find_dataset(self.dataset)
         check_out(source, self.out)
         # Processes whose share is done wait for the others, however long these take.
@@ -64,18 +69,25 @@ class Caption(Command):
         request = CaptionRequest(expert.identity, prompt, self.max_new_tokens, self.max_pixels or MAX_PIXELS)
         paths = [path for paths in source.files.values() for path in paths]
         asked = ask_expert(paths, expert, request, cache, batch_size=self.batch_size, rank=accelerator.process_index,
-                           processes=accelerator.num_processes, progress=True)  # fmt: skip
+                           processes=accelerator.num_processes, retry_unreadable=self.retry_unreadable,
+                           progress=True)  # fmt: skip
         print(f"process {accelerator.process_index}: {asked:,} pictures asked about")
         accelerator.wait_for_everyone()
+        code = 0
         if accelerator.is_main_process:
             answered, unanswered = write_captioned(source, self.out, request, cache)
-            kinds = Counter(one.kind for one in unanswered).most_common()
-            listed = ": " + ", ".join(f"{count:,} {kind}" for kind, count in kinds) if kinds else ""
-            print(f"{answered:,} mentions with an answer, {len(unanswered):,} pictures without ({UNANSWERED}){listed}")
+            kinds = Counter(one.kind for one in unanswered)
+            listed = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+            print(f"{answered:,} mentions with an answer, {len(unanswered):,} pictures without ({UNANSWERED})"
+                  f"{': ' if kinds else ''}{listed}")  # fmt: skip
+            if kinds["cut off"]:
+                print(f"{kinds['cut off']:,} answers were cut off at --max-new-tokens {self.max_new_tokens}: raise it")
             print(self.out)
+            code = int(not answered and bool(kinds["failed"] + kinds["refused"]))
         accelerator.wait_for_everyone()
         accelerator.end_training()
         cache.close()
+        return code
 
     def _expert(self, accelerator: "Accelerator") -> "Expert":
         is_local = self.expert != "openai"

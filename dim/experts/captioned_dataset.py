@@ -243,8 +243,10 @@ class _Filling:
             return {}
         try:
             content = picture_content(cell)
-            caption = self.cache.get(self.request.key(content, row["mention"]))
-            if caption is None:  # then the picture did not load
+            key = self.request.key(content, row["mention"])
+            caption = self.cache.get(key)
+            why = self.cache.unanswered(key) if caption is None else None
+            if caption is None and why is None:  # then the picture did not load
                 load_picture({**cell, "bytes": content}, max_pixels=self.request.max_pixels)
                 raise DIMError(f"the picture of mention {row['id']!r} has no caption yet")
         except PictureError as error:
@@ -252,8 +254,8 @@ class _Filling:
             return {"image": None}
         image = {"bytes": content, "path": Path(cell["path"] or "").name or None}
         if not caption:
-            why = ("no answer", "the expert said nothing")
-            self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), *why))
+            kind, reason = (why.kind, why.reason) if why else ("no answer", "the expert said nothing")
+            self.unanswered.append(Unanswered(row["id"], str(cell["path"] or ""), kind, reason))
             return {"image": image}
         self.answered += 1
         prompt = self.request.about(row["mention"])

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from dim.common.pictures import MAX_PIXELS, load_picture
 from dim.errors import DIMError, PictureError
 from dim.experts.cache import AnswerCache
-from dim.experts.expert import Expert
+from dim.experts.expert import Expert, NoAnswer, UnansweredError
 
 _WORKERS = 2  # threads that decode while the expert works
 _ROWS = 16  # of a Parquet file in memory at a time
@@ -89,9 +89,13 @@ def ask_expert(
     batch_size: int = 8,
     rank: int = 0,
     processes: int = 1,
+    retry_unreadable: bool = False,
     progress: bool = False,
 ) -> int:
     """Captions each picture that has no caption in the cache; skips pictures that do not load.
+
+    A picture that the expert has no answer about is noted in the cache with the reason. It is asked about again by the
+    next run, unless something came that was paid for.
 
     Args:
         files: Parquet files with the columns `mention` and `image`.
@@ -101,19 +105,21 @@ def ask_expert(
         batch_size: Pictures asked about at once.
         rank: Index of this process; each captions its own share.
         processes: How many processes there are.
+        retry_unreadable: Whether to ask again where an answer came that cannot be read.
         progress: Whether to show a progress bar.
 
     Returns:
-        How many pictures this process captioned.
+        How many pictures this process asked about.
 
     Raises:
-        DIMError: If the expert has no identity, or refuses the prompt.
+        DIMError: If the expert has no identity, refuses the prompt, or can answer about no other picture either; the
+            captions that came are in the cache.
     """
     if not expert.identity:
         raise DIMError("The expert has no identity, which a cached caption needs: load it by from_pretrained.")
     files = list(files)
     own = {key for key, _, _ in _cells(files, request) if int(key[:8], 16) % processes == rank}
-    needed = {key for key in own if cache.get(key) is None}
+    needed = {key for key in own if cache.get(key) is None and _may_ask(cache.unanswered(key), retry_unreadable)}
     count = 0
     with tqdm(total=len(needed), desc=f"asked ({rank})", unit="image", disable=not progress) as bar:
         loaded = _loaded(_once(_cells(files, request), needed), request.max_pixels, batch_size)
@@ -121,11 +127,36 @@ def ask_expert(
             sound = [(key, prompt, picture) for key, prompt, picture in batch if isinstance(picture, Image.Image)]
             if sound:
                 keys, prompts, pictures = zip(*sound, strict=True)
-                captions = expert.answer(pictures, prompts, len(sound), request.max_new_tokens)
-                cache.put(zip(keys, captions, strict=True))
+                _ask(expert, request, cache, keys, pictures, prompts)
             count += len(sound)
             bar.update(len(batch))
     return count
+
+
+def _may_ask(before: NoAnswer | None, retry_unreadable: bool) -> bool:
+    return before is None or not before.is_paid or (retry_unreadable and before.kind == "unreadable")
+
+
+def _ask(
+    expert: Expert,
+    request: CaptionRequest,
+    cache: AnswerCache,
+    keys: Sequence[str],
+    pictures: Sequence[Image.Image],
+    prompts: Sequence[str],
+) -> None:
+    """Asks about pictures and caches what comes, before an error that ends the run."""
+    stop: UnansweredError | None = None
+    answers: Sequence[str | NoAnswer]
+    try:
+        answers = expert.answer(pictures, prompts, len(keys), request.max_new_tokens)
+    except UnansweredError as error:
+        answers, stop = error.answers, error if error.ends_run else None
+    pairs = list(zip(keys, answers, strict=True))
+    cache.put((key, answer) for key, answer in pairs if isinstance(answer, str))
+    cache.put_unanswered((key, answer) for key, answer in pairs if isinstance(answer, NoAnswer))
+    if stop is not None:
+        raise stop
 
 
 def _cells(files: Iterable[Path], request: CaptionRequest) -> Iterator[tuple[str, str, bytes]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +10,45 @@ from PIL import Image
 from transformers.utils import cached_file
 from transformers.utils.hub import extract_commit_hash
 
+from dim.enhancement.clients.client import EndpointError
 from dim.errors import DIMError
+
+
+@dataclass(frozen=True, slots=True)
+class NoAnswer:
+    """Why an expert has no answer about a picture.
+
+    Args:
+        kind: The reason in a word or two: `cut off`, `refused`, `unreadable` or `failed`.
+        reason: The reason in a line.
+        is_paid: Whether something came, so that the picture is not asked about again.
+    """
+
+    kind: str
+    reason: str
+    is_paid: bool = False
+
+
+class UnansweredError(EndpointError):
+    """Some of the pictures got no answer.
+
+    Args:
+        answers: The answers, in the order of the pictures, and why there is none.
+        ends_run: Whether no other picture can be answered either; its words are the error's.
+
+    Example:
+
+        >>> raise UnansweredError(["A red wall.", NoAnswer("refused", "the server says 400: too small")])
+        Traceback (most recent call last):
+            ...
+        dim.experts.expert.UnansweredError: 1 of 2 pictures got no answer: the server says 400: too small
+    """
+
+    def __init__(self, answers: Sequence[str | NoAnswer], ends_run: str = ""):
+        reasons = [one.reason for one in answers if isinstance(one, NoAnswer)]
+        said = ends_run or f"{len(reasons)} of {len(answers)} pictures got no answer: {reasons[0]}"
+        super().__init__(said)
+        self.answers, self.ends_run = list(answers), bool(ends_run)
 
 
 class Expert(Protocol):
@@ -44,6 +83,9 @@ class Expert(Protocol):
 
         Returns:
             The answers without their prompts, in the order of the pictures.
+
+        Raises:
+            UnansweredError: If some of the pictures got no answer; it holds the others' answers.
         """
         ...
 

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from dim.enhancement.answers import Answer, Request
+from dim.enhancement.answers import UNREADABLE, Answer, Request, check_sendable, how_it_ended
+from dim.enhancement.clients.client import EndpointError, GaveUpError, PaidError, Patience, RefusedError
 from dim.enhancement.clients.openai_client import OpenAIClient
-from dim.experts.expert import one_prompt_each
+from dim.enhancement.entity_text import clean
+from dim.experts.expert import NoAnswer, UnansweredError, one_prompt_each
 
 MAX_SIDE = 1024  # pixels; servers scale larger pictures down themselves or refuse them
 
@@ -25,7 +27,7 @@ class OpenAIExpert:
         timeout: Seconds to wait for an answer.
 
     Raises:
-        DIMError: If `openai` is not installed, or there is no key for OpenAI's server.
+        DIMError: If `openai` is not installed, there is no key for OpenAI's server, or the name or address is invalid.
 
     Example:
 
@@ -37,9 +39,11 @@ class OpenAIExpert:
     """
 
     def __init__(self, model: str, base_url: str | None = None, *, timeout: float = 120.0) -> None:
+        check_sendable("The name of the model", model)
         self.client = OpenAIClient(base_url, timeout=timeout)
         self.model = model
-        self.identity = f"{model} at {base_url or 'OpenAI'}"
+        self.identity = f"{model} at {self.client.address or 'OpenAI'}"  # without user, password and query
+        self._patience = Patience()
 
     def answer(
         self, images: Sequence[Image.Image], prompts: str | Sequence[str], batch_size: int = 8, max_new_tokens: int = 20
@@ -53,11 +57,12 @@ class OpenAIExpert:
             max_new_tokens: Maximum length of an answer, in tokens.
 
         Returns:
-            The answers, in the order of the pictures; empty if the model declines.
+            The answers, in the order of the pictures.
 
         Raises:
-            DIMError: If the numbers of prompts and pictures differ, a number is below 1, or the server does not answer
-                (`EndpointError` at once, `GaveUpError` after several tries).
+            DIMError: If the numbers of prompts and pictures differ, or a number is below 1.
+            UnansweredError: If a picture got no answer: refused by the server or the model, cut off, or failed after
+                several tries. It holds the others' answers.
         """
         texts = one_prompt_each(images, prompts, batch_size, max_new_tokens)
         return asyncio.run(self._answer(images, texts, batch_size, max_new_tokens))
@@ -66,16 +71,46 @@ class OpenAIExpert:
         self, images: Sequence[Image.Image], texts: Sequence[str], concurrency: int, max_new_tokens: int
     ) -> list[str]:
         turn = asyncio.Semaphore(concurrency)
+        stops: list[str] = []
 
-        async def ask(image: Image.Image, text: str) -> Answer:
+        async def ask(image: Image.Image, text: str) -> str | NoAnswer:
             async with turn:
-                return await self.client.ask(self._request(image, text, max_new_tokens))
+                if stops:
+                    return NoAnswer("failed", f"not asked: {stops[0]}")
+                try:
+                    return await self._one(self._request(image, text, max_new_tokens))
+                except EndpointError as error:
+                    stops.append(str(error))
+                    return NoAnswer("failed", str(error))
 
         try:
             answers = await asyncio.gather(*map(ask, images, texts))
         finally:
             await self.client.close()
-        return [answer.text for answer in answers]
+        said = [answer for answer in answers if isinstance(answer, str)]
+        if len(said) < len(answers):
+            raise UnansweredError(answers, stops[0] if stops else "")
+        return said
+
+    async def _one(self, request: Request) -> str | NoAnswer:
+        try:
+            answer = await self._until_answered(request)
+        except GaveUpError as error:
+            self._patience.failed(error)
+            kind = "refused" if isinstance(error, RefusedError) else "failed"
+            return NoAnswer(kind, str(error).removeprefix("refused: "))
+        self._patience.answered()
+        return _caption(answer)
+
+    async def _until_answered(self, request: Request) -> Answer:
+        tries = 0
+        while True:
+            try:
+                return await self.client.ask(request)
+            except PaidError as error:
+                tries += error.tries
+                if tries >= error.most:
+                    raise GaveUpError(f"{error}; given up after {tries} tries") from error
 
     def _request(self, image: Image.Image, text: str, max_new_tokens: int) -> Request:
         small = image.copy()
@@ -91,3 +126,16 @@ class OpenAIExpert:
             "max_completion_tokens": max_new_tokens,
         }
         return Request("", "chat", body, 0, 0)
+
+
+def _caption(answer: Answer) -> str | NoAnswer:
+    """The text of an answer that is one."""
+    text, ended = clean(answer.text), how_it_ended(answer.finish_reason)
+    if answer.finish_reason == UNREADABLE and not text:
+        what = f"the server's answer has no text ({clean(answer.raw)[:100] or 'nothing came'})"
+        return NoAnswer("unreadable", what, is_paid=True)
+    if answer.refusal or ended == "content_filter":
+        return NoAnswer("refused", clean(answer.refusal)[:200] or "content filter", is_paid=True)
+    if ended == "length":
+        return NoAnswer("cut off", "the answer reached the limit of tokens: raise --max-new-tokens", is_paid=True)
+    return text
