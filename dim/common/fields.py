@@ -2,11 +2,11 @@
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from dim.common.jsonl import type_name
+from dim.common.text import composed
 from dim.errors import DIMError
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can hold what UTF-8 cannot
@@ -147,7 +147,7 @@ def identifier(row: Mapping[str, Any], field: str) -> str:
         raise FieldError(field, what)
     if value != value.strip():
         raise FieldError(field, f"{value[:80]!r} begins or ends with a space; remove it")
-    return unicodedata.normalize("NFC", value)
+    return composed(value)
 
 
 def whole(value: object) -> int | None:

@@ -1,12 +1,12 @@
 """The fields of a mention row, checked the same way by `dim link`, `dim build`, training and the service."""
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dim.common.fields import RowError, absent, optional_text, whole
 from dim.common.offsets import find_span
+from dim.common.text import composed
 
 _SHOWN = 80  # characters of a mention in an error
 
@@ -108,7 +108,7 @@ def check_span(sentence: str, mention: str, start: int, end: int) -> None:
 
 def _same(one: str, other: str) -> bool:
     """Whether two texts are the same but for the ways in which Unicode writes an accent."""
-    return one == other or unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
+    return one == other or composed(one) == composed(other)
 
 
 def _short(number: int) -> str:

@@ -1,9 +1,12 @@
 """Finds mentions in their sentences, for releases without offsets, by a list of rules, the safest first."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 from dim.common.text import PARTICLES, SMALL_WORDS, TITLES, Folded, Word, fold_character, words
+from dim.words_dim import occurrences
 
 Span = tuple[int, int, str]
 """Start, end and the rule that found the mention; -1, -1 and the reason where none did."""
@@ -14,6 +17,7 @@ AMBIGUOUS = "several parts of the name fit"
 _Spans = list[tuple[int, int]]  # offsets, or first and last word
 _APOSTROPHES = ("'", "’", "ʼ", "`", "´")
 _JOINTS = " \t\r\n\u00a0-‐‑–\"'“”„«»"  # what may stand between two words of one name
+_MOST_WORDS = 100  # of a mention; for a longer one, rules 7 and 8 do not apply
 _LONGEST_GAP = 3  # words, as in "von und zu"
 
 
@@ -21,7 +25,8 @@ def find_span(sentence: str, mention: str, occurrence: int = 0) -> Span:
     """Finds a mention in its sentence by the first of these rules that applies.
 
     1. `verbatim`: the mention itself, as whole words.
-    2. `inside a word`: the mention itself, anywhere.
+    2. `inside a word`: the mention itself, anywhere; where it cuts a character ("Cafe" in a decomposed "Café"), only
+       after rule 4.
     3. `letter case`: as whole words, ignoring case.
     4. `accents`: as whole words, ignoring case and accents (U+0300-U+036F after NFKD).
     5. `punctuation`: the same words in the same order, with any signs and spaces between and around them.
@@ -82,35 +87,22 @@ def find_spans(sentence: str, mentions: Sequence[str]) -> list[Span]:
 def _by_rule(sentence: str, mention: str) -> Iterator[tuple[str, _Spans]]:
     """Yields each rule in order, with all the spans that it finds."""
     if mention in sentence:
-        yield "verbatim", list(_occurrences(sentence, mention, whole_words=True))
-        yield "inside a word", list(_occurrences(sentence, mention, whole_words=False))
+        yield "verbatim", list(occurrences(sentence, mention, whole_words=True))
+        yield "inside a word", list(occurrences(sentence, mention, whole_words=False))
     folds: tuple[tuple[str, Callable[[str], str]], ...] = (("letter case", str.casefold), ("accents", fold_character))
     for rule, fold_one in folds:
         text, part = Folded(sentence, fold_one), Folded(mention, fold_one).text
-        found = (text.span(*pair) for pair in _occurrences(text.text, part, whole_words=True)) if part else ()
+        found = (text.span(*pair) for pair in occurrences(text.text, part, whole_words=True)) if part else ()
         yield rule, [span for span in found if span]
+    yield "inside a word", [match.span() for match in re.finditer(re.escape(mention), sentence)]
     line, parts = words(sentence), words(mention)
     yield "punctuation", _offsets(line, _runs(line, parts))
     owners = _no_possessives(sentence, line)
     yield "possessive", _offsets(owners, _runs(owners, _no_possessives(mention, parts)))
+    if len(parts) > _MOST_WORDS:
+        return
     yield "small words", _offsets(line, _with_gaps(line, [part for part in parts if not part.is_small]))
     yield from _parts_of_name(sentence, line, mention, parts)
-
-
-def _occurrences(text: str, part: str, whole_words: bool) -> Iterator[tuple[int, int]]:
-    r"""Yields the offsets of a part; as whole words, where `(?<!\w)part(?!\w)` would match, without compiling it."""
-    start = text.find(part)
-    while start >= 0:
-        end = start + len(part)
-        if whole_words and (_is_word(text[start - 1 : start]) or _is_word(text[end : end + 1])):
-            start = text.find(part, start + 1)
-        else:
-            yield start, end
-            start = text.find(part, end)
-
-
-def _is_word(character: str) -> bool:
-    return character.isalnum() or character == "_"
 
 
 def _offsets(line: list[Word], spans: _Spans) -> _Spans:
@@ -118,15 +110,19 @@ def _offsets(line: list[Word], spans: _Spans) -> _Spans:
 
 
 def _runs(line: list[Word], parts: list[Word]) -> _Spans:
-    """First and last word of each run of a mention's words in the sentence."""
-    forms, wanted = [word.form for word in line], [part.form for part in parts]
-    size = len(wanted)
-    starts = range(len(forms) - size + 1) if size else range(0)
-    return [(first, first + size - 1) for first in starts if forms[first : first + size] == wanted]
+    """First and last word of each run of a mention's words in the sentence; runs do not overlap."""
+    text, wanted = f" {' '.join(word.form for word in line)} ", f" {' '.join(part.form for part in parts)} "
+    index = dict(zip(accumulate((len(word.form) + 1 for word in line), initial=0), range(len(line)), strict=False))
+    spans = []
+    start = text.find(wanted) if parts else -1
+    while start >= 0:
+        spans.append((index[start], index[start] + len(parts) - 1))
+        start = text.find(wanted, start + len(wanted) - 1)
+    return spans
 
 
 def _no_possessives(text: str, line: list[Word]) -> list[Word]:
-    return [word for word in line if not (word.form == "s" and text[: word.start].endswith(_APOSTROPHES))]
+    return [word for word in line if not (word.form == "s" and text.endswith(_APOSTROPHES, 0, word.start))]
 
 
 def _with_gaps(line: list[Word], parts: list[Word]) -> _Spans:

@@ -75,6 +75,18 @@ def decomposed(text: str) -> str:
     return _MARKS.sub(_in_order, "".join(unicodedata.normalize("NFD", character) for character in text))
 
 
+def composed(text: str) -> str:
+    """Composes a text like `unicodedata.normalize("NFC", text)`, but not in quadratic time for long runs of marks.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The composed text.
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", decomposed(text))
+
+
 def _in_order(marks: regex.Match[str]) -> str:
     """Puts a run of marks in canonical order."""
     runs = groupby(marks[0], key=lambda mark: unicodedata.combining(mark) > 0)

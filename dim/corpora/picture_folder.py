@@ -4,13 +4,13 @@ import filecmp
 import hashlib
 import os
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
+from dim.common.text import composed
 from dim.errors import DIMError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".svg", ".tif", ".tiff", ".bmp")
@@ -148,4 +148,4 @@ def _stem(name: str) -> str:
 
 
 def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+    return composed(name)

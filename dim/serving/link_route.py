@@ -1,5 +1,6 @@
 """Route `POST /link`: links mentions, sent as JSON or as multipart with pictures."""
 
+import asyncio
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -58,8 +59,10 @@ def add_link_route(app: FastAPI, service: Service) -> None:
     async def link(request: Request) -> dict[str, Any]:
         """Links mentions to entities."""
         asked, uploads = await _read(request)
-        rows = [await _row(service, mention, index, uploads, request.scope[LEASE])
-                for index, mention in enumerate(asked.mentions)]  # fmt: skip
+        marked = await asyncio.to_thread(_marked, asked.mentions)  # long sentences do not delay other requests
+        lease = request.scope[LEASE]
+        rows = [await _with_pictures(service, row, mention.images, f"mentions.{index}.images", uploads, lease)
+                for index, (row, mention) in enumerate(zip(marked, asked.mentions, strict=True))]  # fmt: skip
         try:
             answer = await service.queue.link(rows, asked.k, asked.why)
         except DIMError as error:
@@ -97,19 +100,26 @@ def _parsed(body: bytes) -> LinkRequest:
         raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
 
 
-async def _row(service: Service, mention: Mention, index: int, uploads: dict[str, bytes], lease: Lease) -> dict:
-    """Converts a mention to a row of the linker."""
-    where = f"mentions.{index}"
-    try:
-        row = _marked(mention)
-    except DIMError as error:
-        raise ServiceError(422, f"{where}: {error}") from error
-    pictures = [picture for _, picture in
-                await service.pictures.read(mention.images, f"{where}.images", uploads, lease)]  # fmt: skip
+async def _with_pictures(
+    service: Service, row: dict, images: list[str], where: str, uploads: dict[str, bytes], lease: Lease
+) -> dict:
+    """Adds the pictures of a mention to its row."""
+    pictures = [picture for _, picture in await service.pictures.read(images, where, uploads, lease)]
     return {**row, "image": pictures[0] if len(pictures) == 1 else pictures or None}
 
 
-def _marked(mention: Mention) -> dict:
+def _marked(mentions: list[Mention]) -> list[dict]:
+    """Converts mentions to rows of the linker, without pictures."""
+    rows = []
+    for index, mention in enumerate(mentions):
+        try:
+            rows.append(_row(mention))
+        except DIMError as error:
+            raise ServiceError(422, f"mentions.{index}: {error}") from error
+    return rows
+
+
+def _row(mention: Mention) -> dict:
     if (mention.start is None) != (mention.end is None):
         raise DIMError("Give both start and end, or neither.")
     if mention.mention is None and mention.start is None and len(parse_brackets(mention.sentence)[1]) > 1:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dim.common.names import name_words, sentence_words, telling_signs, without_qualifier
-from dim.common.text import decomposed, fold, words
+from dim.common.text import composed, decomposed, fold, words
 
 SIGNED = ["C", "C++", "C#", "C--", "C*", "F", "F#", "J", "J++", ".NET", "NET", "ASP.NET", "A", "A+", "A-", "A*", "1",
           "+1", "-1", "Help", "Help!", "Help?", "Help?!", "5", "$5", "€5", "Who", "¿Who?", "A+B", "A B", "Q#", "Q",
@@ -70,6 +70,7 @@ def test_folding_does_not_depend_on_the_normal_form(text):
 @given(st.text())
 def test_decomposed_is_the_canonical_form(text):
     assert decomposed(text) == unicodedata.normalize("NFD", text)
+    assert composed(text) == unicodedata.normalize("NFC", text)
 
 
 @pytest.mark.parametrize(

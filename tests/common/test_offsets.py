@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 import unicodedata
 from collections import Counter
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dim.common.text import Folded, fold, words
 from dim.common.offsets import ABSENT, AMBIGUOUS, find_span, find_spans
-from dim.processing_dim import find_mention
+from dim.common.text import Folded, fold, words
+from dim.words_dim import find_mention, occurrences
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 LETTERS = st.text("aAáeÉßsS .,'’-ıİ½\u0301\nいЖ", max_size=12)
@@ -101,6 +102,9 @@ def test_occurrences_do_not_overlap():
 def test_verbatim_always_wins_and_agrees_with_the_processor(sentence, mention):
     if mention.strip() and mention.strip() in sentence:
         start, end, rule = find_span(sentence, mention)
+        if rule in ("letter case", "accents"):  # where the mention itself would cut a character from its accent
+            assert not list(occurrences(sentence, mention.strip(), whole_words=False))
+            return
         assert rule in ("verbatim", "inside a word")
         assert (start, end) == find_mention(sentence, mention.strip())
 
@@ -181,3 +185,33 @@ def test_mentions_that_are_not_verbatim_in_their_sentence(name, missing, expecte
         rules.update(by for mention, (*_, by) in zip(mentions, found, strict=True) if mention not in sentence)
     assert rules.total() == missing
     assert rules == expected
+
+
+@pytest.mark.parametrize("sentence, mention, span", [
+    ("वह भारतीय भारत में है", "भारत", (10, 14, "verbatim")),
+    ("বাংলাদেশের মানুষ", "বাংলাদেশ", (0, 8, "inside a word")),  # a case ending is written on the name
+    ("Cafe\u0301 Roma", "Cafe", (0, 5, "accents")),
+    ("Cafe\u0301 Roma", "CAFÉ", (0, 5, "accents")),
+    ("שָׁלוֹם, שלום", "שלום", (9, 13, "verbatim")),
+    ("I like C++ and C", "C", (15, 16, "verbatim")),
+    ("我在北京工作", "北京", (2, 4, "inside a word")),
+    ("我在IBM工作", "IBM", (2, 5, "verbatim")),
+])  # fmt: skip
+def test_marks_and_signs_belong_to_their_word(sentence, mention, span):
+    assert find_span(sentence, mention) == span
+
+
+@pytest.mark.parametrize("sentence, mention", [
+    ("a " * 5_000, "a " * 4_000 + "b"),
+    ("A von " * 3_000, "A von B C " * 20),
+    ("s's " * 5_000, "x's y"),
+    ("a\u0301" * 10_000, "A"),
+    ("Ada " * 5_000, "Ada Byron Lovelace"),
+])  # fmt: skip
+def test_time_grows_with_the_length(sentence, mention):
+    def seconds(text):
+        started = time.process_time()
+        find_span(text, mention)
+        return time.process_time() - started
+
+    assert min(seconds(sentence * 4) for _ in range(2)) < 8 * max(0.01, min(seconds(sentence) for _ in range(3)))

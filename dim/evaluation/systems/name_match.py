@@ -1,6 +1,5 @@
 """Fuzzy match of mentions against names and aliases, the baseline that every linker must beat."""
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import torch
 from rapidfuzz import fuzz, process
 
 from dim.common.ids import group_indices
-from dim.common.text import fold
+from dim.common.text import composed, fold
 from dim.errors import DIMError
 
 
@@ -27,7 +26,7 @@ def comparable(text: str) -> str:
         >>> comparable("Beyoncé GROẞ")
         'beyonce gross'
     """
-    return unicodedata.normalize("NFC", fold(text))
+    return composed(fold(text))
 
 
 class NameMatch:
