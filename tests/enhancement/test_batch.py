@@ -157,6 +157,79 @@ def test_a_refused_submission_ends_the_run(stub, ask, status):
     assert len(ask(people(3)).descriptions) == 3
 
 
+@pytest.mark.parametrize(
+    "name, spoil, lost",
+    [
+        ("a blank line", lambda lines: b"\n\n \n".join(lines) + b"\n\n", 0),
+        ("a byte-order mark", lambda lines: b"\xef\xbb\xbf" + b"\n".join(lines), 0),
+        ("carriage returns", lambda lines: b"\r\n".join(lines), 0),
+        ("U+2028 and U+0085", lambda lines: b"\n".join(lines).replace(b"a person", "a\u2028per\u0085son".encode()), 0),
+        ("half a line", lambda lines: b"\n".join([lines[0][:70], *lines[1:]]), 1),
+        ("half a key", lambda lines: b"\n".join([lines[0][:40], *lines[1:]]), 1),
+        ("a line that is a text", lambda lines: b"\n".join([b'"Internal error"', *lines[1:]]), 1),
+        ("a line of an unknown request", lambda lines: b"\n".join([*lines, b'{"custom_id": "x", "response": 1}']), 0),
+        ("not UTF-8", lambda lines: b"\n".join([lines[0].replace(b"person", b"p\xff\xferson"), *lines[1:]]), 0),
+        ("a line twice", lambda lines: b"\n".join([*lines, lines[0]]), 0),
+    ],
+)
+def test_a_damaged_line_costs_its_own_entity_alone(stub, ask, ledger, name, spoil, lost):
+    stub.spoil = spoil
+    result = ask(people(4))
+    assert len(result.descriptions) == 4 - lost
+    assert [one.reason[:11] for one in result.kept] == ["unreadable:"] * lost
+    assert ledger.open_batches() == []
+    assert result.tokens[0] >= 4 * 50
+    assert result.tokens[1] >= 4 * 30 + (30 if name == "a line twice" else 0)
+    assert ask(people(4)).asked == 0
+    assert len(stub.batches) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"response": {"status_code": 500, "body": "Internal error"}},
+        {"response": None, "error": "expired"},
+        {"response": None, "error": ["odd", {"message": "expired"}]},
+        {"response": {"status_code": "500", "body": None}, "error": None},
+        {"error": {"code": "batch_expired", "message": "expired"}},
+        {"response": {"status_code": 200, "body": {"error": {"code": 502, "message": "Upstream"}}}},
+    ],
+)
+def test_an_error_of_any_shape_is_its_entitys_and_asked_again(stub, ask, line):
+    def spoil(lines):
+        return b"\n".join([json.dumps({"custom_id": json.loads(lines[0])["custom_id"], **line}).encode(), *lines[1:]])
+
+    stub.spoil = spoil
+    result = ask(people(4))
+    assert len(result.descriptions) == 3
+    assert result.kept[0].reason.startswith("the server says: ")
+    assert (result.asked, result.failed) == (3, 1)
+
+
+def test_an_answer_about_an_entity_that_has_changed_is_paid_for(stub, ask, ledger, monkeypatch):
+    stub.usage = False
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "record", lambda self, *given: (_ for _ in ()).throw(Died()))
+        with pytest.raises(Died):
+            ask(people(1))
+    gone = Question("gpt-x", load_prompt("paper")).about(people(1)[0])
+    changed = [EntityText("e0", "Taylor", "another text")]
+    result = ask(changed)
+    now = Question("gpt-x", load_prompt("paper")).about(changed[0])
+    assert result.tokens == (gone.most_tokens + now.most_tokens, gone.most_answer_tokens + now.most_answer_tokens)
+
+
+def test_an_open_batch_is_not_asked_about_a_second_time(stub, ask, ledger, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "record", lambda self, *given: (_ for _ in ()).throw(Died()))
+        with pytest.raises(Died):
+            ask(people(3))
+    question = Question("gpt-x", load_prompt("paper"))
+    with pytest.raises(ValueError, match="notes a batch that is not collected yet: add --batch"):
+        enhance(people(3), question, OpenAIClient(stub.url), ledger)
+    assert stub.requests == []
+
+
 def test_the_budget_bounds_a_batch_by_its_worst_case(stub, ask):
     result = ask(people(50), max_tokens=5_000)
     assert sum(result.tokens) <= 5_000

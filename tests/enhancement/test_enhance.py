@@ -1,8 +1,11 @@
 """`dim enhance` against a server on this machine that fails in every way that servers fail."""
 
+import contextlib
 import json
+import os
 import re
 import sqlite3
+import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -11,6 +14,7 @@ import pytest
 from openai_stub import OpenAIStub, description
 
 from dim.cli.main import main
+from dim.common.answer_store import NoSpaceError
 from dim.corpora.build.descriptions import read_descriptions
 from dim.enhancement.answers import Answer, Question
 from dim.enhancement.budget import Prices
@@ -342,6 +346,54 @@ class TestLedger:
         assert ledger.open_batches() == [(7, "batch-1", ["k2"])]
         assert ledger.intend([]) == 8
         ledger.close()
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="mounts a small disk")
+    @pytest.mark.parametrize("space", [0, 4_096, 8_192, 20_000, 40_000, 80_000])
+    def test_a_full_disk_is_one_line_and_the_ledger_opens_again_once_there_is_space(self, tmp_path, space):
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        if subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)], capture_output=True
+        ).returncode:
+            pytest.skip("may not mount a disk")
+        try:
+            self.fill(disk, space)
+            known: set[str] = set()
+            for run in range(3):
+                with pytest.raises(NoSpaceError, match=r"a\.sqlite cannot be (opened|written): .*full\."):
+                    self.use(disk / "a.sqlite", run, known)
+            (disk / "fill").unlink()
+            ledger = Ledger(disk / "a.sqlite")
+            assert ledger.keys() == known
+            ledger.record([("more", Answer("A.", "", "m", "stop", None, 1, 1))])
+            ledger.close()
+        finally:
+            subprocess.run(["umount", str(disk)], check=True)
+
+    @staticmethod
+    def use(path, run: int, known: set[str]):
+        with contextlib.closing(Ledger(path)) as ledger:
+            for n in range(200):
+                ledger.record([(f"k{run}-{n}", Answer("x" * 3000, "", "m", "stop", None, 1, 1))])
+                known.add(f"k{run}-{n}")
+
+    @staticmethod
+    def fill(disk, space: int):
+        with (disk / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+        os.truncate(disk / "fill", (disk / "fill").stat().st_size - space)
+
+    def test_what_is_paid_for_stays_paid_for(self, ledger):
+        for key, finish in (("good", "stop"), ("bad", "unreadable")):
+            ledger.record([(key, Answer("", "", "m", finish, None, 3, 2, "2026-01-02T03:04:05Z"))])
+        ledger.charge(10, 20)
+        ledger.retry_unreadable()
+        assert (ledger.keys(), ledger.tokens()) == ({"good"}, (16, 24))
+        ledger.drop_before("2026-02")
+        assert (ledger.keys(), ledger.tokens()) == (set(), (16, 24))
+        ledger.clear()
+        assert ledger.tokens() == (0, 0)
 
     def test_a_disk_that_takes_nothing_ends_the_run(self, stub, ask, ledger):
         ledger._execute("PRAGMA max_page_count = 1")

@@ -259,6 +259,24 @@ def test_the_budget_stops_it_and_the_same_command_goes_on(stub, renew, tmp_path,
     ledger.close()
 
 
+@pytest.mark.parametrize("days, again", [(0.05, False), (29, False), (31, True)])
+def test_a_stopped_refresh_goes_on_with_the_cutoff_that_it_began_with(stub, renew, tmp_path, monkeypatch, days, again):
+    make(tmp_path, 6)
+    assert renew("--older-than", "0h", "--max-tokens", "1450", "--concurrency", "1") == 0
+    first = list(stub.entities)
+    assert 0 < len(first) < 6
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=days)
+
+    monkeypatch.setattr(refresh, "datetime", Later)
+    assert renew("--older-than", "0h") == 0
+    rest = stub.entities[len(first) :]
+    assert sorted(rest if again else first + rest) == [f"Q{n}" for n in range(6)]
+
+
 def test_answers_of_an_unfinished_refresh_that_are_too_old_themselves_are_asked_anew(stub, renew, tmp_path):
     make(tmp_path, 2)
     stub.script = {"Q1": [401]}

@@ -18,15 +18,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from handmade_png import png
+from openai_stub import OpenAIStub
 from PIL import Image
+from server_habits import HABITS
 from tiny_blip2 import save_tiny_blip2
 
 from dim.cli.main import main
 from dim.common.files import sha256_of
 from dim.common.pictures import load_picture
+from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.experts.cache import AnswerCache
 from dim.experts.captioned_dataset import find_dataset, write_captioned
 from dim.experts.captioning import CaptionRequest, ask_expert
+
+HABIT = {str(habit): habit for habit in HABITS}
 
 
 class CountingExpert:
@@ -376,3 +381,124 @@ def test_a_cache_that_is_none(tmp_path):
     (tmp_path / "cache").write_bytes(b"hello, this is no database at all")
     with pytest.raises(ValueError, match="cannot be opened"):
         AnswerCache(tmp_path / "cache")
+
+
+class TestServer:
+    """`dim caption --expert openai` against a server that fails."""
+
+    @pytest.fixture
+    def stub(self):
+        stub = OpenAIStub()
+        yield stub
+        stub.stop()
+
+    @pytest.fixture
+    def command(self, stub, tmp_path, monkeypatch):
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-0123456789abcdef")
+        monkeypatch.setattr(OpenAIClient, "pause", lambda self, attempt: 0.0)
+        source = save_dataset(tmp_path / "source", [cell(content) for content in COLOURS])
+        table = pq.read_table(source / "mentions" / "train.parquet").to_pylist()
+        for number, row in enumerate(table):
+            row["mention"] = f"gem {number}"
+        schema = pq.read_schema(source / "mentions" / "train.parquet")
+        pq.write_table(pa.Table.from_pylist(table, schema), source / "mentions" / "train.parquet")
+        options = ["--out", str(tmp_path / "out"), "--expert", "openai", "--vlm", "m", "--base-url", stub.url]
+        options += ["--prompt", "{mention}", "--cache", str(tmp_path / "cache.sqlite"), "--batch-size", "4"]
+        return ["caption", str(source), *options]
+
+    @staticmethod
+    def listed(tmp_path) -> dict[str, str]:
+        lines = (tmp_path / "out" / "unanswered.jsonl").read_text().splitlines()
+        return {row["mention"]: f"{row['kind']}: {row['reason']}" for row in map(json.loads, lines)}
+
+    @pytest.mark.parametrize(
+        "status, kind, tries", [(400, "refused", 1), (422, "refused", 1), (413, "refused", 1), (500, "failed", 6)]
+    )
+    def test_a_picture_that_the_server_refuses_is_listed_and_the_others_are_kept(
+        self, stub, command, tmp_path, capsys, status, kind, tries
+    ):
+        small = {"error": {"message": "height:2 or width:600 must be larger than factor:28"}}
+        stub.script = {"gem 2": [lambda body, good: (status, small)] * 99}
+        for run in (1, 2):
+            assert main(command) == 0
+            assert (
+                f"11 mentions with an answer, 1 pictures without (unanswered.jsonl): 1 {kind}"
+                in capsys.readouterr().out
+            )
+            (reason,) = self.listed(tmp_path).values()
+            assert reason.startswith(f"{kind}: the server says {status}: height:2 or width:600 must be larger")
+            assert len(stub.requests) == 11 + run * tries  # the next run asks about that picture alone
+
+    def test_no_error_becomes_a_caption(self, stub, command, tmp_path):
+        stub.script = {"gem 3": [HABIT["OpenRouter: 502 in the choice"].play] * 6}
+        assert main(command) == 0
+        assert self.listed(tmp_path) == {
+            "m3": "failed: the server says 502: Upstream overloaded; given up after 6 tries"
+        }  # fmt: skip
+        assert main(command) == 0
+        assert self.listed(tmp_path) == {}
+
+    def test_cut_off_answers_are_no_captions_and_paid_for_once(self, stub, command, tmp_path, capsys):
+        def half(body, good):
+            choice = {"finish_reason": "length", "message": {"content": "A red wa"}}
+            return 200, {**good, "choices": [choice]}
+
+        stub.script = {f"gem {n}": [half, half] for n in range(5)}
+        for _ in range(2):
+            assert main(command) == 0
+            told = capsys.readouterr().out
+            assert "7 mentions with an answer, 5 pictures without (unanswered.jsonl): 5 cut off" in told
+            assert "5 answers were cut off at --max-new-tokens 20: raise it" in told
+        assert len(stub.requests) == 12
+        stub.script = {}
+        assert main([*command, "--max-new-tokens", "60"]) == 0
+        assert self.listed(tmp_path) == {}
+
+    def test_an_answer_that_cannot_be_read_is_asked_for_again_only_on_demand(self, stub, command, tmp_path):
+        stub.script = {"gem 1": [lambda body, good: (200, b"<html>Sign in</html>")]}
+        assert main(command) == 0
+        assert main(command) == 0
+        assert self.listed(tmp_path)["m1"].startswith("unreadable: the server's answer has no text (<html>")
+        assert len(stub.requests) == 12
+        assert main([*command, "--retry-unreadable"]) == 0
+        assert self.listed(tmp_path) == {}
+
+    def test_a_wrong_key_ends_the_run_and_what_came_is_kept(self, stub, command, tmp_path, capsys):
+        wrong = {"error": {"message": "wrong key sk-0123456789abcdef"}}
+        stub.script = {"gem 2": [lambda body, good: (401, wrong)]}
+        assert main(command) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error == "dim caption: the server says 401: wrong key ***"
+        answered = (
+            sqlite3.connect(tmp_path / "cache.sqlite").execute("SELECT COUNT(*) FROM expert_answers").fetchone()[0]
+        )
+        assert answered == len(stub.requests) - 1
+        assert main(command) == 0
+        assert len(stub.requests) == 12 + 1
+
+    def test_a_server_that_is_down_ends_the_run_soon(self, stub, command, capsys):
+        stub.script = {f"gem {n}": [500] * 99 for n in range(12)}
+        assert main(command) == 2
+        assert "10 requests in a row failed; the last one: the server says 500" in capsys.readouterr().err
+
+    def test_a_password_in_the_address_is_in_no_file(self, stub, command, tmp_path, capsys):
+        command[command.index(stub.url)] = stub.url.replace("http://", "http://ada:secret-pass@")
+        assert main(command) == 0
+        files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        assert b"secret-pass" not in b"".join(files)
+        told = capsys.readouterr()
+        assert "secret-pass" not in told.out + told.err
+        rows = datasets.load_dataset(str(tmp_path / "out"), "mentions", split="train", cache_dir=str(tmp_path / "c"))
+        assert set(rows["expert_model"]) == {f"m at {stub.url}"}
+
+    def test_fewer_than_ten_and_all_failed_is_exit_code_1(self, stub, command, tmp_path):
+        table = pq.read_table(tmp_path / "source" / "mentions" / "train.parquet").slice(0, 3)
+        pq.write_table(table, tmp_path / "source" / "mentions" / "train.parquet")
+        stub.script = {f"gem {n}": [422] for n in range(3)}
+        assert main(command) == 1
+
+    def test_half_a_character_is_refused_before_anything_is_asked(self, stub, command, capsys):
+        for option in ("--vlm", "--prompt"):
+            assert main([*command, option, "x\udcff"]) == 2
+            assert "half of a character" in capsys.readouterr().err
+        assert stub.requests == []

@@ -50,6 +50,7 @@ class OpenAIStub:
         self.spent = (0, 0)
         self.files, self.batches = {}, {}
         self.polls_to_end = 1
+        self.spoil = None  # a function of the lines that are downloaded, which gives the bytes to send
         self.batch_script = []  # for the batches created next: "drop", "lost", "failed", "expired", a status
         self._ids = itertools.count(1)
         self._ready = threading.Event()
@@ -183,7 +184,8 @@ class OpenAIStub:
         return web.json_response({**reply, "purpose": form["purpose"], "status": "processed"})
 
     async def _download(self, request):
-        return web.Response(body=self.files[request.match_info["id"]])
+        content = self.files[request.match_info["id"]]
+        return web.Response(body=self.spoil(content.split(b"\n")[:-1]) if self.spoil else content)
 
     async def _create(self, request):
         body = await request.json()

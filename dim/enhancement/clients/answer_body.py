@@ -156,7 +156,8 @@ def _responses(body: Any) -> tuple[str, str, str] | None:
     finish = reason or {"completed": "stop", "incomplete": "length"}.get(status, status)
     if isinstance(body.get("output"), str):
         return body["output"], "", finish
-    output = body.get("output") if isinstance(body.get("output"), list) else []
+    output = body.get("output")
+    output = output if isinstance(output, list) else []
     items = [one for one in output if isinstance(one, dict) and one.get("type", "message") == "message"]
     text = "".join(_text(one.get("content")) for one in items) or _text(body.get("output_text"))
     parts = [part for one in items if isinstance(one.get("content"), list) for part in one["content"]]

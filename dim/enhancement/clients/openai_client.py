@@ -210,7 +210,7 @@ class OpenAIClient:
         import httpx2  # of `openai`
 
         # Not `chat.completions.create`: walking through its types takes as long as the request itself.
-        response = await self._connection.post(
+        response: Any = await self._connection.post(
             PATHS[api].removeprefix("/v1"), body=body, cast_to=httpx2.Response, stream=True,
             stream_cls=self.openai.AsyncStream[object],
         )  # fmt: skip
