@@ -22,6 +22,12 @@ class NoAnswer:
         kind: The reason in a word or two: `cut off`, `refused`, `unreadable` or `failed`.
         reason: The reason in a line.
         is_paid: Whether something came, so that the picture is not asked about again.
+
+    Example:
+
+        >>> why = NoAnswer("cut off", "the answer reached the limit of tokens: raise --max-new-tokens", is_paid=True)
+        >>> why.kind
+        'cut off'
     """
 
     kind: str
