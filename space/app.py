@@ -14,6 +14,8 @@ from typing import Any
 
 import gradio as gr
 from cards import message, results
+from gradio.utils import get_upload_folder
+from gradio_client.utils import is_http_url_like
 from playground import Playground
 
 from dim import DIMError
@@ -26,6 +28,7 @@ DIM links a mention to an entity of a knowledge base, by its sentence **and** it
 own sentence."""
 ABOUT = """The README.md of this Space lists the sources of the pictures. Edits change a copy of the knowledge base that
 all visitors share until the app restarts."""
+NO_FILE = "The picture did not arrive as a file: upload it."
 RAW = {"preprocess": False, "show_progress": "hidden"}
 HIDDEN = {"api_visibility": "private", "show_progress": "hidden"}
 
@@ -91,11 +94,22 @@ class Actions:
         return results(found, before, changed), gr.Dropdown(choices, value=chosen), *fields, chosen, order
 
 
-def path_of(picture: dict[str, Any] | None) -> str | None:
-    """Returns the file of an uploaded picture, which is opened here so that errors are ours and not gradio's."""
-    if picture is not None and not picture.get("path"):
-        raise DIMError("The picture did not arrive as a file: upload it.")
-    return picture and picture["path"]
+def path_of(picture: object) -> str | None:
+    """Returns the file of an uploaded picture, which is opened here so that errors are ours and not gradio's.
+
+    A client may name any path: only a regular file within gradio's upload folder, by its real path, is one that was
+    uploaded.
+    """
+    if picture is None:
+        return None
+    path = picture.get("path") if isinstance(picture, dict) else None
+    try:
+        real = Path(path).resolve(strict=True) if isinstance(path, str) else None
+    except (OSError, ValueError, RuntimeError):  # missing, too long, with a null byte, or a loop of links
+        real = None
+    if real is None or not real.is_relative_to(Path(get_upload_folder()).resolve()) or not real.is_file():
+        raise DIMError(NO_FILE)
+    return str(real)
 
 
 def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
@@ -154,7 +168,17 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
 
 
 def _picture(label: str, name: str, height: int) -> gr.Image:
-    return gr.Image(label=label, sources=["upload", "clipboard"], height=height, elem_id=name, buttons=[])
+    made = gr.Image(label=label, sources=["upload", "clipboard"], height=height, elem_id=name, buttons=[])
+    move = made.async_move_resource_to_block_cache
+
+    async def move_files(resource: str | Path | None) -> str | None:
+        """Takes files alone; gradio would also download a picture from a URL."""
+        if is_http_url_like(resource):
+            raise gr.Error(NO_FILE, print_exception=False)
+        return await move(resource)
+
+    made.async_move_resource_to_block_cache = move_files
+    return made
 
 
 def _file(example: dict[str, str]) -> str | None:

@@ -76,7 +76,9 @@ def _verdict(links: Links) -> str:
     if links.is_nil:
         return '<p class="dim-note">No entity is likely enough: no link (NIL).</p>'
     if links[0].confidence < _SURE:
-        return f'<p class="dim-note">Not sure: the best entity has a confidence of {100 * links[0].confidence:.1f} %.</p>'
+        return (
+            f'<p class="dim-note">Not sure: the best entity has a confidence of {100 * links[0].confidence:.1f} %.</p>'
+        )
     return ""
 
 

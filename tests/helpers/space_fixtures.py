@@ -54,7 +54,8 @@ def url(tiny_dim_dir, kb_folder, tmp_path_factory):
                     time.sleep(0.2)
             yield f"http://127.0.0.1:{port}"
             errors = log.read_text().split("Traceback")[1:]
-            assert all("InvalidPathError" in error for error in errors), errors  # Gradio's for a file of this machine
+            gradios = ("InvalidPathError", "validation error for ImageData")  # its own for what no page sends
+            assert all(any(one in error for one in gradios) for error in errors), errors
         finally:
             process.terminate()
             process.wait(30)

@@ -1,7 +1,9 @@
 """The demo page through its API, its errors, and its publication."""
 
 import json
+import os
 import re
+import uuid
 from importlib import metadata
 from pathlib import Path
 
@@ -191,6 +193,114 @@ def test_bad_pictures_get_one_clear_line(client, tmp_path, name, content, wanted
     said = client.predict("a", "Turkey", "x", handle(path), SENTENCE, "", None, api_name="/edit")
     assert wanted in said[4]
     assert client.predict("a", api_name="/entity") == ("Turkey", "a country")
+
+
+# ------------------------------------------------------------------------------------------------- files of the machine
+
+SECRET = Image.effect_noise((64, 64), 50)
+
+
+def events(url, api_name, data):
+    """What an HTTP client that is not gradio's gets: the answer to its request, or the event stream."""
+    asked = httpx.post(f"{url}/gradio_api/call/{api_name}", json={"data": data}, timeout=60)
+    if asked.status_code != 200:
+        return asked.text
+    return httpx.get(f"{url}/gradio_api/call/{api_name}/{asked.json()['event_id']}", timeout=60).text
+
+
+def queued(url, fn_index, data):
+    """The same by the queue of the page, which also reaches the events without a name."""
+    asked = {"data": data, "fn_index": fn_index, "session_hash": uuid.uuid4().hex}
+    answer = httpx.post(f"{url}/gradio_api/queue/join", json=asked, timeout=60)
+    if answer.status_code != 200:
+        return answer.text
+    found = ""
+    with httpx.stream("GET", f"{url}/gradio_api/queue/data?session_hash={asked['session_hash']}", timeout=60) as lines:
+        for line in lines.iter_lines():
+            found += line
+            if "process_completed" in line:
+                return found
+    return found
+
+
+def uploaded(url, path):
+    with path.open("rb") as file:
+        return httpx.post(f"{url}/gradio_api/upload", files={"files": (path.name, file)}, timeout=60).json()[0]
+
+
+@pytest.fixture
+def private(tmp_path, url):
+    """Files of the machine that no client may see, by the path that a client would name."""
+    SECRET.save(tmp_path / "private.png")
+    (tmp_path / "link.png").symlink_to(tmp_path / "private.png")
+    received = Path(uploaded(url, tmp_path / "private.png"))
+    inside = received.parent / "inside.png"  # a link within the upload folder to a file outside of it
+    inside.symlink_to(tmp_path / "private.png")
+    parents = "../" * len(received.parts)
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    yield {
+        "png": str(tmp_path / "private.png"), "link": str(tmp_path / "link.png"), "link inside": str(inside),
+        "parents": f"{received.parent}/{parents}{tmp_path}/private.png", "passwd": "/etc/passwd", "zero": "/dev/zero",
+        "pipe": str(pipe), "folder": str(received.parent), "descriptor": "/proc/self/fd/0", "missing": "/no/such.png",
+        "relative": "space/examples/turkey.png", "file URL": f"file://{tmp_path}/private.png", "null": "a\0.png",
+        "long": "x" * 5000, "empty": "", "http URL": "http://127.0.0.1:9/a.png", "data URL": "data:image/png;base64,AA",
+        "home": "~/a.png",
+    }  # fmt: skip
+    inside.unlink()
+
+
+QUESTIONS = {
+    "link": lambda picture: ("link", [SENTENCE, "", picture]),
+    "edit": lambda picture: ("edit", ["a", "Turkey", "a country", None, SENTENCE, "", picture, None]),
+    "edit, new picture": lambda picture: ("edit", ["a", "Turkey", "a country", picture, SENTENCE, "", None, None]),
+    "reset": lambda picture: ("reset", [SENTENCE, "", picture]),
+}
+REFUSED = "The picture did not arrive as a file: upload it."
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_files_of_the_machine_are_not_opened(url, client, private, question):
+    for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
+        own = uploaded(url, Path(private["png"]))
+        told = events(url, *QUESTIONS[question]({"path": own, **meta}))
+        assert "data:image/png;base64," in told
+        client.predict(SENTENCE, "", None, api_name="/reset")  # without the new picture
+        kinds = set(private) if question == "link" else {"png", "passwd", "zero", "link inside"}
+        if meta:
+            kinds -= {"null", "long"}  # gradio itself fails on these
+        for kind in sorted(kinds):
+            path = private[kind]
+            told = events(url, *QUESTIONS[question]({"path": path, **meta}))
+            assert "data:image" not in told, kind
+            assert "Traceback" not in told
+            gradios = meta and kind != "http URL" and "event: error" in told  # it refuses these first
+            assert REFUSED in told or gradios, (kind, told)
+
+
+def test_events_without_a_name_open_no_files_either(url, private):
+    config = httpx.get(f"{url}/config").json()
+    handlers = [one for one in config["dependencies"] if len(one["inputs"]) >= 3]
+    assert len(handlers) >= 4
+    for one in handlers:
+        kinds = {block["id"]: block["type"] for block in config["components"]}
+        assert "image" in {kinds[number] for number in one["inputs"]}
+        for path in (private["png"], "/etc/passwd"):
+            data = [{"path": path} if kinds[number] == "image" else "x" for number in one["inputs"]]
+            told = queued(url, one["id"], data)
+            assert "data:image" not in told
+            assert "process_completed" in told or "error" in told
+            assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    "picture", ["/etc/passwd", ["/etc/passwd"], {"url": "http://127.0.0.1:9/a.png"}, 3, {"path": 3}]
+)
+def test_other_types_of_pictures_are_refused(url, picture):
+    told = events(url, "link", [SENTENCE, "", picture])
+    assert "data:image" not in told
+    assert REFUSED in told or "error" in told
+    assert "Traceback" not in told
 
 
 def test_an_entity_needs_a_name(client):
