@@ -21,7 +21,10 @@ def exact_products():
 
 @pytest.fixture(scope="session")
 def tiny_inputs(tiny_dim_dir):
-    """Inputs of four mentions, one of them without a picture, and three entities, one of them without a picture."""
+    """Inputs on the GPU of four mentions, one without a picture, and three entities, one without a picture.
+
+    They are moved here, since a tensor that is copied in inference mode is of no use for a backward pass.
+    """
     from PIL import Image
 
     from dim import DIMProcessor
@@ -33,7 +36,7 @@ def tiny_inputs(tiny_dim_dir):
     mentions = processor.process_mentions(["gem", "land", "gem", "end"], sentences, [*colours, None], captions, spans)
     pictures = [[colours[0]], [], colours]
     entities = processor.process_entities(["gem", "the land", "end"], ["stone", "of things", ""], pictures)
-    return mentions, entities
+    return mentions.to("cuda"), entities.to("cuda")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ FUSED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.
 
 @torch.inference_mode()
 def vectors(model, inputs):
-    mentions, entities = (batch.to("cuda") for batch in inputs)
+    mentions, entities = inputs
     return model.get_mention_features(**mentions).float(), model.get_entity_features(**entities).float()
 
 
@@ -44,7 +44,7 @@ def test_real_text_weights_in_half_precision_equal_float32(minilm_dir, dtype):
 
 @pytest.mark.parametrize("dtype", HALF, ids=str)
 def test_gradients_in_autocast_point_where_those_of_float32_do(own_model, tiny_inputs, dtype):
-    mentions, entities = (batch.to("cuda") for batch in tiny_inputs)
+    mentions, entities = tiny_inputs
     labels = torch.tensor([0, 1, 0, 2], device="cuda")
     found = []
     for enabled in (False, True):
@@ -73,7 +73,7 @@ def test_fused_attention_equals_eager(tiny_dim_dir, tiny_inputs, dtype):
 
 
 def test_compiled_towers_give_the_same_loss_and_gradients(own_model, tiny_inputs):
-    mentions, entities = (batch.to("cuda") for batch in tiny_inputs)
+    mentions, entities = tiny_inputs
     labels = torch.tensor([0, 1, 0, 2], device="cuda")
     found = []
     for compiled in (False, True):
