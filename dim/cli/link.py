@@ -65,6 +65,7 @@ class Link(Linking, Command):
         return super().linker()
 
     def _link_sentence(self, sentence: str) -> "list[tuple[str | None, Links]]":
+        from dim.encoding.unused_pictures import warn_of_unused_pictures
         from dim.linking.mention import mention_row, parse_brackets
 
         if len(self.span) not in (0, 2):
@@ -76,6 +77,7 @@ class Link(Linking, Command):
         for span in spans:  # before the model is loaded
             mention_row(sentence, self.mention, span, images, None)
         linker, found = self.linker(), []
+        warn_of_unused_pictures(linker.model.config, mentions=len(spans) if self.image else 0)
         for span in spans:
             links = linker(sentence, self.mention, images, self.k, span=span, expert_answer=self.expert_answer,
                            why=self.why)  # fmt: skip
@@ -85,6 +87,7 @@ class Link(Linking, Command):
     def _link_file(self, source: Path) -> None:
         from tqdm.auto import tqdm
 
+        from dim.encoding.unused_pictures import warn_of_unused_pictures
         from dim.linking.mention_rows import read_mentions
 
         single = ("mention", "span", "image", "expert_answer", "json", "why")
@@ -95,6 +98,8 @@ class Link(Linking, Command):
         if not rows:
             raise DIMError(f"{source} holds no mention.")
         linker = self.linker()
+        pictured = sum(bool(mention.get("image")) for _, mention in rows)
+        warn_of_unused_pictures(linker.model.config, mentions=pictured)
         with _lines(self.output) as write, tqdm(total=len(rows), desc="linking") as bar:
             for start in range(0, len(rows), _BLOCK):
                 block = rows[start : start + _BLOCK]

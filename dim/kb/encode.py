@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather
@@ -13,6 +14,7 @@ from tqdm.auto import tqdm
 from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.encode import BATCH_SIZE, encode_entities
 from dim.encoding.loading import fingerprint
+from dim.encoding.unused_pictures import warn_of_unused_pictures
 from dim.errors import DIMError
 from dim.kb.rows import CONTENT, vector_arrays, vector_schema
 from dim.modeling_dim import DIMModel
@@ -71,10 +73,11 @@ def encode_entities_of(
     state.wait_for_everyone()  # no process writes before all have read the pending rows
     unreadable = UnreadablePictures()
     encode = partial(encode_entities, batch_size=batch_size, num_workers=num_workers, unreadable=unreadable)
-    hidden = not (progress and state.is_main_process)
+    hidden, pictured = not (progress and state.is_main_process), 0
     with tqdm(total=len(pending), desc="encoding", unit="entity", disable=hidden) as bar:
         for start in range(0, len(pending), part_rows):
             part = before.take(pending[start : start + part_rows], CONTENT.names)
+            pictured += pc.sum(pc.greater(pc.list_value_length(part["images"]), 0)).as_py() or 0
             share = np.array_split(np.arange(len(part)), state.num_processes)[state.process_index]
             mine = part.select(_READ).take(share).to_pylist()
             vectors = torch.zeros(0, width)
@@ -89,6 +92,8 @@ def encode_entities_of(
                 kb.write_vectors(encoded(part, vectors.numpy(), encoder))
             bar.update(len(part))
     unreadable.warn()
+    if state.is_main_process:
+        warn_of_unused_pictures(model.config, entities=pictured)
     if state.is_main_process and len(pending):
         kb.finish(progress)
     state.wait_for_everyone()
