@@ -12,6 +12,7 @@ from dim.search.tokens import Tokens, name_tokens, searchable, spellings, split_
 
 COLUMNS = ("name", "aliases", "description", "key")
 _CHUNK = 20_000  # entities split into words at a time
+_TRANSLITERATED = np.float32(0.999)  # so that of two equal names, one in the mention's own script comes first
 _VERSION = 2  # of the tokens; an index of another version is built again
 
 
@@ -111,8 +112,9 @@ class LexicalSearch:
         found = []
         for mention in range(len(firsts) - 1):
             parts = []
-            for _ in range(firsts[mention], firsts[mention + 1]):
+            for form in range(firsts[mention + 1] - firsts[mention]):
                 entities, scores = next(old)
+                scores = scores * _TRANSLITERATED if form else scores
                 if self._rows is not None:
                     entities = self._rows[entities]
                     there = entities >= 0
@@ -120,6 +122,7 @@ class LexicalSearch:
                 parts.append((entities, scores))
                 if new is not None:
                     entities, scores = next(new)
+                    scores = scores * _TRANSLITERATED if form else scores
                     parts.append((self.unindexed[entities], scores))
             entities, scores = (np.concatenate(part) for part in zip(*parts, strict=True))
             found.append(best(entities, scores, k))
