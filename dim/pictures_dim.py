@@ -6,19 +6,22 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Pictures for DIM: the one rule that turns images, arrays and tensors into RGB, and a bound on what a shape costs."""
 
+import io
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from .errors_dim import PictureError
+from .picture_metadata_dim import without_metadata
 
 MAX_PIXELS = 80_000_000  # 240 MB as RGB; above the largest cameras, below the size at which Pillow begins to warn
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")  # EPS and others start programs
 DECODE_ERRORS = (  # what Pillow's decoders raise on bad data
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
     *(RuntimeError, struct.error, zlib.error),
@@ -58,7 +61,8 @@ def rgb_picture(
     Args:
         picture: A PIL image of any mode except `LAB` (its current frame; it is not changed), or an array or tensor of
             shape `(H, W)`, `(H, W, C)` or `(C, H, W)` with grey, grey and alpha, RGB or RGBA as its 1 to 4 channels.
-            Where both could be meant, an array has its channels last, and a tensor first.
+            Where both could be meant, an array has its channels last, and a tensor first. Or the content of a file, as
+            `bytes` or as `{"bytes": ...}`, which `datasets` has for an undecoded image.
         background: RGB colour under transparent pixels.
         max_pixels: Refuse larger pictures before they are decoded.
         name: Name of the picture in messages.
@@ -77,7 +81,11 @@ def rgb_picture(
         >>> rgb_picture(np.array([[0.0, 1.0]])).getpixel((1, 0))
         (255, 255, 255)
     """
-    if not isinstance(picture, Image.Image):
+    content = picture.get("bytes") if isinstance(picture, Mapping) else picture
+    if isinstance(content, bytes):
+        name = name or "<bytes>"
+        picture = open_picture(io.BytesIO(content), name, max_pixels)
+    elif not isinstance(picture, Image.Image):
         picture = _from_array(picture, name or f"<{type(picture).__name__}>", max_pixels)
     name = name or str(getattr(picture, "filename", "") or "<PIL image>")
     _check_size(name, picture.width, picture.height, max_pixels)
@@ -138,6 +146,38 @@ def prepare_picture(picture: Any, image_processor: Any, name: str | None = None)
     start = max(0, (long - sides * short) // 2)  # as much is cut at both ends, so that the middle stays the middle
     box = (0, start, short, long - start) if rgb.width == short else (start, 0, long - start, short)
     return rgb.crop(box)
+
+
+def open_picture(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    """Opens a picture without decoding it, and without metadata that Pillow could refuse it for.
+
+    Args:
+        stream: A file, at its start.
+        name: Its name in messages.
+        max_pixels: Replaces Pillow's own limit.
+
+    Returns:
+        The image, for [`rgb_picture`].
+
+    Raises:
+        PictureError: If the file is empty, no picture, or damaged in its header.
+    """
+    head = stream.read(1024)
+    stream.seek(0)
+    if not head:
+        raise picture_error(name, "empty", "is empty (0 bytes)")
+    try:
+        with pillow_limit(max_pixels):
+            return Image.open(without_metadata(stream), formats=FORMATS)
+    except TOO_LARGE as error:
+        raise too_large(name, max_pixels) from error
+    except UnidentifiedImageError as error:
+        if b"<svg" in head.lower():
+            raise picture_error(name, "SVG", "is an SVG drawing: convert it to PNG first") from error
+        what = f"is not a picture, or its header is damaged (formats: {', '.join(FORMATS)})"
+        raise picture_error(name, "not a picture", what) from error
+    except DECODE_ERRORS as error:
+        raise picture_error(name, "damaged", f"is damaged in its header: {error}") from error
 
 
 class _PillowLimit:
@@ -229,7 +269,7 @@ def _from_array(picture: Any, name: str, max_pixels: int) -> Image.Image:
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
     elif not hasattr(picture, "__array__"):
-        what = "is not a PIL image, an array or a tensor: open a file by PIL.Image.open first"
+        what = "is not a PIL image, an array, a tensor or the bytes of a file: open a file by PIL.Image.open first"
         raise picture_error(name, "not a picture source", what)
     values = np.asarray(picture)
     shape, front, back = values.shape, *(values.ndim == 3 and values.shape[at] in (1, 2, 3, 4) for at in (0, -1))

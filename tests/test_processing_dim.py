@@ -212,8 +212,9 @@ def test_find_mention(sentence, mention, span):
         (([""], ["a"]), "The mention is empty"),
         (([" "], ["a"], None, None, [(0, 1)]), "Mention 0 is empty"),
         ((["a"], ["a"], None, None, [(0, 5)]), r"Span 0 is \(0, 5\), outside its sentence of 1 characters"),
-        ((["a"], ["a"], ["picture.png"]), r"^picture 'images\[0\]': is not a PIL image, an array or a tensor: open"),
-        ((["a"], ["a"], [{"bytes": b"", "path": None}]), r"^picture 'images\[0\]': is not a PIL image"),
+        ((["a"], ["a"], ["picture.png"]), r"^picture 'images\[0\]': is not a PIL image, an array, a tensor or the"),
+        ((["a"], ["a"], [{"bytes": None, "path": "a.png"}]), r"^picture 'images\[0\]': is not a PIL image"),
+        ((["a"], ["a"], [{"bytes": b"", "path": None}]), r"^picture 'images\[0\]': is empty"),
         ((["a"], ["a"], RED), "images must be a list of pictures, got one picture; wrap it in a list"),
         ((["a"], ["a"], np.zeros((1, 4, 3), np.uint8)), "images must be a list of pictures, got one picture"),
         ((["a"], ["a"], [RED, RED]), "Lists differ in length: mentions 1, sentences 1, images 2"),
@@ -341,7 +342,8 @@ def test_where_channels_could_be_first_or_last_arrays_have_them_last_and_tensors
         (torch.full((3, 5, 5), float("nan")), r"has values nan\.\.nan: give values in"),
         (np.full((5, 5), 70_000), r"has values 70000\.\.70000: give values in 0\.\.255, 0\.\.65535"),
         (Image.new("LAB", (4, 4)), "has the colour mode LAB"),
-        (3, "is not a PIL image, an array or a tensor"),
+        (3, "is not a PIL image, an array, a tensor or the bytes of a file"),
+        (b"hello", "is not a picture, or its header is damaged"),
         (np.broadcast_to(np.uint8(0), (10_000, 10_000)), "has 10000 x 10000 pixels: 1 to 80000000 are accepted"),
     ],
 )
@@ -367,6 +369,7 @@ def test_pictures_of_the_published_sample(clip):
     expected = [load_picture(row["image"]) for row in undecoded]
     assert torch.equal(found["pixel_values"], clip.image_processor(expected, return_tensors="pt")["pixel_values"])
     assert {row["image"].mode for row in rows} != {"RGB"}
+    assert torch.equal(clip(images=undecoded["image"])["pixel_values"], found["pixel_values"])
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from dim.common.picture_metadata import without_metadata
 from dim.errors import DIMError
-from dim.pictures_dim import (
-    DECODE_ERRORS,
-    MAX_PIXELS,
-    TOO_LARGE,
-    picture_error,
-    pillow_limit,
-    rgb_picture,
-    too_large,
-)
+from dim.pictures_dim import DECODE_ERRORS, MAX_PIXELS, open_picture, picture_error, rgb_picture
 
 
 class _Array(Protocol):
@@ -28,8 +19,6 @@ class _Array(Protocol):
 
 
 PictureSource = str | Path | bytes | Image.Image | Mapping[str, Any] | _Array
-
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF")  # EPS and others start programs
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)  # `Path` turns http://x into http:/x
 
@@ -80,7 +69,7 @@ def load_picture(
         return rgb_picture(source, background=background, max_pixels=max_pixels)
     stream, name = _open_stream(source)
     with stream:
-        image = _open_image(stream, name, max_pixels)
+        image = open_picture(stream, name, max_pixels)
         return rgb_picture(image, background=background, max_pixels=max_pixels, name=name)
 
 
@@ -114,26 +103,6 @@ def _open_stream(source: Any) -> tuple[BinaryIO, str]:
         return path.open("rb"), name
     except OSError as error:
         raise picture_error(name, "unreadable file", f"cannot be read: {error.strerror}") from error
-
-
-def _open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
-    """Read the header of a picture (format and size) without decoding it."""
-    head = stream.read(1024)
-    stream.seek(0)
-    if not head:
-        raise picture_error(name, "empty", "is empty (0 bytes)")
-    try:
-        with pillow_limit(max_pixels):
-            return Image.open(without_metadata(stream), formats=FORMATS)
-    except TOO_LARGE as error:
-        raise too_large(name, max_pixels) from error
-    except UnidentifiedImageError as error:
-        if b"<svg" in head.lower():
-            raise picture_error(name, "SVG", "is an SVG drawing: convert it to PNG first") from error
-        what = f"is not a picture, or its header is damaged (formats: {', '.join(FORMATS)})"
-        raise picture_error(name, "not a picture", what) from error
-    except DECODE_ERRORS as error:
-        raise picture_error(name, "damaged", f"is damaged in its header: {error}") from error
 
 
 def opens_without_help(content: bytes) -> bool:

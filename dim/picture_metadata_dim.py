@@ -1,3 +1,9 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Removal of metadata from picture files: Pillow refuses sound pictures whose metadata is large or damaged, and some
 metadata costs it much time or memory.
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, TiffImagePlugin
 
-import dim.common.picture_metadata as picture_metadata
+import dim.picture_metadata_dim as picture_metadata
 from dim.common.pictures import load_picture
 from dim.errors import PictureError
 
