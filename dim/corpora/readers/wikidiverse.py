@@ -16,7 +16,9 @@ from dim.corpora.release import Entity, Mention
 from dim.errors import DIMError
 
 _SOURCE = ("wangxw5/wikiDiverse", "CC BY-SA 4.0", "wikidiverse")
-_PAGE = re.compile(r"(?:(?<![a-z-])(?P<language>[a-z-]+)\.)?(?:m\.)?wikipedia\.org/wiki/(?P<title>[^?#\s]+)", re.IGNORECASE)
+_PAGE = re.compile(  # the look-behind makes it linear
+    r"(?:(?<![a-z-])(?P<language>[a-z-]+)\.)?(?:m\.)?wikipedia\.org/wiki/(?P<title>[^?#\s]+)", re.IGNORECASE
+)
 _MENTION_FIELDS = ("sentence", "url", "mention", "type", "left", "right", "page", "candidates", "topic", "start", "end")
 _IN_SENTENCE, _IN_MENTION = 4, len(_MENTION_FIELDS)  # number of fields in a row of either form
 
