@@ -9,7 +9,7 @@ from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from dim.errors import DIMError
-from dim.serving.errors import ServiceError, documented
+from dim.serving.errors import ServiceError, documented, json_object
 from dim.serving.guard import LEASE
 from dim.serving.schemas import Entity, GivenEntity
 from dim.serving.service import Service
@@ -44,6 +44,7 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
     )
     async def put(entity_id: _Id, entity: GivenEntity, request: Request, response: Response) -> dict[str, Any]:
         """Adds or replaces an entity and encodes it; the next request sees it."""
+        json_object(await request.body())  # FastAPI keeps one of two equal keys
         pictures = await service.pictures.read(entity.images, "images", {}, request.scope[LEASE])
         fields = {**entity.model_dump(), "images": [{"bytes": content} for content, _ in pictures]}
 

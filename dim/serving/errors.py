@@ -1,6 +1,7 @@
 """Errors of the HTTP API: `{"error": {"code": ..., "message": ...}}`, never a stack trace."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -8,6 +9,9 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
+
+from dim.common.jsonl import parse_object
+from dim.errors import DIMError
 
 _SHOWN = 3  # validation errors in one message
 _CODES = {
@@ -80,6 +84,24 @@ def documented(*statuses: int) -> dict[int | str, dict]:
     """
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
             for status in (*statuses, 408, 413, 421, 429, 500, 504)}  # fmt: skip
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """Parses the JSON object of a request.
+
+    Args:
+        body: The body.
+
+    Returns:
+        The object.
+
+    Raises:
+        ServiceError: If it is not a JSON object, or has a key twice, of which other parsers keep one.
+    """
+    try:
+        return parse_object(body)
+    except DIMError as error:
+        raise ServiceError(422, f"The body cannot be read: {error}.") from error
 
 
 def add_handlers(app: FastAPI) -> None:

@@ -11,7 +11,7 @@ from starlette.datastructures import UploadFile
 from dim.errors import DIMError
 from dim.linking.mention import parse_brackets
 from dim.linking.mention_rows import checked_mention
-from dim.serving.errors import ServiceError, documented
+from dim.serving.errors import ServiceError, documented, json_object
 from dim.serving.guard import LEASE
 from dim.serving.memory import Lease
 from dim.serving.schemas import MAX_MENTIONS, MAX_PICTURES, LinkRequest, LinkResponse, Mention
@@ -95,7 +95,7 @@ async def _read(request: Request) -> tuple[LinkRequest, dict[str, bytes]]:
 
 def _parsed(body: bytes) -> LinkRequest:
     try:
-        return LinkRequest.model_validate_json(body)
+        return LinkRequest.model_validate(json_object(body))
     except ValidationError as error:
         raise RequestValidationError(error.errors(include_url=False, include_input=False)) from error
 

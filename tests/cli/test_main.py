@@ -72,6 +72,33 @@ def test_lines_in_and_out(link, tmp_path, capsys, monkeypatch):
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == found
 
 
+def test_links_are_written_as_they_come(link, tmp_path, capsys, monkeypatch):
+    from dim.cli import link as command
+    from dim.linking.linker import DIMLinker
+
+    monkeypatch.setattr(command, "_BLOCK", 2)
+    whole, calls = DIMLinker.link, []
+
+    def failing(self, mentions, *args, **options):
+        calls.append(len(mentions))
+        if len(calls) == 3:
+            raise OSError("the power is gone")
+        return whole(self, mentions, *args, **options)
+
+    monkeypatch.setattr(DIMLinker, "link", failing)
+    (tmp_path / "in.jsonl").write_text('{"mention": "gem"}\n' * 6)
+    output = ["--output", str(tmp_path / "out.jsonl")]
+    assert main([*link, "--input", str(tmp_path / "in.jsonl"), *output]) != 0
+    assert calls == [2, 2, 2]
+    assert not (tmp_path / "out.jsonl").exists()
+    part = tmp_path / ".out.jsonl.part"
+    assert [len(json.loads(line)["links"]["entities"]) for line in part.read_text().splitlines()] == [5] * 4
+    assert str(part) in capsys.readouterr().err
+    assert main([*link, "--input", str(tmp_path / "in.jsonl"), *output]) == 0
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 6
+    assert not part.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

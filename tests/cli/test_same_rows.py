@@ -4,6 +4,8 @@ import json
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dim.cli.main import main
 from dim.common.jsonl import parse_object
@@ -13,7 +15,7 @@ from dim.enhancement.entity_text import read_entities
 from dim.errors import DIMError
 from dim.kb.rows import FIELDS as ENTITY_FIELDS
 from dim.kb.sources import read_entities as kb_rows
-from dim.linking.mention_rows import checked_mention, read_mentions
+from dim.linking.mention_rows import FIELDS, checked_mention, read_mentions
 
 NAN = float("nan")
 TURKEY = {"sentence": "We saw Turkey in autumn.", "mention": "Turkey"}
@@ -103,11 +105,11 @@ def build(folder, mention, entity):
 def service(_folder, row):
     from pydantic import ValidationError
 
-    from dim.serving.link_route import _marked
+    from dim.serving.link_route import _row
     from dim.serving.schemas import Mention
 
     try:
-        _marked(Mention.model_validate_json(json.dumps(row)))
+        _row(Mention.model_validate(parse_object(json.dumps(row))))
     except ValidationError as error:
         raise DIMError(" ".join(f"{one['loc']}: {one['msg']}" for one in error.errors())) from error
 
@@ -262,6 +264,51 @@ def test_two_spellings_of_an_accent_are_one_id(tmp_path):
     write(tmp_path / "entities.jsonl", rows[0])
     (mention,) = read_release("mine", [tmp_path], "jsonl").mentions
     assert mention.entity_id == "Caf\u00e9"
+
+
+SIGNS = st.sampled_from([*"aZ7 [].|", "\u00e9", "\u0301", "\U0001f983", "\ud83d", "\udc00", "\n", "\r", "\0", "\u202e"])
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-20, 20) | st.just(10**30) | st.floats() | st.text(SIGNS, max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(SIGNS, max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+def refusal(read):
+    """The line that refuses a row, and None if it is taken; any other exception than a DIMError is raised."""
+    try:
+        read()
+    except DIMError as error:
+        return str(error)
+    return None
+
+
+def written(path):
+    for row, _ in read_mentions(path):
+        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields=st.dictionaries(st.sampled_from([*FIELDS, "id", "other"]), VALUES, max_size=5))
+def test_any_mention_row_is_taken_or_refused_in_a_line(tmp_path_factory, fields):
+    row = TURKEY | fields
+    path = write(tmp_path_factory.mktemp("rows") / "rows.jsonl", row)
+    lines = [refusal(lambda: written(path)), refusal(lambda: checked_mention(row))]
+    asked = {name: value for name, value in row.items() if name in FIELDS and name != "image"}
+    lines.append(refusal(lambda: service(None, asked)))
+    assert all(line is None or "\n" not in line for line in lines)
+    if set(fields) <= {"sentence", "mention", "start", "end", "expert_answer"}:
+        assert len({line is None for line in lines}) == 1 or "several mentions" in lines[2], lines
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields=st.dictionaries(st.sampled_from([*ENTITY_FIELDS, "colour"]), VALUES, max_size=5))
+def test_any_entity_row_is_taken_or_refused_in_a_line(tmp_path_factory, fields):
+    row = {"id": "e1", "name": "Ada"} | fields
+    path = write(tmp_path_factory.mktemp("rows") / "rows.jsonl", row)
+    lines = [refusal(lambda: list(kb_rows(path).batches())), refusal(lambda: read_entities(str(path)))]
+    assert all(line is None or ("line 1" in line and "\n" not in line) for line in lines)
+    assert (lines[0] is None) == (lines[1] is None) or "images" in fields, lines
 
 
 def test_every_field_of_an_entity_is_a_door_for_bad_values(tmp_path):

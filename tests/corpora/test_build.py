@@ -16,9 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from datasets import IterableDataset, get_dataset_config_names, load_dataset
+from markdown_it import MarkdownIt
 from PIL import Image
 from raw_release import PEOPLE, PROVENANCE, SENTENCES, python, write_pictures, write_release
 
+from dim.common.cards import read_card
 from dim.corpora.build.corpus import Corpus
 from dim.corpora.build.dataset import MANIFEST, build, summary
 from dim.corpora.build.embed import embed
@@ -254,6 +256,20 @@ def test_the_summary(tmp_path):
     ]
     counts = re.findall(r"[\d,]+(?=,|$)", lines[3].removeprefix("offsets by rule: "))
     assert sum(map(int, counts)) == 8
+
+
+def test_the_tables_of_the_card_render(tmp_path):
+    odd = {"50": ("train", "Who | what?", [("Ghost | <b>", "Q99")])}
+    done = build("wikimel", [write_release(tmp_path / "raw", SENTENCES | odd)], tmp_path / "out")
+    _, text = read_card((done.folder / "README.md").read_text())
+    html = MarkdownIt("gfm-like", {"linkify": False}).render(text)
+    tables = re.findall(r"<table>.*?</table>", html, re.DOTALL)
+    assert len(tables) >= 6
+    for table in tables:
+        widths = {len(re.findall(r"<t[hd][ >]", row)) for row in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)}
+        assert len(widths) == 1, table
+    assert "|---" not in re.sub(r"<(code|pre)>.*?</\1>", "", html, flags=re.DOTALL)
+    assert "| ---" not in html
 
 
 def test_a_split_without_rows_is_not_listed(tmp_path):

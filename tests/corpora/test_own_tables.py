@@ -7,8 +7,10 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from dim.cli.main import main
+from dim.corpora.loading import load_entities, load_mentions
 from dim.corpora.read import read_release
 
 MENTIONS = [
@@ -99,3 +101,29 @@ def test_golds_without_an_entity_are_counted_on_the_terminal(tmp_path, capsys):
     golds = ["k1", "k1", "k1", "Q-old", "Q-old"]
     assert build(tmp_path, [{**MENTIONS[0], "id": f"m{n}", "entity_id": g} for n, g in enumerate(golds)], ENTITIES) == 0
     assert "Mentions made NIL, because their answers have no entity: 2 (Q-old)." in capsys.readouterr().out.splitlines()
+
+
+def test_licences_of_pictures_are_kept_beside_them(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(pictures / f"{name}.png")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    write(raw / "mentions.jsonl", [{**MENTIONS[0], "image": "a.png", "image_license": "cc-by-4.0"}])
+    entity = {**ENTITIES[0], "images": ["a.png", "gone.png", "b.png"], "image_licenses": ["mit", "wtfpl", ""]}
+    write(raw / "entities.jsonl", [entity])
+    folder = str(made(tmp_path / "out", raw, pictures))
+    assert load_mentions(folder, "train")["image_license"][:] == ["cc-by-4.0"]
+    (row,) = load_entities(folder)
+    assert (len(row["images"]), row["image_licenses"]) == (2, ["mit", ""])
+    entity["image_licenses"].pop()
+    write(raw / "entities.jsonl", [entity])
+    with pytest.raises(ValueError, match="it has 3 'images' and 2 'image_licenses'"):
+        made(tmp_path / "out", raw, pictures)
+
+
+def made(out, raw, pictures):
+    from dim.corpora.build.dataset import build
+
+    return build("own", [raw], out, layout="jsonl", images=[pictures]).folder

@@ -1,12 +1,15 @@
 """Pushing to a Hub that answers: repositories, branches, pull requests, and pushes that stop halfway."""
 
 import hashlib
+import json
 
 import pytest
 from huggingface_hub import HfApi
 from loopback_hub import Fault
+from raw_release import PROVENANCE, write_pictures, write_release
 
 from dim.cli.main import main
+from dim.corpora.build.dataset import build
 from dim.publishing.files import Publication, RepoFile
 from dim.publishing.model import model_publication
 from dim.publishing.upload import push
@@ -57,6 +60,22 @@ def test_restricted_data_goes_into_a_private_repository_alone(hub):
     with pytest.raises(ValueError, match="org/open is public. README.md has no licence"):
         push(public, private=True)
     assert hub.files("datasets", "org/open") == {"b.txt": b"ours"}
+
+
+def test_a_plus_build_goes_into_a_private_repository(hub, tmp_path, capsys, caplog):
+    raw, images = write_release(tmp_path / "raw"), write_pictures(tmp_path / "images")
+    line = {"id": "Q11", "description": "A pilot from the coast.", **PROVENANCE}
+    (tmp_path / "plus.jsonl").write_text(json.dumps(line) + "\n")
+    build("wikimel_plus", [raw], tmp_path / "plus", images=[images], descriptions=tmp_path / "plus.jsonl")
+    command = ["push", "dataset", "org/wikimel_plus", "--from", str(tmp_path / "plus")]
+    assert main(command) == 2
+    assert "push it to a private repository: --private" in capsys.readouterr().err
+    assert ("datasets", "org/wikimel_plus") not in hub.repos
+    with caplog.at_level("INFO"):
+        assert main([*command, "--private"]) == 0
+    assert "restricted: keep the repository private" in caplog.text + capsys.readouterr().err
+    assert hub.repos["datasets", "org/wikimel_plus"].private
+    assert "README.md" in hub.files("datasets", "org/wikimel_plus")
 
 
 def test_a_branch_is_made(hub):

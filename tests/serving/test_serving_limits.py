@@ -90,6 +90,20 @@ def test_malformed_bodies(client, method, path):
         assert error_of(answer)[:2] in {(422, "invalid"), (400, "bad_request")}, body
 
 
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", "/link", b'{"mentions": [{"mention": "a", "mention": "b"}]}'),
+        ("PUT", "/entities/a", b'{"name": "a", "name": "b"}'),
+        ("PUT", "/entities/a", b'{"name": "a", "extra": {"b": 1, "b": 2}}'),
+    ],
+)
+def test_a_key_that_occurs_twice(client, method, path, body):
+    answer = client.request(method, path, content=body, headers={"Content-Type": "application/json"})
+    assert error_of(answer)[:2] == (422, "invalid")
+    assert "occurs twice" in error_of(answer)[2]
+
+
 def test_nested_and_odd_fields_of_an_entity(client):
     for extra in ('{"a":' * 400 + "1" + "}" * 400, '{"a": 1e999}', '{"a": NaN}', '{"a": "\\ud800"}'):
         body = '{"name": "x", "extra": ' + extra + "}"

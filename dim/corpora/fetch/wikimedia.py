@@ -42,8 +42,8 @@ def served_urls(url: str) -> list[str]:
     page = _FILE_PAGE.fullmatch(url)
     if page:
         mark = "&" if "?" in page["before"] else "?"
-        wider = [f"{page['before']}{mark}width={width}" for width in _at_least(int(page["width"]))]
-        return [*wider, page["before"]]
+        at_width = [f"{page['before']}{mark}width={width}" for width in _at_least(int(page["width"]))]
+        return [*at_width, page["before"]]
     found = _THUMBNAIL.fullmatch(url)
     if not found:
         return [url]
