@@ -5,8 +5,45 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_REFUSALS = {  # what the operating system says, and the exit code of a command that meets it
+    "No space left on device": 1,
+    "Disk quota exceeded": 1,
+    "File too large": 1,
+    "Input/output error": 1,
+    "Too many open files": 1,
+    "database or disk is full": 1,  # SQLite
+    "disk I/O error": 1,
+    "Permission denied": 2,
+    "Read-only file system": 2,
+    "Operation not permitted": 2,
+    "File name too long": 2,
+    "Not a directory": 2,
+    "Is a directory": 2,
+    "unable to open database file": 2,
+    "attempt to write a readonly database": 2,
+}
+
+
+def refusal(error: BaseException) -> tuple[str, int] | None:
+    """Finds what the operating system refused, in an error of any library.
+
+    Args:
+        error: The error.
+
+    Returns:
+        What the system says, and the exit code of a command: 1 where there is no space or the device fails, else 2;
+        `None` for another error.
+
+    Example:
+
+        >>> refusal(RuntimeError("I/O error: No space left on device (os error 28)"))
+        ('No space left on device', 1)
+    """
+    text = str(error)
+    return next(((said, code) for said, code in _REFUSALS.items() if said in text), None)
 
 
 @contextmanager
@@ -31,8 +68,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         sync(temporary)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):  # such as a folder that is not there
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename, error.filename2 = str(path), None  # a full disk names no file
         raise
     sync(path.parent)
 

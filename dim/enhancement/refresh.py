@@ -187,17 +187,20 @@ def write_back(kb: "KnowledgeBase", asked: Sequence[EntityText], result: Enhance
     written = []
     starts = range(0, len(result.descriptions), _ROWS)
     for start in tqdm(starts, desc="written", unit="part", disable=len(starts) < 2):
-        part = result.descriptions[start : start + _ROWS]
-        kb.refresh()
-        numbers = [kb.row_of[name] for row in part if (name := str(row["id"])) in kb.row_of]
-        rows = {row["id"]: row for row in kb.take(numbers, FIELDS).to_pylist()}
-        now = {one.id: one for one in (entity_texts(rows.values(), kb.uri) if rows else [])}
-        same = {name for name, one in now.items() if one == texts[name]}
-        kb.upsert([{**rows[row["id"]], **row} for row in part if row["id"] in same])
-        written += [row for row in part if row["id"] in same]
-        for row in (row for row in part if row["id"] not in same):
-            what = "changed in" if row["id"] in rows else "removed from"
-            one = texts[str(row["id"])]
-            why = f"{what} the knowledge base meanwhile"
-            result.kept.append(Kept(one.id, one.name, why, row["description"] or ""))
+        left = result.descriptions[start : start + _ROWS]
+        while left:  # again for rows that changed between reading and writing
+            kb.refresh()
+            numbers = [kb.row_of[name] for row in left if (name := str(row["id"])) in kb.row_of]
+            rows = {row["id"]: row for row in kb.take(numbers, (*FIELDS, "key")).to_pylist()}
+            keys = {name: row.pop("key") for name, row in rows.items()}
+            now = {one.id: one for one in (entity_texts(rows.values(), kb.uri) if rows else [])}
+            same = {name for name, one in now.items() if one == texts[name]}
+            done = kb.replace([{**rows[row["id"]], **row} for row in left if row["id"] in same], keys)
+            written += [row for row in left if row["id"] in done]
+            for row in (row for row in left if row["id"] not in same):
+                what = "changed in" if row["id"] in rows else "removed from"
+                one = texts[str(row["id"])]
+                why = f"{what} the knowledge base meanwhile"
+                result.kept.append(Kept(one.id, one.name, why, row["description"] or ""))
+            left = [row for row in left if row["id"] in same - done]
     result.descriptions = written

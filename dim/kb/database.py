@@ -1,17 +1,19 @@
-"""Access to LanceDB: the table of entities, and arrays stored next to it."""
+"""Access to LanceDB: databases, the table of entities, and arrays stored next to it."""
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from dim.errors import DIMError
 from dim.kb.sources import Reader
+from dim.kb.table import StorageError, Table, reporting
 
 if TYPE_CHECKING:
     import lancedb
@@ -26,7 +28,7 @@ def connect(uri: str) -> "lancedb.DBConnection":
     """Connects to a database.
 
     Args:
-        uri: A folder, or another URI that LanceDB supports (`s3://...`, `db://...`).
+        uri: As [`home_of`] returns it.
 
     Returns:
         The connection.
@@ -47,19 +49,34 @@ def connect(uri: str) -> "lancedb.DBConnection":
 
 def is_local(uri: str) -> bool:
     """Whether a URI is a folder."""
-    return re.match(r"[a-z][a-z0-9+.-]+://", uri) is None
+    return re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", uri) is None
+
+
+def home_of(uri: str | Path) -> str:
+    """Returns a URI that stays the same when the working directory changes, and a folder's name is no scheme.
+
+    Example:
+
+        >>> home_of("s3://bucket/kb"), home_of("/data/s3:x")
+        ('s3://bucket/kb', '/data/s3:x')
+    """
+    return str(Path(uri).absolute()) if is_local(str(uri)) else str(uri)
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a knowledge base at a URI."""
+    """Whether there is a knowledge base at a URI, possibly a damaged one."""
+    if is_local(uri):
+        return Path(uri, f"{ENTITIES}.lance").is_dir()
     try:
         open_table(uri)
+    except StorageError:
+        raise
     except DIMError:
         return False
     return True
 
 
-def open_table(uri: str, name: str = ENTITIES) -> Any:
+def open_table(uri: str, name: str = ENTITIES) -> Table:
     """Opens a table.
 
     Args:
@@ -67,21 +84,24 @@ def open_table(uri: str, name: str = ENTITIES) -> Any:
         name: Name of the table.
 
     Returns:
-        A `lancedb.table.Table`.
+        The table.
 
     Raises:
         DIMError: If there is no such table.
+        StorageError: If it cannot be read.
     """
-    if not is_local(uri) or Path(uri, f"{name}.lance").is_dir():
-        try:
-            return connect(uri).open_table(name)
-        except (ValueError, FileNotFoundError) as error:
-            if "not found" not in str(error).lower():
-                raise
+    home = home_of(uri)
+    if not is_local(home) or Path(home, f"{name}.lance").is_dir():
+        with reporting(uri):
+            try:
+                return Table(uri, connect(home).open_table(name))
+            except (ValueError, FileNotFoundError) as error:
+                if is_local(home) or "not found" not in str(error).lower():
+                    raise
     raise DIMError(f"{uri} is not a knowledge base. Create one: dim kb create {uri} --from FILE_OR_DATASET")
 
 
-def create_table(uri: str, reader: Reader, overwrite: bool) -> Any:
+def create_table(uri: str, reader: Reader, overwrite: bool) -> Table:
     """Writes the rows of a source as the table of entities, in one commit.
 
     Args:
@@ -90,12 +110,15 @@ def create_table(uri: str, reader: Reader, overwrite: bool) -> Any:
         overwrite: Whether an existing table is replaced; it becomes an older version.
 
     Returns:
-        The table, a `lancedb.table.Table`.
+        The table.
 
     Raises:
         DIMError: If a row is invalid; nothing is written then.
+        StorageError: If it cannot be written.
     """
     failed: list[DIMError] = []
+    home = home_of(uri)
+    new = [path for path in _parents(home) if not path.exists()]
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
@@ -107,11 +130,22 @@ def create_table(uri: str, reader: Reader, overwrite: bool) -> Any:
     rows = pa.RecordBatchReader.from_batches(reader.schema, batches())
     mode = "overwrite" if overwrite else "create"
     try:
-        return connect(uri).create_table(ENTITIES, rows, schema=reader.schema, mode=mode, on_bad_vectors="null")
-    except (RuntimeError, ValueError, OSError):
+        with reporting(uri):
+            return Table(
+                uri,
+                connect(home).create_table(ENTITIES, rows, schema=reader.schema, mode=mode, on_bad_vectors="null"),
+            )
+    except DIMError:
+        for path in new:
+            shutil.rmtree(path, ignore_errors=True)
         if failed:
             raise failed[0] from None
         raise
+
+
+def _parents(home: str) -> list[Path]:
+    """The folders that a local database makes: its own, and missing ones above, innermost first."""
+    return [Path(home), *Path(home).parents] if is_local(home) else []
 
 
 def in_list(ids: list[str]) -> str:
@@ -145,17 +179,23 @@ def write_arrays(uri: str, arrays: dict[str, np.ndarray]) -> None:
             for name, array in arrays.items()
         ),
     )  # fmt: skip
-    table = connect(uri).create_table(_ARRAYS, rows, schema=_ARRAY_SCHEMA, mode="overwrite")
-    table.optimize(cleanup_older_than=_KEEP)
+    with reporting(uri):
+        table = connect(home_of(uri)).create_table(_ARRAYS, rows, schema=_ARRAY_SCHEMA, mode="overwrite")
+    Table(uri, table).compact(_KEEP)
 
 
 def read_arrays(uri: str, only: str | None = None) -> dict[str, np.ndarray] | None:
     """Reads the arrays of `write_arrays`, or only one of them; returns `None` if there are none."""
+    home = home_of(uri)
+    if is_local(home) and not Path(home, f"{_ARRAYS}.lance").is_dir():
+        return None
     try:
-        query = open_table(uri, _ARRAYS).search()
+        stored = open_table(uri, _ARRAYS)
+    except StorageError:
+        raise
     except DIMError:
         return None
-    table = (query if only is None else query.where(f"name = '{only}'")).to_arrow()
+    table = stored.scan(_ARRAY_SCHEMA.names, None if only is None else f"name = '{only}'")
     names, kinds = table["name"].to_pylist(), table["dtype"].to_pylist()
     return {
         name: np.frombuffer(data.as_buffer(), dtype)

@@ -1,7 +1,6 @@
 """The knowledge base: entities in LanceDB that can be added, changed, deleted, encoded and restored."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from dim.kb import database
 from dim.kb.export import write_export
 from dim.kb.rows import CONTENT, VECTOR_COLUMNS, vector_schema
 from dim.kb.sources import Source, read_entities
+from dim.kb.table import Table
 from dim.kb.view import EntityView
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 from dim.search.texts import COLUMNS, LexicalIndex
 from dim.search.vectors import method_for
 
-_FOREVER = timedelta(days=36_500)  # every version is kept; LanceDB would delete those older than a week
+_EQUAL = "(target.{name} = source.{name} OR (target.{name} IS NULL AND source.{name} IS NULL))"
 _INDEX_SHARE = 0.1  # of rows that are not in the lexical index, above which encoding builds it again
 
 
@@ -33,7 +33,7 @@ class KnowledgeBase(EntityView):
 
     Args:
         uri: URI of the database.
-        table: Its table of entities, a `lancedb.table.Table`.
+        table: Its table of entities.
         version: The version to read; `None` for the newest.
 
     Example:
@@ -45,7 +45,7 @@ class KnowledgeBase(EntityView):
         (2, [['Lutetia']])
     """
 
-    def __init__(self, uri: str, table: Any, version: int | None = None):
+    def __init__(self, uri: str, table: Table, version: int | None = None):
         super().__init__(uri, table)
         self._pinned = version is not None
         if version is not None:
@@ -97,7 +97,7 @@ class KnowledgeBase(EntityView):
         if self._pinned:
             return False
         before = self.version
-        self._table.checkout_latest()
+        self._table.checkout(None)
         if self.version == before:
             return False
         self._forget()
@@ -119,29 +119,46 @@ class KnowledgeBase(EntityView):
         reader = read_entities(rows)
         if reader.width:
             raise DIMError(f"{reader.name} contains vectors; create a knowledge base: dim kb import KB {reader.name}")
-        batches = list(reader.batches())
-        given = pa.Table.from_batches(batches, CONTENT)
+        given = pa.Table.from_batches(list(reader.batches()), CONTENT)
         known = self._scan(["id", "key"])
-        index = pc.index_in(given["id"], value_set=known["id"])
-        differs = pc.fill_null(pc.not_equal(known["key"].take(index), given["key"]), True)
-        changed = self._with_vectors(given.filter(differs), index.filter(differs))
-        if len(changed):
-            merge = self._table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-            merge.execute(changed, on_bad_vectors="null")  # null for rows without a vector
-            self._forget()
-        return len(changed)
+        stored = known["key"].take(pc.index_in(given["id"], value_set=known["id"]))
+        changed = given.filter(pc.fill_null(pc.not_equal(stored, given["key"]), True))
+        count = len(changed)
+        while len(changed):  # once, unless another process encodes these rows at the same moment
+            changed = changed.filter(pc.invert(self._merge(changed, insert=True)))
+            self._writable()
+        return count
 
-    def _with_vectors(self, rows: pa.Table, indices: pa.ChunkedArray) -> pa.Table:
-        """Adds the stored vectors to rows; `encoded_hash` shows which are outdated. Complete rows are merged a hundred
-        times faster than some of their columns, for which LanceDB reads all vectors of the table."""
-        if not self.width:
-            return rows
-        known = pc.unique(indices.drop_null())
-        stored = self.take(known.to_numpy(), VECTOR_COLUMNS)
-        stored = stored.take(pc.index_in(indices, value_set=known))
-        for name in VECTOR_COLUMNS:
-            rows = rows.append_column(stored.schema.field(name), stored[name])
-        return rows.select(self._table.schema.names)
+    def replace(self, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, int]) -> set[str]:
+        """Replaces the rows that nobody changed or deleted since they were read, in one commit.
+
+        Args:
+            rows: Complete rows.
+            keys: For each id, the `key` of the row that was read.
+
+        Returns:
+            The ids of the rows that were replaced.
+
+        Raises:
+            DIMError: If a row is invalid, or an older version is open.
+        """
+        self._writable()
+        given = pa.Table.from_batches(list(read_entities(rows).batches()), CONTENT)
+        if not len(given):
+            return set()
+        expected = ", ".join(str(keys[name]) for name in given["id"].to_pylist())
+        done = self._merge(given, f"target.key IN ({expected})")  # a key is a hash of the complete row
+        self._writable()
+        return set(given["id"].filter(done).to_pylist())
+
+    def _merge(self, rows: pa.Table, where: str | None = None, insert: bool = False) -> pa.Array:
+        """Writes rows with their stored vectors, except for those that another process encodes meanwhile."""
+        same = [where] if where else []
+        if self.width:
+            ids = self._scan(["id"])["id"]
+            rows = self._with_vectors(rows, pc.index_in(rows["id"], value_set=ids))
+            same += [_EQUAL.format(name=name) for name in ("encoder", "encoded_hash")]
+        return self._table.merge(rows, " AND ".join(same) or None, insert)
 
     def delete(self, ids: Sequence[str]) -> None:
         """Deletes rows, in one commit.
@@ -178,7 +195,7 @@ class KnowledgeBase(EntityView):
         """
         self._writable()
         if self.width:
-            self._table.drop_columns(list(VECTOR_COLUMNS))
+            self._table.drop_columns(VECTOR_COLUMNS)
         self._table.add_columns(vector_schema(width))
 
     def write_vectors(self, vectors: pa.Table) -> None:
@@ -188,8 +205,7 @@ class KnowledgeBase(EntityView):
             vectors: Complete rows, with the columns of `vector_schema`.
         """
         self._writable()
-        same = self._table.merge_insert("id").when_matched_update_all(where="target.key = source.key")
-        same.execute(vectors.select(self._table.schema.names))
+        self._table.merge(vectors.select(self._table.schema.names), "target.key = source.key")
         self._forget()
 
     def index(self, progress: bool = False) -> None:
@@ -199,12 +215,12 @@ class KnowledgeBase(EntityView):
             progress: Whether to show a progress bar.
         """
         table = self._scan(list(COLUMNS))
-        database.write_arrays(self.uri, LexicalIndex.build(table, progress).to_arrays())
+        database.write_arrays(self.home, LexicalIndex.build(table, progress).to_arrays())
 
     def finish(self, progress: bool = False) -> None:
         """Merges the small files of many changes, and builds the lexical index again if many rows changed."""
         self._writable()
-        self._table.optimize(cleanup_older_than=_FOREVER)
+        self._table.compact()
         self._forget()
         if self._indexed() < (1 - _INDEX_SHARE) * len(self):
             self.index(progress)
@@ -233,7 +249,7 @@ class KnowledgeBase(EntityView):
         """Lists the versions, oldest first, with `version`, `time` and `entities`."""
         return [
             {"version": one["version"], "time": one["timestamp"], "entities": int(one["metadata"]["total_rows"])}
-            for one in self._table.list_versions()
+            for one in self._table.versions()
         ]
 
     def checkout(self, version: int) -> "KnowledgeBase":
@@ -248,7 +264,7 @@ class KnowledgeBase(EntityView):
         Raises:
             DIMError: If there is no such version.
         """
-        return KnowledgeBase.open(self.uri, version)
+        return KnowledgeBase(self.uri, database.open_table(self.home), version)
 
     def restore(self, version: int) -> None:
         """Makes an older version the newest; the versions in between are kept.
@@ -266,12 +282,12 @@ class KnowledgeBase(EntityView):
 
     def _indexed(self) -> int:
         """Counts the rows that are up to date in the stored lexical index."""
-        stored = database.read_arrays(self.uri, "keys")
+        stored = database.read_arrays(self.home, "keys")
         keys = self._scan(["key"])["key"].to_numpy()
         return 0 if stored is None else int(np.isin(keys, stored["keys"]).sum())
 
     def _checkout(self, version: int) -> None:
-        known = [one["version"] for one in self._table.list_versions()]
+        known = [one["version"] for one in self._table.versions()]
         if version not in known:
             raise DIMError(f"{self.uri} has no version {version}; its versions are {known[0]} to {known[-1]}.")
         self._table.checkout(version)
@@ -280,5 +296,5 @@ class KnowledgeBase(EntityView):
     def _writable(self) -> None:
         if self._pinned:
             raise DIMError(f"Version {self.version} of {self.uri} cannot be changed; restore it first.")
-        self._table.checkout_latest()
+        self._table.checkout(None)
         self._forget()

@@ -153,7 +153,7 @@ class CandidateSearch:
 
 def _read_index(kb: KnowledgeBase, progress: bool) -> LexicalIndex:
     """Reads the stored lexical index, or builds it if there is none from this version of the package."""
-    arrays = database.read_arrays(kb.uri)
+    arrays = database.read_arrays(kb.home)
     index = None if arrays is None else LexicalIndex.from_arrays(arrays)
     return index or LexicalIndex.build(kb.table(COLUMNS), progress)
 

@@ -69,17 +69,18 @@ class Entities:
             DIMError: If a field is invalid, or the model's vector is not finite; nothing is changed.
         """
         name = _id(name)
-        given = {"id": name, **fields}
-        vector = encode_entities(self._linker.model, self._linker.processor, [checked_row(given)])
+        given = checked_row({"id": name, **fields})
+        vector = encode_entities(self._linker.model, self._linker.processor, [given])
         if not torch.isfinite(vector).all():
             raise DIMError(f"The model gives NaN or infinity for the entity {name!r}.")
         self._kb.refresh()
         new = name not in self._kb.row_of
-        if self._kb.upsert([given]):
+        if self._kb.upsert([{"id": name, **fields}]):
             if self._kb.width != vector.shape[1]:  # no entity is encoded yet
                 self._kb.set_width(vector.shape[1])
-            row = self._kb.take([self._kb.row_of[name]], CONTENT.names)
-            self._kb.write_vectors(encoded(row, vector.numpy(), self._encoder))
+            rows = self._kb.take([self._kb.row_of[name]] if name in self._kb.row_of else [], CONTENT.names)
+            if rows["key"].to_pylist() == [given["key"]]:  # else another process changed it since: not our vector
+                self._kb.write_vectors(encoded(rows, vector.numpy(), self._encoder))
             self._changed()
         return new
 

@@ -1,5 +1,7 @@
 """What the tests of the knowledge base run as processes of their own: a writer, and an encoder that can be killed."""
 
+import json
+import random
 import sys
 import time
 from pathlib import Path
@@ -54,5 +56,16 @@ def upsert(uri: str) -> None:
     print("done", flush=True)
 
 
+def edit(uri: str, commits: str) -> None:
+    """Changes ten rows in each commit, as a person would, and prints the last change of each row."""
+    kb, last = KnowledgeBase.open(uri), {}
+    print("begins", flush=True)
+    for number in range(int(commits)):
+        rows = random.sample(range(40), 10)
+        kb.upsert([{"id": f"Q{row}", "name": f"name {row}", "type": f"change {number}"} for row in rows])
+        last |= {f"Q{row}": f"change {number}" for row in rows}
+    print(json.dumps(last), flush=True)
+
+
 if __name__ == "__main__":
-    {"write": write, "encode": encode, "share": share, "upsert": upsert}[sys.argv[1]](*sys.argv[2:])
+    {"write": write, "edit": edit, "encode": encode, "share": share, "upsert": upsert}[sys.argv[1]](*sys.argv[2:])
