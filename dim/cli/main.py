@@ -4,11 +4,13 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import dim
 from dim.cli.command import Command
 from dim.cli.deprecated import new_spelling
 from dim.cli.process import log_to_stderr, run_reporting_errors
+from dim.common.checksums import unverified
 from dim.common.parser import did_you_mean
 
 # Command: its class, none for a group of commands, and one line of help.
@@ -59,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0; 2 for bad input, which is reported in one line; see [`run_reporting_errors`] for others.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in argv
-    name, rest = split([word for word in argv if word != "--debug"])
-    with log_to_stderr():
+    debug, verify = "--debug" in argv, "--no-verify" not in argv
+    name, rest = split([word for word in argv if word not in ("--debug", "--no-verify")])
+    with log_to_stderr(), nullcontext() if verify else unverified():
         return run_reporting_errors(f"dim {name}", lambda: command(name, rest).run(), debug)
 
 
@@ -87,6 +89,8 @@ def split(argv: Sequence[str], group: str = "") -> tuple[str, list[str]]:
     if not group:
         parser.add_argument("--version", action="version", version=f"dim {dim.__version__}")
         parser.add_argument("--debug", action="store_true", help="show the traceback of an error; for every command")
+        parser.add_argument("--no-verify", action="store_true", help="do not compare files with their checksums; for "
+                                                                     "every command")  # fmt: skip
     choices = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, text in listed.items():
         choices.add_parser(name, help=text, add_help=False)

@@ -10,15 +10,15 @@ from dim.common.files import sha256_of, write_json
 from dim.errors import DIMError
 
 CHECKSUMS = "checksums.json"
-_FREE = (".md", ".part")  # people edit cards; the other is a file that is being written
+_FREE = (".md", ".py", ".part")  # people edit cards; dim never runs code of a folder; the last is not complete
 _VERIFY: ContextVar[bool] = ContextVar("verify", default=True)
 
 
 def write_checksums(folder: Path) -> None:
     """Writes the SHA-256 of every file of a folder, at any depth, into its `checksums.json`.
 
-    Hidden files, `*.md` and the `checksums.json` of this folder are left out. Call it when all other files are
-    complete.
+    Hidden files, `*.md`, `*.py`, folders `checkpoint-*` in it and files called `checksums.json` are left out. Call it
+    when all other files are complete.
 
     Args:
         folder: The folder.
@@ -36,21 +36,27 @@ def write_checksums(folder: Path) -> None:
             ...
         dim.errors_dim.DIMError: weights/a.bin was damaged or changed after it was written ...
     """
-    files = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
-    names = [path for path in files if path.suffix not in _FREE and not any(part[0] == "." for part in path.parts)]
-    write_json(folder / CHECKSUMS, checksums((name.as_posix(), folder / name) for name in names))
+    files = ((path.relative_to(folder).as_posix(), path) for path in sorted(folder.rglob("*")) if path.is_file())
+    write_json(folder / CHECKSUMS, checksums(files))
 
 
 def checksums(files: Iterable[tuple[str, Path]]) -> dict:
     """Returns the content of a `checksums.json`.
 
     Args:
-        files: Name in the folder, with `/`, and path of each file.
+        files: Name in the folder, with `/`, and path of each file; those that [`write_checksums`] leaves out are
+            skipped.
 
     Returns:
         A JSON object.
     """
-    return {"algorithm": "sha256", "files": {name: sha256_of(path) for name, path in files if name != CHECKSUMS}}
+    return {"algorithm": "sha256", "files": {name: sha256_of(path) for name, path in files if _is_covered(name)}}
+
+
+def _is_covered(name: str) -> bool:
+    parts = name.split("/")
+    hidden = any(part.startswith((".", "checkpoint-")) for part in parts[:-1]) or parts[-1].startswith(".")
+    return not hidden and parts[-1] != CHECKSUMS and not name.endswith(_FREE)
 
 
 def verify_checksums(folder: Path, complete: bool = True) -> None:

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 
 import torch
+from transformers.utils import cached_file
 
 from dim.auto_classes import register_auto_classes
+from dim.common.checksums import CHECKSUMS, verify_checksums
 from dim.common.hub import check_repository
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
@@ -14,6 +16,7 @@ from dim.processing_dim import DIMProcessor
 
 register_auto_classes()
 
+_SHOWN = 300  # characters of an error of another library
 _NOT_HASHED = ("_", "transformers", "text_width", "vision_width")  # the widths are those of the weights
 
 
@@ -27,7 +30,7 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
         The model, in float32 and evaluation mode, and its processor.
 
     Raises:
-        DIMError: If there is no such model, or the Hub cannot be reached.
+        DIMError: If there is no such model, the Hub cannot be reached, or a file is damaged.
 
     Example:
 
@@ -36,11 +39,29 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
         ('DIMModel', 'DIMProcessor')
     """
     check_repository(model, "model")
+    if Path(model).is_dir():
+        verify_checksums(Path(model))
     try:
-        return DIMModel.from_pretrained(model, dtype=torch.float32).eval(), DIMProcessor.from_pretrained(model)
+        loaded = DIMModel.from_pretrained(model, dtype=torch.float32).eval(), DIMProcessor.from_pretrained(model)
+        if not Path(model).is_dir():
+            _verify_download(str(model))
+        return loaded
+    except DIMError:
+        raise
     except OSError as error:
         why = str(error).splitlines()[0]
         raise DIMError(f"There is no model {str(model)!r}, neither as a folder nor on the Hub ({why}).") from error
+    except Exception as error:  # of safetensors, tokenizers, or the config's checks
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:_SHOWN]
+        raise DIMError(f"The model {str(model)!r} cannot be loaded; a file of it may be damaged ({why}).") from error
+
+
+def _verify_download(model: str) -> None:
+    """Verifies the files of a model in the Hub cache."""
+    found = cached_file(model, CHECKSUMS, _raise_exceptions_for_missing_entries=False,
+                        _raise_exceptions_for_connection_errors=False)  # fmt: skip
+    if found is not None:
+        verify_checksums(Path(found).parent, complete=False)
 
 
 def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:

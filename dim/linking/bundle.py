@@ -1,6 +1,5 @@
 """Bundles: a complete linker in one folder or Hub repository, with model, processor, entities and their vectors."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import WeakFileLock, httpx
 
 from dim.common.files import finish_folder, sha256_of
+from dim.common.jsonl import parse_object
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
 
@@ -44,7 +44,10 @@ def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, Kn
     path = folder / MANIFEST
     if not path.is_file():
         raise DIMError(f"{name} is not a linker (it has no {MANIFEST}): also give a knowledge base (--kb).")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = parse_object(path.read_bytes())
+    except DIMError as error:
+        raise DIMError(f"{path} is damaged: {error}. Write or download it again.") from error
     known = manifest.get("format") == 1 and manifest.keys() >= {"encoder", "entities", "files"}
     if not known or not re.fullmatch("[0-9a-f]{64}", str(manifest.get("sha256"))):
         raise DIMError(f"{path} has a format that this version of dim cannot read: pip install -U dim-mel.")

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dim.common.checksums import changing
 from dim.common.files import write_json
 from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.errors import DIMError
@@ -65,7 +66,8 @@ class Calibration:
 
     def save(self, folder: str | Path) -> None:
         """Writes `calibration.json` into a model's folder."""
-        write_json(Path(folder) / FILE, asdict(self))
+        with changing(Path(folder), FILE):
+            write_json(Path(folder) / FILE, asdict(self))
 
     @classmethod
     def load(cls, path: str | Path) -> "Calibration":

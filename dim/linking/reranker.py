@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoModelForSequenceClassification,
@@ -13,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from dim.common.checksums import verify_checksums
 from dim.encoding.batching import longest_first
 from dim.encoding.mention import Mention
 from dim.errors import DIMError
@@ -71,10 +73,11 @@ class Reranker:
         Raises:
             DIMError: If the folder has no reranker, or `count` is less than 1.
         """
+        verify_checksums(Path(folder))
         try:
             model = AutoModelForSequenceClassification.from_pretrained(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             raise DIMError(f"There is no reranker in {folder}; dim train-reranker makes one.") from error
         return cls(model.to(device), tokenizer, count)
 

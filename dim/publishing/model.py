@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from dim.common.cards import card_text
+from dim.common.checksums import CHECKSUMS, checksums, verify_checksums
 from dim.errors import DIMError
 from dim.linking.reranker import FOLDER as RERANKER
 from dim.publishing.files import CARD, Publication, RepoFile, files_of, read_card_of, required
@@ -70,11 +71,12 @@ def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
     Raises:
         DIMError: If a file is missing, or the folder has no DIM.
     """
+    verify_checksums(folder)
     required(folder, _NEEDED, "save the model and its processor there, with a README.md (as dim train does)")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if config.get("model_type") != "dim":
         raise DIMError(f"{folder} contains a model of type {config.get('model_type')!r}, not a DIM.")
-    files = files_of(folder, FILES)
+    files = [file for file in files_of(folder, FILES) if Path(file.path).name != CHECKSUMS]
     names = {file.path for file in files}
     if not any(name.endswith(".safetensors") and "/" not in name for name in names):
         raise DIMError(f"{folder} has no weights as safetensors; save the model there again.")
@@ -88,6 +90,8 @@ def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
             )
     stale = [name for name in sorted(names) if name.endswith("_dim.py") and _differs(folder / name)]
     notes = [f"{', '.join(stale)} differ from the installed dim: the versions in the folder are pushed"]
+    sums = checksums((file.path, folder / file.path) for file in files)
+    files.append(RepoFile(CHECKSUMS, json.dumps(sums, indent=2).encode()))
     return tuple(files), tuple(notes if stale else ())
 
 

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from dim.common.checksums import verify_checksums, write_checksums
+from dim.common.checksums import CHECKSUMS, verify_checksums, write_checksums
 from dim.common.files import atomic_file, finish_folder, write_json
 from dim.errors import DIMError
 
@@ -110,7 +110,9 @@ def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     save(temporary)
-    for path in sorted(temporary.iterdir(), key=lambda path: path.name == "config.json"):  # config.json last
+    write_checksums(temporary)
+    last = ("config.json", CHECKSUMS)  # a mixture of two models does not have the checksums of either
+    for path in sorted(temporary.iterdir(), key=lambda path: (path.name in last, path.name == CHECKSUMS)):
         with atomic_file(output_dir / path.name) as part:
             path.replace(part)
     temporary.rmdir()

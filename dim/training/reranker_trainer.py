@@ -18,6 +18,7 @@ from transformers import (
     set_seed,
 )
 
+from dim.common.checksums import write_checksums
 from dim.encoding.mention import mentions_of
 from dim.errors import DIMError
 from dim.linking.linker import DIMLinker
@@ -88,6 +89,7 @@ def train_reranker(
     trainer.train(resume_from_checkpoint=any(Path(arguments.output_dir).glob("checkpoint-*")))
     trainer.save_model()
     tokenizer.save_pretrained(arguments.output_dir)
+    write_checksums(Path(arguments.output_dir))
 
 
 def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
