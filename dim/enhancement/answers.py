@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
@@ -12,6 +13,7 @@ from dim.errors import DIMError
 
 Api = Literal["chat", "responses"]
 UNREADABLE = "unreadable"  # finish reason of an answer that is paid for but has no place for a text
+_MOST_ANSWER = 10_000_000  # tokens
 _OVERHEAD = 100  # tokens that a chat template adds, at most
 _CUT_OFF = ("length", "max_tokens", "max_output_tokens", "max_completion_tokens", "model_length", "token_limit")
 _FILTERED = (
@@ -61,8 +63,11 @@ class Question:
     def __post_init__(self) -> None:
         if self.api not in get_args(Api):
             raise DIMError(f"The API must be one of {', '.join(get_args(Api))}, got {self.api!r}.")
-        if self.max_answer_tokens < 1:
-            raise DIMError(f"The bound of an answer is {self.max_answer_tokens} tokens: it must be at least 1.")
+        if not 1 <= self.max_answer_tokens <= _MOST_ANSWER:
+            bounds = f"it must be at least 1 and at most {_MOST_ANSWER:,}"
+            raise DIMError(f"The bound of an answer is {self.max_answer_tokens} tokens: {bounds}.")
+        if self.temperature is not None and not math.isfinite(self.temperature):
+            raise DIMError(f"The temperature is {self.temperature}: it must be a finite number.")
         check_sendable("The name of the model", self.model)
         check_sendable("The prompt", self.prompt.text)
 

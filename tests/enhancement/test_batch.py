@@ -206,6 +206,17 @@ def test_an_error_of_any_shape_is_its_entitys_and_asked_again(stub, ask, line):
     assert (result.asked, result.failed) == (3, 1)
 
 
+def test_a_page_instead_of_the_batch_is_one_line_and_loses_nothing(stub, ask, monkeypatch):
+    whole = stub._batch
+    monkeypatch.setattr(OpenAIClient, "pause", lambda self, attempt: 0.0)
+    stub._batch = lambda name: whole(name) if stub.batches[name]["polls"] == 0 else "Sign in"
+    with pytest.raises(EndpointError, match="is not one of the Batch API; given up after 6 tries"):
+        ask(people(3))
+    stub._batch = whole
+    assert len(ask(people(3)).descriptions) == 3
+    assert len(stub.batches) == 1
+
+
 def test_an_answer_about_an_entity_that_has_changed_is_paid_for(stub, ask, ledger, monkeypatch):
     stub.usage = False
     with monkeypatch.context() as patch:

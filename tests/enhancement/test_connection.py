@@ -180,6 +180,12 @@ def test_half_a_character_is_refused_before_anything_is_asked(model, prompt):
         Question(model, Prompt("mine", prompt))
 
 
+@pytest.mark.parametrize("options", [{"temperature": float("nan")}, {"max_answer_tokens": 10**30}])
+def test_numbers_that_no_request_can_hold(options):
+    with pytest.raises(DIMError, match="must be"):
+        Question("m", load_prompt("paper"), **options)
+
+
 def test_half_a_character_in_a_models_name_for_captions():
     with pytest.raises(DIMError, match="half of a character"):
         OpenAIExpert("m\udcff", "http://127.0.0.1:9/v1")

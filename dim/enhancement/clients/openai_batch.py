@@ -138,9 +138,9 @@ class _Batches:
         done: dict[str, int] = {}
         while waiting := self.ledger.open_batches():
             for part, name, keys in waiting:
-                batch = self._again(lambda name=name: self.api.batches.retrieve(str(name)))  # type: ignore[misc]
+                batch = self._again(lambda name=name: self._retrieve(str(name)))  # type: ignore[misc]
                 counts = batch.request_counts
-                finished = counts.completed + counts.failed if counts else 0
+                finished = (counts.completed or 0) + (counts.failed or 0) if counts else 0
                 if batch.status in _ENDED:
                     finished = len(keys)
                     self._take(part, batch, keys)
@@ -224,6 +224,12 @@ class _Batches:
 
         return self._again(search)
 
+    def _retrieve(self, name: str) -> "Batch":
+        batch = self.api.batches.retrieve(name)
+        if not isinstance(batch.status, str):  # a page has no status at all
+            raise AttributeError("status")
+        return batch
+
     def _again(self, call: Callable[[], Any]) -> Any:
         """Makes a call, and again until it succeeds or cannot."""
         what = ""
@@ -234,6 +240,8 @@ class _Batches:
                 return call()
             except self.client.openai.APIError as error:
                 what = self.client.failure(error)
+            except (AttributeError, json.JSONDecodeError):  # a page, or JSON of something else
+                what = "the server's answer is not one of the Batch API"
         raise EndpointError(f"{what}; given up after {_TRIES} tries")
 
 

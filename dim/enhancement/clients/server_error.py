@@ -159,13 +159,17 @@ def error_within(body: Any) -> ServerError | None:
     choices = body.get("choices")
     choices = choices if isinstance(choices, list) else [choices]
     first = next((one for one in choices if isinstance(one, dict)), {})
-    found = next((one["error"] for one in (body, first) if one.get("error")), None)
+    found = next((one["error"] for one in (body, first) if _says_something(one.get("error"))), None)
     ended = first.get("finish_reason") == "error" or body.get("status") in ("failed", "cancelled")
     if body.get("object") == "error":
         found = found or body
     if not found and not ended:
         return None
     return ServerError(_status(found), {"error": found} if found else "the model ended with an error")
+
+
+def _says_something(error: Any) -> bool:
+    return any(error.values()) if isinstance(error, dict) else bool(error)
 
 
 def _status(error: Any) -> int:
