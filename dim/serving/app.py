@@ -7,9 +7,10 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from dim.kb.table import StorageError
 from dim.linking.linker import DIMLinker
 from dim.serving.entity_routes import add_entity_routes
-from dim.serving.errors import ServiceError, add_handlers, documented
+from dim.serving.errors import ServiceError, add_handlers, documented, without_folder
 from dim.serving.guard import Guard
 from dim.serving.link_route import add_link_route
 from dim.serving.schemas import Health, LinkRequest
@@ -57,6 +58,10 @@ def create_app(linker: DIMLinker, settings: Settings, model: str) -> FastAPI:
         """Returns the model and the knowledge base in use."""
         if not service.queue.running:
             raise ServiceError(500, "The linker has stopped; start the service again.")
+        failure = service.queue.failure
+        if failure is not None:
+            known = isinstance(failure, StorageError)
+            raise ServiceError(503, without_folder(str(failure)) if known else "The last request failed; see the log.")
         return {"status": "ok", "model": service.model, "kb": service.kb_uri,
                 "kb_version": service.entities.version, "entities": service.entities.count}  # fmt: skip
 

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from dim.errors import DIMError
+from dim.kb.table import StorageError
 from dim.linking.explain import explain
 from dim.linking.linker import DIMLinker
 from dim.linking.links import Links
@@ -77,6 +79,8 @@ class LinkQueue:
         self._thread = ThreadPoolExecutor(1, "linker")
         self._arrived, self._full = asyncio.Event(), asyncio.Event()
         self._closing = False
+        self.failure: Exception | None = None
+        """Error of the last job that was not the request's own fault, which `/health` tells."""
         self._runner: asyncio.Task | None = None
 
     def start(self) -> None:
@@ -197,13 +201,21 @@ class LinkQueue:
     def _work(self, jobs: list[Any]) -> list[Any]:
         """Runs jobs in the linker's thread; returns a result or an exception for each."""
         if isinstance(jobs[0], _CallJob):
-            return [_caught(jobs[0].function)]
-        together = _caught(lambda: self._link(jobs))
+            return [self._noted(_caught(jobs[0].function))]
+        together = self._noted(_caught(lambda: self._link(jobs)))
         if not isinstance(together, Exception):
             return together
         if len(jobs) == 1:
             return [together]
+        if isinstance(together, StorageError):
+            return [together] * len(jobs)
         return [result for job in jobs for result in self._work([job])]
+
+    def _noted(self, result: Any) -> Any:
+        """Remembers whether the service failed; requests that are refused tell nothing about it."""
+        if isinstance(result, StorageError) or not isinstance(result, DIMError):
+            self.failure = result if isinstance(result, Exception) else None
+        return result
 
     def _link(self, jobs: list[_LinkJob]) -> list[LinkAnswer]:
         rows = [row for job in jobs for row in job.rows]

@@ -9,6 +9,7 @@ from fastapi import Depends, FastAPI, Path, Request, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from dim.errors import DIMError
+from dim.kb.table import StorageError
 from dim.serving.errors import ServiceError, documented, json_object
 from dim.serving.guard import LEASE
 from dim.serving.schemas import Entity, GivenEntity
@@ -54,6 +55,8 @@ def add_entity_routes(app: FastAPI, service: Service) -> None:
 
         try:
             new, found = await service.queue.call(change)
+        except StorageError:
+            raise
         except DIMError as error:
             raise ServiceError(422, str(error)) from error
         response.status_code = 201 if new else 200

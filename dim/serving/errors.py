@@ -1,5 +1,7 @@
 """Errors of the HTTP API: `{"error": {"code": ..., "message": ...}}`, never a stack trace."""
 
+import logging
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -12,6 +14,9 @@ from starlette.routing import Match
 
 from dim.common.jsonl import parse_object
 from dim.errors import DIMError
+from dim.kb.table import StorageError
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 3  # validation errors in one message
 _CODES = {
@@ -27,6 +32,7 @@ _CODES = {
     401: "unauthorized",
     499: "closed",
     500: "internal",
+    503: "unavailable",
     504: "timeout",
 }
 
@@ -83,7 +89,7 @@ def documented(*statuses: int) -> dict[int | str, dict]:
         Value for `responses` of FastAPI.
     """
     return {status: {"model": ErrorBody, "description": HTTPStatus(status).phrase}
-            for status in (*statuses, 408, 413, 421, 429, 500, 504)}  # fmt: skip
+            for status in (*statuses, 408, 413, 421, 429, 500, 503, 504)}  # fmt: skip
 
 
 def json_object(body: bytes) -> dict[str, Any]:
@@ -116,6 +122,12 @@ def add_handlers(app: FastAPI) -> None:
         """Handles errors of the service."""
         return error.response()
 
+    @app.exception_handler(StorageError)
+    async def of_storage(_request: Request, error: StorageError) -> JSONResponse:
+        """Handles a knowledge base that cannot be read or written."""
+        logger.error("%s", error)
+        return _response(503, without_folder(str(error)))
+
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> JSONResponse:
         """Handles errors of Starlette."""
@@ -135,6 +147,17 @@ def add_handlers(app: FastAPI) -> None:
     async def of_bugs(_request: Request, _error: Exception) -> JSONResponse:
         """Handles bugs, without details of the code."""
         return _response(500, "Internal error; see the log of the service.")
+
+
+def without_folder(message: str) -> str:
+    """Shortens each absolute path in a message to its last part: clients need not know the folders of the server.
+
+    Example:
+
+        >>> without_folder("The knowledge base /srv/kb is damaged (Not found: srv/kb/entities.lance/1.lance).")
+        'The knowledge base kb is damaged (Not found: 1.lance).'
+    """
+    return re.sub(r"(?<![^\s'(])/?(?:[^\s/'()]+/)+", "", message)
 
 
 def _summary(errors: list[dict]) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from dim.errors import DIMError
+from dim.kb.table import StorageError
 from dim.linking.mention import parse_brackets
 from dim.linking.mention_rows import checked_mention
 from dim.serving.errors import ServiceError, documented, json_object
@@ -65,6 +66,8 @@ def add_link_route(app: FastAPI, service: Service) -> None:
                 for index, (row, mention) in enumerate(zip(marked, asked.mentions, strict=True))]  # fmt: skip
         try:
             answer = await service.queue.link(rows, asked.k, asked.why)
+        except StorageError:
+            raise
         except DIMError as error:
             raise ServiceError(422, str(error)) from error
         results = [{name: row[name] for name in ("mention", "start", "end")} | links.to_dict()

@@ -1,5 +1,7 @@
 """The parts of the service: queue, entities, pictures and metrics around one linker."""
 
+from pathlib import Path
+
 from dim.linking.linker import DIMLinker
 from dim.serving.batching import LinkQueue
 from dim.serving.entities import Entities
@@ -18,7 +20,7 @@ class Service:
     """
 
     def __init__(self, linker: DIMLinker, settings: Settings, model: str):
-        self.settings, self.model, self.kb_uri = settings, model, linker.kb.uri
+        self.settings, self.model, self.kb_uri = settings, _shown(model), _shown(linker.kb.uri)
         self.entities = Entities(linker)
         self.pictures = PictureReader.from_settings(settings)
         self.metrics = Metrics(lambda: self.queue.size)
@@ -32,3 +34,8 @@ class Service:
         """Finishes the accepted work."""
         await self.queue.close()
         self.pictures.close()
+
+
+def _shown(name: str) -> str:
+    """A name without the folders above it: clients need not know them."""
+    return Path(name).name if Path(name).is_absolute() else name

@@ -1,0 +1,56 @@
+"""Loading of a model: a damaged file is named in one line, with the checksums of its folder and without them."""
+
+import shutil
+
+import pytest
+
+from dim.common.checksums import CHECKSUMS, unverified, write_checksums
+from dim.encoding.loading import load_dim
+from dim.errors import DIMError
+
+FILES = ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def flip(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 4]) + content[middle + 1 :]
+
+
+KINDS = {"flipped": flip, "truncated": lambda content: content[: len(content) // 3], "emptied": lambda content: b""}
+
+
+@pytest.fixture
+def folder(tiny_dim_dir, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_dim_dir, folder)
+    write_checksums(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "removed"])
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_is_named(folder, name, kind):
+    path = folder / name
+    if kind == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(KINDS[kind](path.read_bytes()))
+    with pytest.raises(DIMError, match=name) as caught:
+        load_dim(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_without_checksums_a_file_that_cannot_be_read_is_one_line(folder, name):
+    (folder / CHECKSUMS).unlink()
+    (folder / name).write_bytes((folder / name).read_bytes()[:20])
+    try:
+        load_dim(folder)
+    except DIMError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_a_model_that_somebody_changed_is_read_unverified(folder):
+    (folder / "model.safetensors").write_bytes(flip((folder / "model.safetensors").read_bytes()))
+    with unverified():
+        load_dim(folder)
