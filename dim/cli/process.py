@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from dim.cli.command import CommandError
+from dim.common.files import refusal
 from dim.errors import DIMError
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE)
+_SHOWN = 300  # characters of another library's error
 
 
 class _Format(logging.Formatter):
@@ -55,8 +59,8 @@ def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool =
         debug: Whether to show the traceback, too.
 
     Returns:
-        The command's exit code; 2 for bad input and what the operating system refuses, 1 for a full disk, 130 after
-        Ctrl-C, 141 when nobody reads the output any more.
+        The command's exit code; 2 for bad input and what the operating system refuses, 1 for a full disk or one that
+        fails, 130 after Ctrl-C, 141 when nobody reads the output any more.
 
     Example:
 
@@ -91,5 +95,8 @@ def _line(error: BaseException) -> tuple[str, int] | None:
     if isinstance(error, OSError):
         places = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
         message = f"{error.strerror}{': ' if places else ''}{places}" if error.strerror else str(error)
-        return message, 1 if error.errno in (errno.ENOSPC, errno.EDQUOT) else 2
-    return _line(error.__cause__) if isinstance(error.__cause__, DIMError) else None  # a config's checks are wrapped
+        return message, 1 if error.errno in _NO_SPACE else (refusal(error) or ("", 2))[1]
+    if isinstance(error.__cause__, DIMError):  # a config's checks are wrapped
+        return _line(error.__cause__)
+    refused = refusal(error)  # of SQLite, safetensors, Arrow ...
+    return None if refused is None else (f"{refused[0]} ({str(error)[:_SHOWN]})", refused[1])
