@@ -17,7 +17,7 @@ from dim.kb.table import Table
 from dim.kb.view import EntityView
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
-from dim.search.texts import COLUMNS, LexicalIndex
+from dim.search.texts import COLUMNS, INDEX_VERSION, LexicalIndex
 from dim.search.vectors import method_for
 
 _EQUAL = "(target.{name} = source.{name} OR (target.{name} IS NULL AND source.{name} IS NULL))"
@@ -282,9 +282,11 @@ class KnowledgeBase(EntityView):
 
     def _indexed(self) -> int:
         """Counts the rows that are up to date in the stored lexical index."""
-        stored = database.read_arrays(self.home, "keys")
+        version, stored = (database.read_arrays(self.home, name) for name in ("version", "keys"))
+        if version is None or stored is None or version["version"][0] != INDEX_VERSION:
+            return 0
         keys = self._scan(["key"])["key"].to_numpy()
-        return 0 if stored is None else int(np.isin(keys, stored["keys"]).sum())
+        return int(np.isin(keys, stored["keys"]).sum())
 
     def _checkout(self, version: int) -> None:
         known = [one["version"] for one in self._table.versions()]

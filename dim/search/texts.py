@@ -13,7 +13,7 @@ from dim.search.tokens import Tokens, name_tokens, searchable, spellings, split_
 COLUMNS = ("name", "aliases", "description", "key")
 _CHUNK = 20_000  # entities split into words at a time
 _TRANSLITERATED = np.float32(0.999)  # so that of two equal names, one in the mention's own script comes first
-_VERSION = 2  # of the tokens; an index of another version is built again
+INDEX_VERSION = 2  # of the tokens; an index of another version is built again
 
 
 class LexicalIndex:
@@ -52,12 +52,12 @@ class LexicalIndex:
         """Returns the index as arrays, to be stored."""
         parts = {"names": self.names.to_arrays(), "words": self.words.to_arrays()}
         arrays = {f"{part}.{name}": array for part, all_of in parts.items() for name, array in all_of.items()}
-        return {**arrays, "keys": self.keys, "version": np.array([_VERSION])}
+        return {**arrays, "keys": self.keys, "version": np.array([INDEX_VERSION])}
 
     @classmethod
     def from_arrays(cls, arrays: Arrays) -> "LexicalIndex | None":
         """Restores an index from `to_arrays`; returns `None` if another version of the package made it."""
-        if arrays["version"][0] != _VERSION:
+        if arrays["version"][0] != INDEX_VERSION:
             return None
         names, words = ({name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(part)}
                         for part in ("names.", "words."))  # fmt: skip

@@ -13,7 +13,7 @@ pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
 
 from dim.common.text import fold
 from dim.encoding.mention import Mention
-from dim.kb import KnowledgeBase
+from dim.kb import KnowledgeBase, database
 from dim.kb.encode import encoded
 from dim.kb.rows import CONTENT
 from dim.linking.candidates import CandidateSearch, _fused
@@ -21,7 +21,7 @@ from dim.linking.channels import CHANNELS
 from dim.search.postings import Postings, best
 from dim.search.texts import LexicalIndex, LexicalSearch
 from dim.search.tokens import name_tokens, spellings, split_words, word_tokens
-from dim.search.vectors import CODES, EXACT
+from dim.search.vectors import CODES, EXACT, _fits
 
 NAMES = ["Arnold Schwarzenegger", "Joe Biden", "Beyoncé Knowles (singer)", "Владимир Путин", "नरेंद्र मोदी", "東京都",
          "United Nations", "Jos\u00e9 de San Mart\u00edn", "Paris", "Paris Hilton", "Arnold Palmer"]  # fmt: skip
@@ -115,7 +115,11 @@ def test_a_script_without_spaces_is_searched_by_pairs_of_characters(tmp_path):
 def test_an_index_of_other_tokens_is_built_again(kb):
     arrays = LexicalIndex.build(kb.table(["name", "aliases", "description", "key"])).to_arrays()
     assert LexicalIndex.from_arrays(arrays) is not None
-    assert LexicalIndex.from_arrays({**arrays, "version": np.array([1])}) is None  # combining marks and signs were lost
+    database.write_arrays(kb.uri, {**arrays, "version": np.array([1])})  # its words had lost their signs
+    assert LexicalIndex.from_arrays(database.read_arrays(kb.uri)) is None
+    assert first_name(CandidateSearch(kb), "Paris") == "Paris"
+    kb.finish()
+    assert LexicalIndex.from_arrays(database.read_arrays(kb.uri)) is not None
 
 
 @given(st.lists(st.text(max_size=12), max_size=8))
@@ -362,6 +366,36 @@ def test_rows_of_a_changed_base_are_those_of_the_same_texts(old, new):
     for row, number in enumerate(new):
         assert search.names([f"name{number:03}"], 1)[0].tolist() == [row]
     assert sorted(search.unindexed) == [row for row, number in enumerate(new) if number not in old]
+
+
+def test_a_gpu_with_the_memory_for_them_holds_float32_vectors(tmp_path, monkeypatch):
+    """Here the CPU plays the GPU: the vectors are more than the budget of a CPU."""
+    sizes = []
+    monkeypatch.setattr("dim.search.vectors.method_for", lambda count, width: CODES)
+    monkeypatch.setattr("dim.search.vectors._fits", lambda device, size: sizes.append((device.type, size)) or True)
+    kb = KnowledgeBase.create(tmp_path / "kb", entities([f"name {n}" for n in range(30)]))
+    put_vectors(kb, torch.randn(30, 8))
+    search = CandidateSearch(kb, device=torch.device("cpu"))
+    assert (search.vector_search, sizes) == (EXACT, [("cpu", 30 * 8 * 4)])
+
+
+def test_other_devices_than_gpus_do_not_hold_vectors():
+    assert not _fits(torch.device("cpu"), 1) and not _fits(torch.device("meta"), 1)
+
+
+@pytest.mark.parametrize("method", [EXACT, CODES])
+def test_vectors_that_are_held_are_those_of_the_rows(tmp_path, method, monkeypatch):
+    monkeypatch.setattr("dim.search.vectors.method_for", lambda count, width: method)
+    kb = KnowledgeBase.create(tmp_path / "kb", entities([f"name {n}" for n in range(30)]))
+    put_vectors(kb, vectors := torch.randn(30, 8))
+    search = CandidateSearch(kb)
+    held = search.vectors(np.array([3, 29, 0]))
+    assert held is None if method == CODES else torch.equal(held, vectors[[3, 29, 0]])
+    kb.upsert([{"id": "Q7", "name": "changed"}])  # it has no vector now
+    assert search.vectors(np.array([3])) is None  # of another version
+    search.refresh()
+    assert search.vectors(np.array([kb.row_of["Q7"]])) is None
+    assert (search.vectors(np.array([kb.row_of["Q3"]])) is None) == (method == CODES)
 
 
 @pytest.mark.parametrize("method", [EXACT, CODES])
