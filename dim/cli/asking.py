@@ -28,7 +28,7 @@ class Asking(Command):
     max_answer_tokens: int = option("longest answer", 300, least=1, metavar="N")
     temperature: float | None = option("sent only if given", None)
     language: str = option("the language answers must be in", "en")
-    concurrency: int = option("requests at a time", 16, metavar="N")
+    concurrency: int = option("requests at a time", 16, least=1, not_with="batch", metavar="N")
     timeout: float = option("seconds for an answer", 120.0, metavar="S")
     price_input: float | None = option("dollars per million tokens of requests", None, metavar="X")
     price_output: float | None = option("dollars per million tokens of answers", None, metavar="X")

@@ -16,7 +16,7 @@ class Audit(Command):
 
     dataset: str = option("folder or Hub name", positional=True, metavar="DATASET")
     raw: list[Path] = option("files or folders of a raw release", [], metavar="DIR")
-    layout: str = option("how they are laid out", "auto")
+    layout: str = option("how they are laid out", "auto", needs="raw")
     out: Path | None = option("folder for audit.json and audit.md; default: printed", None, metavar="DIR")
     write_clean: Path | None = option("also write the dataset without what leaks", None, metavar="DIR")
 

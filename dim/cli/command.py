@@ -63,8 +63,9 @@ class CommandError(Exception):
 class Compute:
     """Where a model runs, and in which type."""
 
-    device: str | None = option("cpu, cuda ...; default: the GPU if there is one", None)
-    dtype: Literal["float32", "bfloat16", "float16"] = option("type of the model's arithmetic", "float32")
+    device: str | None = option("cpu, cuda ...; default: the GPU if there is one", None, needs="model")
+    dtype: Literal["float32", "bfloat16", "float16"] = option("type of the model's arithmetic", "float32",
+                                                               needs="model")  # fmt: skip
 
     @property
     def torch_dtype(self) -> Any:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Encoding(Compute):
     """Options of a command that encodes a knowledge base."""
 
-    batch_size: int = option("rows encoded at a time", 64, least=1, metavar="N")
-    workers: int = option("processes that decode pictures", 0, least=0, metavar="N")
+    batch_size: int = option("rows encoded at a time", 64, least=1, needs="model", metavar="N")
+    workers: int = option("processes that decode pictures", 0, least=0, needs="model", metavar="N")
     model: str | None = option(f"{DIM} that encodes new and changed entities", None)
 
     def encoder(self) -> "Encoder | None":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dim.cli.command import DIM, Command
 from dim.common.parser import option
+from dim.errors import DIMError
 
 
 @dataclass(kw_only=True)
@@ -26,9 +27,9 @@ class Eval(Command):
                                metavar="NAME")  # fmt: skip
     text_tower: str | None = option("text encoder of the baseline text", None, metavar="NAME")
     towers: str | None = option("checkpoint with both towers of the baseline picture", None, metavar="NAME")
-    samples: int = option("bootstrap samples", 1000, metavar="N")
-    examples: int = option("mentions on the page", 500, metavar="N")
-    batch_size: int = option("rows at a time", 64, metavar="N")
+    samples: int = option("bootstrap samples", 1000, least=1, metavar="N")
+    examples: int = option("mentions on the page", 500, least=0, metavar="N")
+    batch_size: int = option("rows at a time", 64, least=1, metavar="N")
     out: Path = option("folder of the report", metavar="DIR")
 
     def run(self) -> None:
@@ -44,6 +45,9 @@ class Eval(Command):
             progress=True,
             **{name: getattr(self, name) for name in names},
         )
+        for flag, given, baseline in (("--text-tower", self.text_tower, "text"), ("--towers", self.towers, "picture")):
+            if given and baseline not in settings.baselines:
+                raise DIMError(f"{flag} does nothing without the baseline {baseline}.")
         folder = folder_for(self.out)
         report = evaluate(settings)
         for path in write_report(report, folder, shlex.join(["dim", *sys.argv[1:]])):

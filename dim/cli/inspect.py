@@ -14,9 +14,9 @@ class Inspect(Command):
     dataset: str = option("folder or Hub name", positional=True, metavar="DATASET")
     examples: int = option("mentions of each split", 3, least=0, metavar="N")
     sheet: Path | None = option("also draw mentions with their pictures as a PNG", None, metavar="FILE")
-    split: str = option("the split to draw", "train")
-    count: int = option("mentions to draw", 12, metavar="N")
-    seed: int = option("which ones to draw", 0)
+    split: str = option("the split to draw", "train", needs="sheet")
+    count: int = option("mentions to draw", 12, least=1, needs="sheet", metavar="N")
+    seed: int = option("which ones to draw", 0, least=0, needs="sheet")
 
     def run(self) -> None:
         """Prints the report, and draws the sheet if one is asked for."""

@@ -31,23 +31,22 @@ class Link(Linking, Command):
     sentence: str | None = option("the sentence, with its mentions in [[double brackets]]", None, one_of="source")
     input: Path | None = option("table of mentions; - for JSONL from standard input", None, one_of="source",
                                 metavar="FILE")  # fmt: skip
-    mention: str | None = option("the mention, if the sentence has no brackets", None)
-    span: list[int] = option("its offsets, in characters", [], nargs=2, metavar=("START", "END"))
-    image: list[str] = option("pictures that belong to the sentence", [])
-    expert_answer: str | None = option("caption of the picture", None)
-    output: Path | None = option("JSONL of the links of --input; default: standard output", None, metavar="FILE")
+    mention: str | None = option("the mention, if the sentence has no brackets", None, needs="sentence")
+    span: list[int] = option("its offsets, in characters", [], nargs=2, needs="sentence", metavar=("START", "END"))
+    image: list[str] = option("pictures that belong to the sentence", [], needs="sentence")
+    expert_answer: str | None = option("caption of the picture", None, needs="sentence")
+    output: Path | None = option("JSONL of the links of --input; default: standard output", None, needs="input",
+                                 metavar="FILE")  # fmt: skip
     k: int = option("entities to show", 5, aliases=["-k"])
-    why: bool = option("explain each score (with --sentence)", False)
-    json: bool = option("print JSON instead of a table (with --sentence)", False)
-    batch_size: int = option("mentions at a time", 64, least=1, metavar="N")
+    why: bool = option("explain each score (with --sentence)", False, needs="sentence")
+    json: bool = option("print JSON instead of a table (with --sentence)", False, needs="sentence")
+    batch_size: int = option("mentions at a time", 64, least=1, needs="input", metavar="N")
 
     def run(self) -> None:
         """Links, and prints or writes the links."""
         if self.input is not None:
             self._link_file(self.input)
             return
-        if self.output is not None:
-            raise DIMError("--output belongs to --input; the links of --sentence are printed.")
         found = self._link_sentence(self.sentence or "")
         if self.json:
             rows = [{"mention": name} | links.to_dict() for name, links in found]
@@ -90,10 +89,6 @@ class Link(Linking, Command):
         from dim.encoding.unused_pictures import warn_of_unused_pictures
         from dim.linking.mention_rows import read_mentions
 
-        single = ("mention", "span", "image", "expert_answer", "json", "why")
-        given = [name for name in single if getattr(self, name)]
-        if given:
-            raise DIMError(f"--{given[0].replace('_', '-')} belongs to --sentence; a row of --input has its own.")
         rows = list(read_mentions(source))
         if not rows:
             raise DIMError(f"{source} holds no mention.")

@@ -31,8 +31,9 @@ def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
     Args:
         text: Help text.
         default: Default value; without one, the option is required.
-        metadata: `positional=True` for an argument without a flag; `least`, the smallest valid number; `one_of`, the
-            name of a group of which exactly one option must be given; `aliases`, flags that replace the one derived
+        metadata: `positional=True` for an argument without a flag; `least`, the smallest valid number; `needs`, the
+            option without which this one does nothing, and `not_with`, the one beside which it does nothing; `one_of`,
+            the name of a group of which exactly one option must be given; `aliases`, flags that replace the one derived
             from the field's name; and arguments of `argparse.ArgumentParser.add_argument`.
 
     Returns:
@@ -109,7 +110,8 @@ class Parser(HfArgumentParser):
 
     def _parse_dataclass_field(self, parser: Any, field: Field) -> None:
         field, metadata = copy.copy(field), dict(field.metadata)
-        metadata.pop("least", None)
+        for name in ("least", "needs", "not_with"):
+            metadata.pop(name, None)
         is_list = get_origin(field.type) is list
         if metadata.pop("positional", False):
             kind = {"type": get_args(field.type)[0], "nargs": "*"} if is_list else {"type": field.type}
@@ -146,7 +148,7 @@ class Parser(HfArgumentParser):
             One settings object for each dataclass.
 
         Raises:
-            DIMError: For an unknown option, or a number below its bound or not finite.
+            DIMError: For an unknown option, one that would do nothing, or a number below its bound or not finite.
             UsageError: For errors that argparse itself detects.
         """
         *found, rest = self.parse_args_into_dataclasses(
@@ -157,11 +159,7 @@ class Parser(HfArgumentParser):
         flags = {action.dest: (action.option_strings or [action.dest])[0] for action in self._actions}
         for settings in found:
             for one in fields(settings):
-                value, least = getattr(settings, one.name), one.metadata.get("least")
-                if least is not None and value is not None and value < least:
-                    raise DIMError(f"{flags[one.name]} must be at least {least}, got {value}.")
-                if isinstance(value, float) and not math.isfinite(value):
-                    raise DIMError(f"{flags[one.name]} must be a finite number, got {value}.")
+                _check(settings, one, flags)
         return found
 
     def _words(self, argv: Sequence[str]) -> list[str]:
@@ -180,6 +178,22 @@ class Parser(HfArgumentParser):
             if action.const is True and not equals and not set(map(str.lower, words[index + 1 : index + 2])) & _TRUTH:
                 words[index] = f"{name}=true"
         return words
+
+
+def _check(settings: Any, one: Field, flags: dict[str, str]) -> None:
+    """Refuses a value that is out of range, or given where it does nothing."""
+    value, flag, metadata = getattr(settings, one.name), flags[one.name], one.metadata
+    for number in value if isinstance(value, list) else [value]:
+        if "least" in metadata and number is not None and number < metadata["least"]:
+            raise DIMError(f"{flag} must be at least {metadata['least']}, got {number}.")
+        if isinstance(number, float) and not math.isfinite(number):
+            raise DIMError(f"{flag} must be a finite number, got {number}.")
+    if value == (one.default_factory() if one.default_factory is not MISSING else one.default):
+        return
+    for name, is_given, word in (("needs", False, "without"), ("not_with", True, "with")):
+        other = metadata.get(name)
+        if other is not None and (getattr(settings, other) not in (None, False, [])) is is_given:
+            raise DIMError(f"{flag} does nothing {word} {flags[other]}.")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

@@ -84,6 +84,26 @@ def test_files_of_a_release_in_one_option_or_several():
         assert made.raw == [Path("a"), Path("b")]
 
 
-def test_output_belongs_to_input(capsys):
-    assert main(["link", "--model", "m", "--sentence", "[[a]]", "--output", "x.jsonl"]) == 2
-    assert capsys.readouterr().err.startswith("dim link: --output belongs to --input")
+@pytest.mark.parametrize(
+    "words, refused",
+    [
+        ("link --model m --sentence [[a]] --output x.jsonl", "--output does nothing without --input"),
+        ("link --model m --sentence [[a]] --batch-size 8", "--batch-size does nothing without --input"),
+        ("link --model m --input x.jsonl --why", "--why does nothing without --sentence"),
+        ("link --model m --input x.jsonl --image a.png", "--image does nothing without --sentence"),
+        ("kb create k --from x.jsonl --workers 2", "--workers does nothing without --model"),
+        ("kb add k --from x.jsonl --device cpu", "--device does nothing without --model"),
+        ("kb refresh k --llm l --ids a --dtype float16", "--dtype does nothing without --model"),
+        ("kb refresh k --llm l --ids a --batch --concurrency 2", "--concurrency does nothing with --batch"),
+        ("enhance k --llm l --out x.jsonl --batch --concurrency 2", "--concurrency does nothing with --batch"),
+        ("inspect data --seed 3", "--seed does nothing without --sheet"),
+        ("audit data --layout jsonl", "--layout does nothing without --raw"),
+        ("eval --dataset d --out o --baselines bm25 --text-tower t", "--text-tower does nothing without the baseline"),
+        ("eval --dataset d --out o --baselines none --towers t", "--towers does nothing without the baseline picture"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words, refused, capsys):
+    assert main(words.split()) == 2
+    line = capsys.readouterr().err
+    assert refused in line
+    assert line.count("\n") == 1

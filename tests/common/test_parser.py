@@ -25,6 +25,8 @@ class Settings:
     rate: float = option("learning rate", 0.1)
     clean: bool = option("drop leaks", False)
     dtype: Literal["float32", "bfloat16"] = option("the type", "float32")
+    layout: str = option("how files are laid out", "auto", needs="raw")
+    workers: int = option("processes", 2, not_with="clean")
 
 
 def parse(words, separator="-"):
@@ -34,6 +36,12 @@ def parse(words, separator="-"):
 def test_both_spellings_of_an_option_parse():
     assert parse("--max_length 3").max_length == parse("--max-length 3").max_length == 3
     assert parse("--max-length=3").max_length == 3
+
+
+def test_an_option_that_needs_another_is_taken_beside_it():
+    assert parse("--layout jsonl --raw a").layout == "jsonl"
+    assert parse("--layout auto").layout == "auto"
+    assert parse("--workers 3").workers == 3
 
 
 def test_a_list_grows_by_each_use_unless_it_has_a_default():
@@ -69,6 +77,9 @@ def test_an_alias_replaces_the_name_of_the_field():
         ("--zzz 3", "Unknown option --zzz; --help lists the options"),
         ("--max-length 0", "--max-length must be at least 1, got 0"),
         ("--rate nan", "--rate must be a finite number, got nan"),
+        ("--weights 1 inf", "--weights must be a finite number, got inf"),
+        ("--layout jsonl", "--layout does nothing without --raw"),
+        ("--workers 3 --clean", "--workers does nothing with --clean"),
     ],
 )
 def test_what_is_refused_in_one_line(words, message):
