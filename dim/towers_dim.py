@@ -108,7 +108,7 @@ def tower_inputs(config: PreTrainedConfig, side: str, device: torch.device, dtyp
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if getattr(config, "num_channels", 3) != 3:
         raise DIMError(f"The vision tower takes pictures of {config.num_channels} channels; DIM has red, green, blue.")
-    size = getattr(config, "image_size", None) or _SMALL_PICTURE
+    size: Any = getattr(config, "image_size", None) or _SMALL_PICTURE
     height, width = size if isinstance(size, list | tuple) and len(size) == 2 else (size, size)
     return {"pixel_values": torch.zeros(1, 3, height, width, device=device, dtype=dtype)}
 

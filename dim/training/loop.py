@@ -29,7 +29,7 @@ from dim.training.plan import obstacles, plan_steps
 from dim.training.prior_fit import LexicalPriorFitter
 from dim.training.resuming import Beginning
 from dim.training.sharded import gather_weights, is_sharded, sharded_copy
-from dim.training.state import RunState, load_state, save_state
+from dim.training.state import RunState, Trained, load_state, save_state
 from dim.training.step import backward, check_caching, reduce_gradients
 from dim.training.validation import picture_weight, rank_validation
 
@@ -99,6 +99,7 @@ class Run:
         for line in obstacles(self.plan, self.batches, arguments):
             logger.warning(line)
         self.prepared, self.optimizer, self.scheduler = self._prepare_model()
+        self.trained = Trained(self.accelerator, self.prepared, self.optimizer, self.scheduler)
         self.state = self._begin()
 
     def _make_batches(self, lexical: bool) -> BatchDataset:
@@ -114,7 +115,7 @@ class Run:
         self.accelerator.wait_for_everyone()
         if self.beginning.checkpoint is None:
             return RunState()
-        state, self.batches.negatives = load_state(self.accelerator, self.beginning.checkpoint)
+        state, self.batches.negatives = load_state(self.trained, self.beginning.checkpoint)
         logger.info("resumed from step %d", state.step)
         if state.step >= self.plan.total:
             logger.warning("this run is finished: it has done %d of %d steps", state.step, self.plan.total)
@@ -150,7 +151,8 @@ class Run:
         optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate)
         # Not prepared: a prepared scheduler would step once for each process.
         scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, self.plan.warmup, self.plan.total)
-        accelerator.register_for_checkpointing(scheduler)
+        if is_sharded(accelerator):
+            accelerator.register_for_checkpointing(scheduler)
         return *accelerator.prepare(trained, optimizer), scheduler
 
     def run(self) -> dict:
@@ -225,7 +227,7 @@ class Run:
         if evaluated or stopped or step % (arguments.save_steps or self.plan.per_epoch) == 0:
             keep = arguments.save_total_limit
             run = self.beginning.run
-            save_state(self.accelerator, self.output_dir, self.state, self.batches.negatives, keep, run)
+            save_state(self.trained, self.output_dir, self.state, self.batches.negatives, keep, run)
         if stopped and not done:
             raise StoppedError(step, stopped)
 

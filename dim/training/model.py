@@ -34,8 +34,8 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
         if arguments.model_name_or_path:
             model, processor = load_dim(source)
         else:
-            names = ("projection_dim", "dropout", "logit_scale_init_value")
-            chosen = {name: getattr(arguments, name) for name in names}
+            known = ("projection_dim", "dropout", "logit_scale_init_value")
+            chosen = {name: getattr(arguments, name) for name in known}
             fields = {name: value for name, value in chosen.items() if value is not None}
             fields["num_lexical_features"] = len(LEXICAL_FEATURES) if arguments.lexical_prior else 0
             model = DIMModel.from_towers(source, arguments.vision_tower, **fields)

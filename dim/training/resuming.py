@@ -11,6 +11,7 @@ from dim.common.files import write_json
 from dim.errors import DIMError
 from dim.training.checkpoints import MANIFEST, checkpoints, find_checkpoint
 from dim.training.identity import differences
+from dim.training.safe_state import reading
 
 _MARK = Path("cache", "run.json")  # whose run writes into a folder, also before its first checkpoint
 _MODEL = ("config.json", "model.safetensors")
@@ -73,8 +74,10 @@ class Beginning:
         write_json(path, self.run)
 
     def _compare(self, kind: str, now: dict[str, Any]) -> None:
-        manifest = json.loads((Path(str(self.checkpoint)) / MANIFEST).read_text(encoding="utf-8"))
-        found = differences(manifest.get("run", {}).get(kind, {}), now)
+        folder = Path(str(self.checkpoint))
+        with reading(folder):
+            run = json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("run", {})
+            found = differences(run.get(kind, {}), now)
         if found and self.overwrite and self.resume == "auto":
             self.checkpoint = None
         elif found:

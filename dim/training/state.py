@@ -1,15 +1,20 @@
 """The state of a run, saved in a checkpoint and loaded to resume it."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from dim.training.checkpoints import MANIFEST, write_checkpoint
+from dim.training.safe_state import load_all, reading, save_random_state, save_schedule, save_tensors
+from dim.training.sharded import is_sharded
 
 _NEGATIVES = "negatives.safetensors"
 
@@ -29,36 +34,65 @@ class RunState:
         return patience is not None and sum(row["step"] > self.best_step for row in self.history) >= patience
 
 
+@dataclass
+class Trained:
+    """What a run trains, as returned by `accelerator.prepare`, and its schedule of learning rates."""
+
+    accelerator: Accelerator
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LRScheduler
+
+
 def save_state(
-    accelerator: Accelerator, output_dir: Path, state: RunState, negatives: Tensor, keep: int, run: dict[str, Any]
+    trained: Trained, output_dir: Path, state: RunState, negatives: Tensor, keep: int, run: dict[str, Any]
 ) -> None:
     """Writes a checkpoint. Every process saves its own random state and, where weights are sharded, its shard.
 
+    Shards are in the formats of FSDP and DeepSpeed, everything else in safetensors and JSON.
+
     Args:
-        accelerator: The run's accelerator, which holds the model, the optimizer and the scheduler.
+        trained: What the run trains.
         output_dir: Folder of the run.
         state: Its progress.
         negatives: The current hard negatives `(M, C)`.
         keep: How many checkpoints to keep.
         run: What the run is: its settings and digests of its content; JSON.
     """
-    shared = output_dir / f".checkpoint-{state.step}-all"
+    accelerator, shared = trained.accelerator, output_dir / f".checkpoint-{state.step}-all"
+    if accelerator.is_main_process:
+        shutil.rmtree(shared, ignore_errors=True)  # what a killed run left
+        shared.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(shared))
+    if is_sharded(accelerator):
+        accelerator.save_state(str(shared))
+    else:
+        save_random_state(shared, accelerator.process_index)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if not is_sharded(accelerator):
+            save_tensors(shared, accelerator, trained.model, trained.optimizer)
+            save_schedule(shared, accelerator, trained.scheduler)
         save_file({"negatives": negatives.contiguous()}, shared / _NEGATIVES)
         manifest = {**asdict(state), "run": run}
         write_checkpoint(output_dir, state.step, lambda folder: _move(shared, folder), manifest, keep)
     accelerator.wait_for_everyone()
 
 
-def load_state(accelerator: Accelerator, checkpoint: Path) -> tuple[RunState, Tensor]:
-    """Loads what [`save_state`] wrote into the accelerator's objects; returns the run's state and its negatives."""
-    accelerator.load_state(str(checkpoint))
-    state = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
-    state.pop("run", None)
-    return RunState(**state), load_file(checkpoint / _NEGATIVES)["negatives"]
+def load_state(trained: Trained, checkpoint: Path) -> tuple[RunState, Tensor]:
+    """Loads what [`save_state`] wrote into the objects of a run; returns the run's state and its negatives.
+
+    Raises:
+        DIMError: If a file is missing or cannot be read.
+    """
+    with reading(checkpoint):
+        if is_sharded(trained.accelerator):
+            trained.accelerator.load_state(str(checkpoint))
+        else:
+            load_all(checkpoint, trained.accelerator, trained.model, trained.optimizer, trained.scheduler)
+        state = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
+        state.pop("run", None)
+        return RunState(**state), load_file(checkpoint / _NEGATIVES)["negatives"]
 
 
 def _move(source: Path, target: Path) -> None:

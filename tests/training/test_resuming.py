@@ -1,8 +1,10 @@
 """A run resumes its own checkpoints only, never mixes two runs, and never replaces one unasked."""
 
 import json
+import pickle
 import shutil
 import signal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from training_run import BASE, start
 
 from dim.cli.train import main
+from dim.common.checksums import CHECKSUMS, write_checksums
 from dim.training.arguments import ARGUMENT_GROUPS
 from dim.training.checkpoints import MANIFEST, checkpoints
 from dim.training.identity import MAY_CHANGE
@@ -90,7 +93,12 @@ def test_another_runs_settings_are_refused_by_name(options, run, capsys, change,
     ("table", "column", "cells", "word"),
     [
         ("mentions/train.parquet", "entity_id", {0: "e5"}, "the training mentions have changed"),
-        ("mentions/train.parquet", "sentence", {3: "Here is number 9: the gem of the land."}, "the training mentions have changed"),
+        (
+            "mentions/train.parquet",
+            "sentence",
+            {3: "Here is number 9: the gem."},
+            "the training mentions have changed",
+        ),
         ("mentions/validation.parquet", "entity_id", {0: "e5"}, "the validation mentions have changed"),
         ("entities/kb.parquet", "description", {1: "a shell"}, "the entities have changed"),
         ("entities/kb.parquet", "aliases", {1: ["shell"]}, "the entities have changed"),
@@ -255,3 +263,39 @@ def test_pictures_that_a_model_does_not_use_are_counted_in_one_line(options, tin
     assert main(options) == 0
     lines = [line for line in caplog.messages if "are not used" in line]
     assert lines == ["the model has no vision tower: the pictures of 36 mentions and 6 entities are not used"]
+
+
+class _Planted:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.write_text, (Path(self.path), "ran"))
+
+
+def test_checkpoint_holds_no_pickle_and_a_planted_one_runs_nothing(options, run, tmp_path, capsys):
+    """In each file that is there, and under the names of accelerate; the checksums are those of the planted files."""
+    folder, mark = run / "checkpoint-2", tmp_path / "ran"
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json"}
+    names = [path.name for path in folder.iterdir() if path.name != CHECKSUMS]
+    names += ["optimizer.bin", "scheduler.bin", "random_states_0.pkl", "custom_checkpoint_0.pkl", "pytorch_model.bin"]
+    planted = pickle.dumps(_Planted(str(mark)))
+    for name in names:
+        before = (folder / name).read_bytes() if (folder / name).exists() else None
+        (folder / name).write_bytes(planted)
+        write_checksums(folder)
+        capsys.readouterr()
+        assert main([*options, "--negatives", "mined", *AUTO]) == (0 if before is None else 2)
+        assert "Traceback" not in capsys.readouterr().err
+        assert not mark.exists()
+        (folder / name).unlink() if before is None else (folder / name).write_bytes(before)
+    pickle.loads(planted)
+    assert mark.exists()
+
+
+def test_checkpoint_of_an_older_version_is_refused_in_one_line(options, run, capsys):
+    (run / "checkpoint-2" / "optimizer.safetensors").unlink()
+    (run / "checkpoint-2" / CHECKSUMS).unlink()
+    refused(capsys, [*options, "--negatives", "mined", *AUTO], "it is damaged, or another version of dim wrote it")
