@@ -53,6 +53,7 @@ RUNS = [
     *("\u05b4\u05b0", "e\u0301\u0323", "\u200d", "\u200f", "京", "ก", "กี่", "한", "🍕", "🇫", "👨\u200d"),
     *("1\ufe0f\u20e3", "\U000e0067"),
 ]
+OFTEN = ("[", "(", " ", "1", "&", "<", "'", '"', "\\", "\n", "\u05b4\u05b0", "🇫", "京")
 HOSTILE = [
     *((f"{run!a} again and again", run, "") for run in RUNS),
     ("a year and hyphens", "-", "(1234"),
@@ -153,7 +154,13 @@ def search_tokens(text):
     word_tokens(split_words([searchable(text, text)]))
 
 
-@pytest.mark.parametrize("what, piece, start", HOSTILE, ids=[what for what, *_ in HOSTILE])
+@pytest.mark.parametrize(
+    "what, piece, start",
+    [
+        pytest.param(*case, id=case[0], marks=() if case[2] or case[1] in OFTEN else pytest.mark.slow)
+        for case in HOSTILE
+    ],
+)
 @pytest.mark.parametrize(
     "act",
     [link_rows, features, search_tokens, life_span, gender, fold, composed, words, sentence_key, name_words,
