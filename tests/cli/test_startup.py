@@ -99,7 +99,10 @@ def test_files_of_a_release_in_one_option_or_several():
         ("inspect data --seed 3", "--seed does nothing without --sheet"),
         ("audit data --layout jsonl", "--layout does nothing without --raw"),
         ("eval --dataset d --out o --baselines bm25 --text-tower t", "--text-tower does nothing without the baseline"),
-        ("eval --dataset d --out o --baselines none --towers t", "--towers does nothing without the baseline picture"),
+        (
+            "eval --dataset d --out o --model m --baselines none --towers t",
+            "--towers does nothing without the baseline picture",
+        ),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(words, refused, capsys):
