@@ -40,6 +40,7 @@ _TIFF_TAGS = {254, 255, *range(256, 260), 262, 263, 266, 273, 274, 277, 278, 279
               324, 325, 332, 334, 338, 339, 340, 341, 347, *range(512, 522), *range(529, 533), 700, 50674}  # fmt: skip
 _TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes by type
 _TIFF_XMP = 700
+_LARGEST_TILE = 2048 * 2048
 
 _WEBP_PIXELS = {b"ALPH", b"VP8 ", b"VP8L", b"ANIM"}
 _WEBP_FLAGS = {b"EXIF": 0x08, b"XMP ": 0x04}
@@ -228,10 +229,25 @@ def _tiff_parts(stream: BinaryIO) -> Parts:
         yield from _rest(stream)
         return
     entries = [listed[at : at + 12] for at in range(0, len(listed), 12)]
+    _check_tiles(dict(_inline_number(entry, order) for entry in entries))
     kept = [entry for entry in entries if _is_tag_needed(struct.unpack(f"{order}HHII", entry), end)]
     yield head[:4] + struct.pack(f"{order}I", place)
     yield from _rest(stream)
     yield b"\0" * (end % 2) + struct.pack(f"{order}H", len(kept)) + b"".join(kept) + bytes(4)
+
+
+def _inline_number(entry: bytes, order: str) -> tuple[int, int]:
+    """The tag and the one number of a directory entry; -1 for anything else."""
+    tag, kind, count = struct.unpack(f"{order}HHI", entry[:8])
+    form = {3: "H", 4: "I"}.get(kind)
+    return tag, struct.unpack_from(f"{order}{form}", entry, 8)[0] if form and count == 1 else -1
+
+
+def _check_tiles(numbers: dict[int, int]) -> None:
+    """Raises a `ValueError` for tiles that are much larger than the picture, since a tile is decoded as a whole."""
+    width, height, tile_width, tile_height = (numbers.get(tag, 0) for tag in (256, 257, 322, 323))
+    if tile_width * tile_height > max(_LARGEST_TILE, 4 * width * height):
+        raise ValueError(f"its tiles of {tile_width} x {tile_height} pixels are larger than the picture")
 
 
 def _is_tag_needed(entry: tuple[int, ...], end: int) -> bool:

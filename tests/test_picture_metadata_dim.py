@@ -196,6 +196,19 @@ def test_tiff_with_any_damaged_tag_shows_its_picture(kind):
     assert damaged >= 10
 
 
+@pytest.mark.parametrize("compression", [1, 5, 8, 32773])
+@pytest.mark.parametrize(("side", "message"), [(16, None), (16_384, "tiles of 16384 x 16384 pixels are larger than")])
+def test_tiles_much_larger_than_a_tiff_are_refused(compression, side, message):
+    tags = {256: 1, 257: 1, 258: 8, 259: compression, 262: 1, 277: 1, 322: side, 323: side, 324: 200, 325: 256}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    content = (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)).ljust(200, b"\0") + bytes(256)
+    if compression == 1 and message is None:
+        assert load_picture(content).size == (1, 1)
+    else:
+        with pytest.raises(PictureError, match=message or "is truncated or damaged"):
+            load_picture(content)
+
+
 def test_orientation_is_found_wherever_pillow_finds_it():
     turned = load_picture(PNG).transpose(Image.Transpose.ROTATE_270).tobytes()
     raw = EXIF.tobytes()
