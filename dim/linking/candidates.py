@@ -79,6 +79,7 @@ class CandidateSearch:
     Args:
         kb: The knowledge base. Rows that are not encoded are found by name search and BM25 only.
         progress: Whether to show a progress bar while texts are indexed.
+        device: A GPU on which the vectors are searched; by default, the CPU.
 
     Example:
 
@@ -90,8 +91,8 @@ class CandidateSearch:
         ([[0], [1]], 100.0)
     """
 
-    def __init__(self, kb: KnowledgeBase, progress: bool = False):
-        self.kb = kb
+    def __init__(self, kb: KnowledgeBase, progress: bool = False, device: torch.device | None = None):
+        self.kb, self._device = kb, device or torch.device("cpu")
         self._dense: DenseSearch | None = None
         with ThreadPoolExecutor(1) as pool:  # each takes a second for a million entities
             index = pool.submit(_read_index, kb, progress)
@@ -115,7 +116,18 @@ class CandidateSearch:
 
     def _load_vectors(self) -> None:
         self._version, self._count = self.kb.version, len(self.kb)
-        self._dense = DenseSearch.load(self.kb, self._dense)
+        self._dense = DenseSearch.load(self.kb, self._dense, self._device)
+
+    def vectors(self, rows: np.ndarray) -> Tensor | None:
+        """Returns the vectors of rows of the knowledge base `(R, D)`, float32, where they are held for the search.
+
+        Args:
+            rows: Row indices `(R,)`.
+
+        Returns:
+            The vectors; `None` if those of any row are not held, or the knowledge base has changed since then.
+        """
+        return self._dense.vectors(rows) if self._dense and self._version == self.kb.version else None
 
     def _load_channels(self) -> None:
         kb, texts = self.kb, None

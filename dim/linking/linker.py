@@ -34,6 +34,7 @@ from dim.search.vectors import vectors_of
 CANDIDATES = 64
 _CHUNK = 8192  # mentions ranked at a time
 _TEXTS = ("name", "aliases", "description")
+_VECTORS = ("vector", "encoded_hash", "content_hash")
 
 
 class DIMLinker:
@@ -72,7 +73,7 @@ class DIMLinker:
     ):
         kb.check_encoder(fingerprint(model, processor), complete=False)
         self.model, self.processor, self.kb, self.calibration = model.eval(), processor, kb, calibration
-        self.search, self.reranker, self.dtype = CandidateSearch(kb), reranker, dtype
+        self.search, self.reranker, self.dtype = CandidateSearch(kb, device=model.device), reranker, dtype
 
     @classmethod
     def from_pretrained(
@@ -253,8 +254,9 @@ class DIMLinker:
         indices = np.where(rows >= 0, np.searchsorted(unique, rows), -1)
         lexical, vectors = None, torch.zeros(1, queries.shape[1])
         if len(unique):
-            entities = self.kb.take(unique, [*_TEXTS, "vector", "encoded_hash", "content_hash"])
-            vectors = self._vectors(unique, entities)
+            held = self.search.vectors(unique)
+            entities = self.kb.take(unique, [*_TEXTS, *(_VECTORS if held is None else ())])
+            vectors = self._vectors(unique, entities) if held is None else held
             if self.model.config.num_lexical_features:
                 lexical = lexical_features(entities)
         return rank_candidates(self.model, queries, vectors, lexical, mentions, torch.from_numpy(indices),

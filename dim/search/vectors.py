@@ -1,4 +1,4 @@
-"""Dense search: exact in float32 while the vectors fit a memory budget, by 8-bit codes beyond."""
+"""Dense search: exact in float32 while the vectors fit a memory budget, by 8-bit codes beyond; on a GPU if there is."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,11 @@ from dim.search.texts import match_keys
 
 BUDGET = 256 << 20  # bytes of float32 vectors that are kept in memory
 EXACT, CODES = "exact", "8-bit codes"
+_CPU = torch.device("cpu")
 _SPARE = 50  # additional rows that are found by codes and scored again, for 0.9999 of the best 100
 _BLOCK_CELLS = 16_000_000
+_GPU_BLOCK_CELLS = 250_000_000  # 1 GB of scores
+_GPU_SHARE = 0.25  # of a GPU's memory that the vectors may fill
 _READ_ROWS = 16_384  # vectors read at a time
 _SHARE = 0.1  # of new vectors, above which all vectors are read again
 
@@ -46,7 +49,8 @@ class DenseSearch:
     """Dot products of queries with the vectors of a knowledge base.
 
     Within `BUDGET`, the vectors are in memory as float32. Beyond, their 8-bit codes are, a quarter of the size: all
-    codes are compared in integers, and the best rows are scored again by their float32 vectors, read from the disk.
+    codes are compared in integers, and the best rows are scored again by their float32 vectors, read from the disk. A
+    GPU holds float32 vectors up to a quarter of its memory, and searches them there.
 
     Args:
         rows: Indices of the rows that have a vector, ascending `(N,)`.
@@ -65,12 +69,15 @@ class DenseSearch:
     fetch: Fetch
 
     @classmethod
-    def load(cls, kb: VectorSource, before: "DenseSearch | None" = None) -> "DenseSearch | None":
+    def load(
+        cls, kb: VectorSource, before: "DenseSearch | None" = None, device: torch.device = _CPU
+    ) -> "DenseSearch | None":
         """Reads the up-to-date vectors of a knowledge base.
 
         Args:
             kb: The knowledge base.
             before: The search over an earlier version, from which unchanged vectors are copied.
+            device: Where to hold the vectors if it is a GPU with the memory for them; otherwise, the CPU holds them.
 
         Returns:
             The search, or `None` if nothing is encoded.
@@ -82,8 +89,10 @@ class DenseSearch:
         if len(rows) == 0:
             return None
         keys = keys[rows]
-        coded = method_for(len(kb), kb.width) == CODES
-        values = torch.empty(len(rows), kb.width, dtype=torch.int8 if coded else torch.float32)
+        held = _fits(device, len(kb) * kb.width * 4)
+        coded = not held and method_for(len(kb), kb.width) == CODES
+        values = torch.empty(len(rows), kb.width, dtype=torch.int8 if coded else torch.float32,
+                             device=device if held else _CPU)  # fmt: skip
         scales = torch.empty(len(rows)) if coded else None
         made = cls(rows, keys, encoders, values, scales, kb.take)
         columns = ["code", "scale"] if coded else ["vector"]
@@ -104,15 +113,17 @@ class DenseSearch:
         return made
 
     def _like(self, other: "DenseSearch") -> bool:
-        """Whether both searches hold vectors of the same encoders, width and type."""
-        same = (self.encoders, self.values.shape[1], self.values.dtype)
-        return same == (other.encoders, other.values.shape[1], other.values.dtype)
+        """Whether both searches hold vectors of the same encoders, width, type and device."""
+        mine, theirs = self.values, other.values
+        same = (self.encoders, mine.shape[1], mine.dtype, mine.device)
+        return same == (other.encoders, theirs.shape[1], theirs.dtype, theirs.device)
 
     def _copy(self, indices: Tensor, before: "DenseSearch", kept: np.ndarray) -> None:
         """Copies the `kept` vectors, or codes and scales, of an earlier search to these indices."""
         for mine, old in ((self.values, before.values), (self.scales, before.scales)):
             if mine is not None and old is not None:
-                mine.index_copy_(0, indices, old if len(kept) == len(old) else old[kept])
+                same = old if len(kept) == len(old) else old[torch.from_numpy(kept).to(old.device)]
+                mine.index_copy_(0, indices.to(mine.device), same)
 
     def _fill(self, indices: np.ndarray, table: pa.Table) -> None:
         """Sets the vectors, or codes and scales, at these indices."""
@@ -120,7 +131,7 @@ class DenseSearch:
         column = table["vector" if self.scales is None else "code"]
         for chunk in column.chunks:
             part = np.array(chunk.flatten()).reshape(len(chunk), -1)
-            self.values[indices[start : start + len(chunk)]] = torch.from_numpy(part)
+            self.values[indices[start : start + len(chunk)]] = torch.from_numpy(part).to(self.values.device)
             start += len(chunk)
         if self.scales is not None:
             self.scales[indices] = torch.from_numpy(np.array(table["scale"].to_numpy(), np.float32))
@@ -144,17 +155,29 @@ class DenseSearch:
         Raises:
             DIMError: If the queries have another width.
         """
-        queries = queries.detach().float().cpu()
+        queries = queries.detach().to(self.values.device, torch.float32)
         if len(self.rows) and queries.shape[1] != self.values.shape[1]:
             raise DIMError(
                 f"The mentions' vectors have {queries.shape[1]} dimensions, the knowledge base's "
                 f"{self.values.shape[1]}: another model encoded it."
             )
-        height = max(1, _BLOCK_CELLS // max(1, len(self.rows)))
+        cells = _GPU_BLOCK_CELLS if self.values.is_cuda else _BLOCK_CELLS
+        height = max(1, cells // max(1, len(self.rows)))
         blocks = [self._block(queries[start : start + height], min(k, len(self.rows)))
                   for start in range(0, len(queries), height)]  # fmt: skip
         found = torch.cat(blocks) if blocks else torch.zeros(0, 0, dtype=torch.int64)
-        return self.rows[found.numpy()]
+        return self.rows[found.cpu().numpy()]
+
+    def vectors(self, rows: np.ndarray) -> Tensor | None:
+        """Returns the float32 vectors of rows `(R, D)` where they are held; `None` if one of them is not.
+
+        Args:
+            rows: Indices of rows of the same version of the knowledge base `(R,)`.
+        """
+        places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        if self.scales is not None or (self.rows[places] != rows).any():
+            return None
+        return self.values[torch.from_numpy(places).to(self.values.device)]
 
     def _block(self, queries: Tensor, k: int) -> Tensor:
         if self.scales is None:
@@ -179,8 +202,13 @@ def vectors_of(table: pa.Table) -> Tensor:
     return vectors
 
 
+def _fits(device: torch.device, size: int) -> bool:
+    """Whether `device` is a GPU that can hold `size` bytes of vectors."""
+    return device.type == "cuda" and size <= _GPU_SHARE * torch.cuda.get_device_properties(device).total_memory
+
+
 def method_for(count: int, width: int) -> str:
-    """Returns how `count` vectors are searched: `none`, `exact` or `8-bit codes`."""
+    """Returns how `count` vectors are searched on a CPU: `none`, `exact` or `8-bit codes`."""
     if not count * width:
         return "none"
     return EXACT if count * width * 4 <= BUDGET else CODES

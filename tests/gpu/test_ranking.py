@@ -80,6 +80,38 @@ def test_encoding_gives_the_vectors_of_the_cpu(tiny_model, tiny_dim_dir, tiny_me
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
+def test_vectors_are_held_on_the_gpu_and_found_as_on_the_cpu():
+    import numpy as np
+    import pyarrow as pa
+
+    from dim.search.vectors import DenseSearch
+
+    class Source:
+        width, table = 64, tied(entities=40_000)[1]
+
+        def __len__(self):
+            return len(self.table)
+
+        def encoded(self):
+            return np.ones(len(self), bool), np.arange(len(self)), frozenset(["e"])
+
+        def batches(self, columns, size):
+            vectors = pa.FixedSizeListArray.from_arrays(pa.array(self.table.numpy().ravel()), self.width)
+            yield from pa.table({"vector": vectors}).to_batches(max_chunksize=size)
+
+        take = None
+
+    queries = torch.randn(50, 64)
+    cpu, gpu = DenseSearch.load(Source()), DenseSearch.load(Source(), device=torch.device("cuda"))
+    assert (cpu.values.device.type, gpu.values.device.type) == ("cpu", "cuda")
+    scores = [
+        torch.einsum("md,mkd->mk", queries, Source.table[torch.from_numpy(each.search(queries, 10))])
+        for each in (cpu, gpu)
+    ]
+    torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-5)
+    assert torch.equal(gpu.vectors(np.array([5, 39_999])).cpu(), Source.table[[5, 39_999]])
+
+
 def test_captions_do_not_depend_on_the_batch(tmp_path):
     from PIL import Image
     from tiny_blip2 import save_tiny_blip2

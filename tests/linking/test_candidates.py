@@ -380,7 +380,7 @@ def test_a_gpu_with_the_memory_for_them_holds_float32_vectors(tmp_path, monkeypa
 
 
 def test_other_devices_than_gpus_do_not_hold_vectors():
-    assert not _fits(torch.device("cpu"), 1) and not _fits(torch.device("meta"), 1)
+    assert not any(_fits(torch.device(name), 1) for name in ("cpu", "meta"))
 
 
 @pytest.mark.parametrize("method", [EXACT, CODES])
