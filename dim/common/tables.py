@@ -10,11 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from dim.common.fields import absent
 from dim.common.jsonl import Line, numbered, parse_object, plain_lines, type_name
+from dim.common.parquet_rows import open_parquet, parquet_batches, parquet_rows
 from dim.errors import DIMError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
@@ -238,33 +236,12 @@ def _number(cell: str) -> float | str:
     return cell
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """Opens a Parquet file.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The file.
-
-    Raises:
-        DIMError: If it is not a Parquet file.
-    """
-    try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DIMError(f"{path} is not a Parquet file: {' '.join(str(error).split())}.") from error
-
-
 def _parquet(path: Path) -> Iterator[Line]:
     file, number = open_parquet(path), 0
     names = file.schema_arrow.names
     if len(set(names)) < len(names):
         raise DIMError(f"{path}: a column occurs twice in {names}.")
-    try:
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-            for row in batch.to_pylist():
-                yield Line(f"{path}, row {number}", row)
-                number += 1
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DIMError(f"{path} cannot be read after row {number}: {' '.join(str(error).split())}.") from error
+    for batch in parquet_batches(file, path, _BATCH_ROWS):
+        for row in parquet_rows(batch, path, number):
+            yield Line(f"{path}, row {number}", row)
+            number += 1

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from dim.common.fields import FieldError
-from dim.common.tables import open_parquet, read_table, table_suffix
+from dim.common.parquet_rows import open_parquet, parquet_batches, parquet_rows
+from dim.common.tables import read_table, table_suffix
 from dim.corpora.loading import load_entities
 from dim.errors import DIMError
 from dim.kb.rows import CONTENT, FIELDS, checked_row, vector_arrays, vector_schema
@@ -161,7 +162,7 @@ def _parquet(path: Path) -> Reader:
 
     def rows() -> Iterator[Raw]:
         index = 0
-        for batch in file.iter_batches(batch_size=BATCH_ROWS):
+        for batch in parquet_batches(file, path, BATCH_ROWS):
             others = [name for name in _STATE if name in schema.names and name != "vector"]
             states = batch.select(others).to_pylist()
             vectors: Any = [None] * len(batch)
@@ -171,7 +172,9 @@ def _parquet(path: Path) -> Reader:
                 positions = np.cumsum(column.is_valid().to_numpy(False)) - 1
                 vectors = [values[position] if valid.as_py() else None
                            for position, valid in zip(positions, column.is_valid(), strict=True)]  # fmt: skip
-            for row, state, values in zip(batch.select(content).to_pylist(), states, vectors, strict=True):
+            for row, state, values in zip(
+                parquet_rows(batch.select(content), path, index), states, vectors, strict=True
+            ):
                 yield Raw(f"{path}, row {index}", row, {**state, "vector": values})
                 index += 1
 

@@ -3,6 +3,8 @@
 import json
 import math
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -251,6 +253,19 @@ def test_long_cells_and_offsets_of_a_csv(tmp_path):
     (batch,) = kb_rows(tmp_path / "e.csv").batches()
     assert batch["description"].to_pylist() == [long]
     assert [one.description for one in read_entities(str(tmp_path / "e.csv"))] == [long]
+
+
+def test_a_parquet_file_that_is_damaged_inside_is_refused_in_a_line(tmp_path):
+    rows = [{"id": f"e{row}", "name": f"Ada {row % 7}"} for row in range(500)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "whole.parquet")
+    whole, refused = (tmp_path / "whole.parquet").read_bytes(), 0
+    path = tmp_path / "rows.parquet"
+    for place in range(4, len(whole) - 8, len(whole) // 60):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        lines = [refusal(lambda: list(kb_rows(path).batches())), refusal(lambda: read_entities(str(path)))]
+        assert all(line is None or (str(path) in line and "\n" not in line) for line in lines)
+        refused += lines[0] is not None
+    assert refused
 
 
 def test_two_spellings_of_an_accent_are_one_id(tmp_path):
