@@ -75,7 +75,7 @@ class Remove(_Existing):
         if self.file is not None:
             content = sys.stdin.buffer.read() if str(self.file) == "-" else self.file.read_bytes()
             try:
-                ids += content.decode().split("\n")
+                ids += (line.strip() for line in content.decode("utf-8-sig").splitlines())
             except UnicodeDecodeError as error:
                 raise DIMError(f"{self.file} is not valid UTF-8 (byte {error.start + 1}).") from error
         ids = [name for name in dict.fromkeys(ids) if name]
@@ -206,6 +206,8 @@ class Export(_Existing):
 
     def run(self) -> None:
         """Runs the command."""
+        if self.file.suffix != ".parquet":
+            raise DIMError(f"{self.file} does not end in .parquet, the format of an export.")
         kb = self.open()
         kb.export(self.file)
         print(f"{len(kb):,} entities in {self.file}")

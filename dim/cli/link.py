@@ -112,7 +112,7 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], object]]:
 
     The hidden file stays if the run breaks off, with the lines that were written.
     """
-    from dim.common.files import sync
+    from dim.common.files import naming, sync
 
     if path is None:
         yield partial(print, flush=True)
@@ -125,17 +125,18 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], object]]:
         stream.write(f"{line}\n")
         written += 1
 
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as stream:
-            yield write
-    except BaseException:
-        if written:
-            logger.warning("The first %s lines are in %s", f"{written:,}", part)
-        else:
-            part.unlink(missing_ok=True)
-        raise
-    sync(part)
-    part.replace(path)
+    with naming(path, part):
+        try:
+            with part.open("w", encoding="utf-8", newline="\n") as stream:
+                yield write
+        except BaseException:
+            if written:
+                logger.warning("The first %s lines are in %s", f"{written:,}", part)
+            else:
+                part.unlink(missing_ok=True)
+            raise
+        sync(part)
+        part.replace(path)
 
 
 def _print_table(mention: str | None, links: "Links") -> None:

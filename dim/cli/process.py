@@ -94,7 +94,8 @@ def _line(error: BaseException) -> tuple[str, int] | None:
         return str(error), getattr(error, "exit_code", 2)
     if isinstance(error, OSError):
         places = " -> ".join(str(name) for name in (error.filename, error.filename2) if name is not None)
-        message = f"{error.strerror}{': ' if places else ''}{places}" if error.strerror else str(error)
+        what = os.strerror(error.errno) if error.errno is not None and places else error.strerror
+        message = f"{what}{': ' if places else ''}{places}" if what else str(error)
         return message, 1 if error.errno in _NO_SPACE else (refusal(error) or ("", 2))[1]
     if isinstance(error.__cause__, DIMError):  # a config's checks are wrapped
         return _line(error.__cause__)

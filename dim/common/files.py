@@ -20,6 +20,8 @@ _REFUSALS = {  # what the operating system says, and the exit code of a command 
     "Read-only file system": 2,
     "Operation not permitted": 2,
     "File name too long": 2,
+    "File exists": 2,
+    "No such file or directory": 2,
     "Not a directory": 2,
     "Is a directory": 2,
     "unable to open database file": 2,
@@ -64,17 +66,32 @@ def atomic_file(path: Path) -> Iterator[Path]:
         '1 2 3'
     """
     temporary = path.with_name(f".{path.name}.part")  # overwrites what a killed run left
+    with naming(path, temporary):
+        try:
+            yield temporary
+            sync(temporary)
+            temporary.replace(path)
+        except BaseException:
+            with suppress(OSError):  # such as a folder that is not there
+                temporary.unlink(missing_ok=True)
+            raise
+        sync(path.parent)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Lets an `OSError` in a `with` block name the file that was to be written: a full disk names none.
+
+    Args:
+        path: The file.
+        temporary: Its temporary name.
+    """
     try:
-        yield temporary
-        sync(temporary)
-        temporary.replace(path)
-    except BaseException as error:
-        with suppress(OSError):  # such as a folder that is not there
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(temporary)):
-            error.filename, error.filename2 = str(path), None  # a full disk names no file
+        yield
+    except OSError as error:
+        if error.errno is not None and str(error.filename) in ("None", str(temporary)):
+            error.filename, error.filename2 = str(path), None
         raise
-    sync(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:

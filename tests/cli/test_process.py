@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def test_a_log_file_is_not_filled_with_bars(variables, shown):
     program = """
 import sys
 sys.argv[0] = "dim"
-from dim.cli.process import log_to_stderr
+from dim.cli.process import log_to_stderr, run_reporting_errors
 with log_to_stderr():
     from tqdm.auto import tqdm
     print(*tqdm(range(1000), desc="encoding"), file=sys.stdout)
@@ -137,3 +138,34 @@ def test_a_disk_that_is_full(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(Path, "read_bytes", full)
     assert main(["kb", "remove", "kb", "--ids", "ids.txt"]) == 1
     assert capsys.readouterr().err == f"dim kb remove: No space left on device: {tmp_path / 'x'}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), 1),
+        (sqlite3.OperationalError("attempt to write a readonly database"), 2),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), 1),
+        (OSError(errno.EFBIG, "File too large"), 1),
+        (PermissionError(errno.EACCES, "Permission denied", "/locked/x"), 2),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_whatever_library_raises_it(capsys, error, code):
+    def fail() -> None:
+        raise error
+
+    assert run_reporting_errors("dim link", fail) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_bug_keeps_its_traceback():
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_reporting_errors("dim link", fail)
+
+
+def test_an_export_ends_in_parquet(tmp_path, capsys):
+    assert main(["kb", "export", "kb", str(tmp_path / "all.csv")]) == 2
+    assert "does not end in .parquet" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Atomic files, and Parquet: round trips, and repeated values that are stored once."""
 
+import errno
 import hashlib
 import io
 import random
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dim.common import parquet
-from dim.common.files import finish_folder, sha256_of, write_text
+from dim.common.files import atomic_file, finish_folder, refusal, sha256_of, write_text
 from dim.common.jsonl import read_jsonl, write_jsonl
 from dim.common.parquet import write_parquet
 from dim.common.pictures import load_picture
@@ -245,3 +246,40 @@ def test_written_pictures_decode(tmp_path):
     write_parquet(tmp_path / "a.parquet", with_pictures([row], []), MENTIONS)
     rows = datasets.Dataset.from_parquet(str(tmp_path / "a.parquet"), features=MENTIONS, cache_dir=str(tmp_path))
     assert rows[0]["image"].size == (4, 3)
+
+
+@pytest.mark.parametrize("make", ["folder in the way", "no folder", "file above", "full"])
+def test_an_error_names_the_file_and_leaves_nothing(tmp_path, make):
+    path = tmp_path / "out" / "a.txt"
+    if make != "no folder":
+        path.parent.mkdir()
+    if make == "folder in the way":
+        path.mkdir()
+    if make == "file above":
+        path = tmp_path / "plain" / "a.txt"
+        path.parent.write_text("")
+
+    def write() -> None:
+        with atomic_file(path) as temporary:
+            if make == "full":
+                temporary.write_text("half")
+                raise OSError(errno.ENOSPC, "No space left on device")
+            temporary.write_text("whole")
+
+    with pytest.raises(OSError) as caught:  # noqa: PT011
+        write()
+    assert caught.value.filename == str(path)
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("LanceError(IO): Generic error: Permission denied (os error 13), /x/y.rs:3", ("Permission denied", 2)),
+        ("I/O error: No space left on device (os error 28)", ("No space left on device", 1)),
+        ("database or disk is full", ("database or disk is full", 1)),
+        ("a bug", None),
+    ],
+)
+def test_what_the_system_refuses_is_found_in_errors_of_libraries(text, found):
+    assert refusal(RuntimeError(text)) == found
