@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from dim.auto_classes import register_auto_classes
@@ -81,7 +82,24 @@ def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     settings = [processor.max_length, processor.padding, processor.mention_marks, processor.entity_template]
     digest.update(json.dumps(settings).encode())
+    pixels = {key: value for key, value in processor.image_processor.to_dict().items() if _decides_pixels(key, value)}
+    digest.update(json.dumps(pixels, sort_keys=True, default=str).encode())
+    digest.update(_rules_of(processor.tokenizer).encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _decides_pixels(key: str, value: object) -> bool:
+    """Whether a setting of an image processor decides the pixels: not a class name or a default that is not set."""
+    return value is not None and key.startswith(("do_", "size", "crop_", "resample", "rescale_", "image_m", "image_s"))
+
+
+def _rules_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The vocabulary and the rules of a tokenizer, without the truncation and padding of its last call."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    text = backend.to_str()
+    return text[text.index('"added_tokens"') :]

@@ -1,11 +1,12 @@
 """Loading of a model: a damaged file is named in one line, with the checksums of its folder and without them."""
 
+import json
 import shutil
 
 import pytest
 
 from dim.common.checksums import CHECKSUMS, unverified, write_checksums
-from dim.encoding.loading import load_dim
+from dim.encoding.loading import fingerprint, load_dim
 from dim.errors import DIMError
 
 FILES = ("config.json", "model.safetensors", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -54,3 +55,33 @@ def test_a_model_that_somebody_changed_is_read_unverified(folder):
     (folder / "model.safetensors").write_bytes(flip((folder / "model.safetensors").read_bytes()))
     with unverified():
         load_dim(folder)
+
+
+@pytest.mark.parametrize("name", ["processor_config.json", "tokenizer.json"])
+def test_the_fingerprint_covers_whatever_decides_a_vector(folder, name):
+    before = fingerprint(*load_dim(folder))
+    assert fingerprint(*load_dim(folder)) == before
+    text = (folder / name).read_text(encoding="utf-8")
+    if name.startswith("processor"):
+        config = json.loads(text)
+        config["image_processor"]["image_mean"][0] += 0.1
+        text = json.dumps(config)
+    else:
+        config = json.loads(text)
+        vocabulary = config["model"]["vocab"]
+        vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+        text = json.dumps(config)
+    (folder / name).write_text(text, encoding="utf-8")
+    with unverified():
+        assert fingerprint(*load_dim(folder)) != before
+
+
+def test_the_fingerprint_does_not_depend_on_the_last_call(folder):
+    model, processor = load_dim(folder)
+    before = fingerprint(model, processor)
+    processor(mentions=["a"], sentences=["a b"], names=["c"], descriptions=["d " * 200])
+    assert fingerprint(model, processor) == before
+    processor.save_pretrained(folder)
+    model.save_pretrained(folder)
+    with unverified():
+        assert fingerprint(*load_dim(folder)) == before
