@@ -36,7 +36,7 @@ WORD = "|".join(
     rf"{letter}(?:[{letter}\p{{M}}]|{INVISIBLE}++(?=[{letter}\p{{M}}]))*+" for letter in (_BARE_LETTER, _OTHER_LETTER)
 )
 _WORD = regex.compile(WORD, regex.V1)
-UNSEEN = regex.compile(r"[\p{Cf}\p{Variation_Selector}]", regex.V1)
+UNSEEN = regex.compile(rf"[{INVISIBLE}\p{{Variation_Selector}}]", regex.V1)
 """Characters that change only how others look: format characters and variation selectors."""
 _MARKS = regex.compile(r"\p{M}{2,}")
 _ACCENTS = ("\u0300", "\u036f")

@@ -20,7 +20,7 @@ from dim.linking.candidates import CandidateSearch, _fused
 from dim.linking.channels import CHANNELS
 from dim.search.postings import Postings, best
 from dim.search.texts import LexicalIndex, LexicalSearch
-from dim.search.tokens import name_tokens, spellings, split_words, word_tokens
+from dim.search.tokens import name_tokens, searchable, spellings, split_words, word_tokens
 from dim.search.vectors import CODES, EXACT, _fits
 
 NAMES = ["Arnold Schwarzenegger", "Joe Biden", "Beyoncé Knowles (singer)", "Владимир Путин", "नरेंद्र मोदी", "東京都",
@@ -99,9 +99,10 @@ def test_marks_stay_in_their_words():
 
 
 def test_symbols_and_scripts_without_spaces_are_apart():
-    words = split_words(["c++ and c#", "我在ibm公司", "🍕🍔"])
+    words = split_words(["c++ and c#", "我在ibm公司", "🍕🍔", searchable("A\u200bB", "É\u00adX")])
     pieces = np.split(words.codes.astype(int), words.starts[1:])
-    assert ["".join(map(chr, piece)) for piece in pieces] == ["c", "++", "and", "c", "#", "我在", "ibm", "公司", "🍕🍔"]
+    assert ["".join(map(chr, piece)) for piece in pieces] == ["c", "++", "and", "c", "#", "我在", "ibm", "公司", "🍕🍔",
+                                                        "a", "b", "ex"]  # fmt: skip
 
 
 def test_a_script_without_spaces_is_searched_by_pairs_of_characters(tmp_path):
