@@ -38,10 +38,14 @@ class Create(Encoding, _Existing):
 
     def run(self) -> None:
         """Runs the command."""
+        from dim.kb.database import exists
         from dim.kb.store import KnowledgeBase
 
         encoder = self.encoder()
-        kb = KnowledgeBase.create(self.kb, self.source, overwrite=self.overwrite, progress=True)
+        if encoder is not None and not self.overwrite and exists(self.kb) and self.open().holds(self.source):
+            kb = self.open()  # the same command was stopped while it encoded
+        else:
+            kb = KnowledgeBase.create(self.kb, self.source, overwrite=self.overwrite, progress=True)
         if encoder is not None:
             encoder.encode(kb)
         print(f"{len(kb):,} entities in {kb.uri}")

@@ -66,7 +66,7 @@ def home_of(uri: str | Path) -> str:
 def exists(uri: str) -> bool:
     """Whether there is a knowledge base at a URI, possibly a damaged one."""
     if is_local(uri):
-        return Path(uri, f"{ENTITIES}.lance").is_dir()
+        return any(Path(uri, f"{ENTITIES}.lance", "_versions").glob("*.manifest"))  # else creating it was killed
     try:
         open_table(uri)
     except StorageError:

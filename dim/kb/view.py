@@ -12,6 +12,7 @@ from dim.common.ids import index_of
 from dim.errors import DIMError
 from dim.kb.database import home_of
 from dim.kb.rows import VECTOR_COLUMNS
+from dim.kb.sources import Source, read_entities
 from dim.kb.table import Table
 from dim.search.vectors import vectors_of
 
@@ -169,6 +170,21 @@ class EntityView:
             raise DIMError(f"{others:,} entities of {self.uri} were encoded by another model; {cure}")
         if missing and (complete or not counts):
             raise DIMError(f"{missing:,} entities of {self.uri} are not encoded yet; {cure}")
+
+    def holds(self, source: Source) -> bool:
+        """Whether the rows are those of a source, in any order.
+
+        Args:
+            source: Any source that `read_entities` takes.
+
+        Returns:
+            Whether they are equal, apart from vectors.
+
+        Raises:
+            DIMError: If a row of the source is invalid.
+        """
+        given = {key for batch in read_entities(source).batches() for key in batch["key"].to_pylist()}
+        return given == set(self._scan(["key"])["key"].to_pylist())
 
     def batches(self, columns: Sequence[str], size: int) -> Iterator[pa.RecordBatch]:
         """Yields all rows in order, in batches.

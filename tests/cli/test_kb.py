@@ -74,3 +74,36 @@ def test_bad_input_is_told_before_anything_is_written(folder, words, message, ca
     assert message.format(folder) in capsys.readouterr().err
     assert not (folder / "new").exists()
     assert KnowledgeBase.open(folder / "kb").ids == ["Q1", "Q2"]
+
+
+def test_create_with_a_model_goes_on_after_it_was_stopped(tmp_path, tiny_dim_dir, capsys, monkeypatch):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "a", "name": "Ada"}\n{"id": "b", "name": "Al"}\n')
+    command = ["create", tmp_path / "kb", "--from", rows, "--model", tiny_dim_dir, "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(KnowledgeBase, "write_vectors", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(*command) == 130
+    assert main(*command) == 0
+    assert KnowledgeBase.open(tmp_path / "kb").info()["pending"] == 0
+    rows.write_text('{"id": "c", "name": "Cy"}\n')
+    assert main(*command) == 2
+    assert "is a knowledge base already" in capsys.readouterr().err
+
+
+def test_a_refused_create_leaves_no_folder(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"id": "a", "name": "Ada"}\n{"id": "a", "name": "Al"}\n')
+    assert main("create", tmp_path / "new" / "kb", "--from", tmp_path / "rows.jsonl") == 2
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["s3:x", "http:x", "a [b]", "~x", "a#b?c"])
+def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    kb = KnowledgeBase.create(name, [{"id": "a", "name": "Ada"}])
+    assert (tmp_path / name / "entities.lance").is_dir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    kb.upsert([{"id": "b", "name": "Al"}])
+    kb.finish()
+    assert kb.info()["entities"] == 2
+    assert not list((tmp_path / "elsewhere").iterdir())

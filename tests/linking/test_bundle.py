@@ -9,6 +9,7 @@ from loopback_hub import Fault
 
 from dim import DIMModel, DIMProcessor
 from dim.cli.main import main
+from dim.common.checksums import unverified
 from dim.encoding.loading import load_dim
 from dim.kb.store import KnowledgeBase
 from dim.linking.bundle import open_bundle
@@ -113,7 +114,9 @@ def test_other_weights_do_not_go_with_the_vectors(pushed, tiny_clip_dir, tmp_pat
     other.save_pretrained(tmp_path / "other")
     change(pushed, "model.safetensors", (tmp_path / "other" / "model.safetensors").read_bytes())
     folder, base = open_bundle("org/linker")
-    with pytest.raises(ValueError, match="were encoded by another model"):
+    with pytest.raises(ValueError, match="model.safetensors was damaged or changed"):
+        load_dim(folder)
+    with unverified(), pytest.raises(ValueError, match="were encoded by another model"):
         DIMLinker(*load_dim(folder), base)
 
 

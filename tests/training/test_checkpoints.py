@@ -31,7 +31,7 @@ def test_publish_replaces_files_and_leaves_others(tmp_path):
     for text in ("old", "new"):
         publish(tmp_path, lambda folder, text=text: (folder / "config.json").write_text(text))
     assert (tmp_path / "config.json").read_text() == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checksums.json", "config.json", "notes.txt"]
 
 
 def test_nothing_to_resume(tmp_path):
