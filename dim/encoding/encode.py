@@ -1,6 +1,7 @@
 """Encoding of mentions and entities, in batches of similar length, with pictures decoded by worker processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import datasets
 import torch
@@ -11,12 +12,15 @@ from transformers import BatchFeature
 
 from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.batching import longest_first
+from dim.encoding.eight_bit import EightBitPictures
 from dim.encoding.mention import column
+from dim.encoding.workers import Wait, workers_for
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
 BATCH_SIZE = 64
+_KEPT_BYTES = 64 << 20  # vectors that wait on the device to be copied together
 
 
 class _Collate:
@@ -25,9 +29,19 @@ class _Collate:
     def __init__(self, processor: DIMProcessor, pictures: bool, make: Callable):
         self.processor, self.pictures, self.make = processor, pictures, make
 
-    def __call__(self, rows: list[dict]) -> tuple[BatchFeature, UnreadablePictures]:
+    def __call__(self, rows: list[dict]) -> tuple[dict[str, Tensor], UnreadablePictures]:
         unreadable = UnreadablePictures()  # of this batch, since a worker shares no memory
-        return self.make(self.processor, rows, self.pictures, unreadable), unreadable
+        return dict(self.make(self.processor, rows, self.pictures, unreadable)), unreadable
+
+
+@dataclass(frozen=True)
+class _Loading:
+    """How rows are loaded; see `encode_mentions`."""
+
+    batch_size: int
+    num_workers: int | None
+    progress: bool
+    unreadable: UnreadablePictures | None
 
 
 def mention_batch(
@@ -75,7 +89,7 @@ def encode_mentions(
     mentions: Sequence[dict],
     *,
     batch_size: int = BATCH_SIZE,
-    num_workers: int = 0,
+    num_workers: int | None = None,
     progress: bool = False,
     unreadable: UnreadablePictures | None = None,
 ) -> Tensor:
@@ -87,7 +101,8 @@ def encode_mentions(
         mentions: Rows with `mention`, `sentence`, `start`, `end` and optionally `image` (any input of `load_picture`)
             and `expert_answer`; a list or a `datasets.Dataset`.
         batch_size: Rows per batch.
-        num_workers: Processes that decode pictures and tokenise; 0 for this process alone.
+        num_workers: Processes that decode pictures and tokenise; 0 for this process alone. By default, as many as pay:
+            for a model on a GPU and seconds of work, up to all cores but one, and otherwise none.
         progress: Whether to show a progress bar.
         unreadable: Report to which pictures that cannot be read are added, by the rows' `id`; without it, one warning
             is logged with their number, reasons and first ids.
@@ -107,8 +122,8 @@ def encode_mentions(
     """
     lengths = _token_counts(processor, column(mentions, "sentence"))
     collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
-    rows, loading = _undecoded(mentions), (batch_size, num_workers, progress, unreadable)
-    return _encode(model, model.get_mention_features, rows, lengths, collate, *loading)
+    rows, loading = _undecoded(mentions), _Loading(batch_size, num_workers, progress, unreadable)
+    return _encode(model, model.get_mention_features, rows, lengths, collate, loading)
 
 
 def encode_entities(
@@ -117,7 +132,7 @@ def encode_entities(
     entities: Sequence[dict],
     *,
     batch_size: int = BATCH_SIZE,
-    num_workers: int = 0,
+    num_workers: int | None = None,
     progress: bool = False,
     unreadable: UnreadablePictures | None = None,
 ) -> Tensor:
@@ -128,7 +143,8 @@ def encode_entities(
         processor: Its processor.
         entities: Rows with `name`, `description` and optionally `images`; a list or a `datasets.Dataset`.
         batch_size: Rows per batch.
-        num_workers: Processes that decode pictures and tokenise; 0 for this process alone.
+        num_workers: Processes that decode pictures and tokenise; 0 for this process alone. By default, as many as pay:
+            for a model on a GPU and seconds of work, up to all cores but one, and otherwise none.
         progress: Whether to show a progress bar.
         unreadable: As for `encode_mentions`.
 
@@ -148,8 +164,8 @@ def encode_entities(
     names, descriptions = column(entities, "name"), column(entities, "description")
     lengths = _token_counts(processor, [f"{name} {text or ''}" for name, text in zip(names, descriptions, strict=True)])
     collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
-    rows, loading = _undecoded(entities), (batch_size, num_workers, progress, unreadable)
-    return _encode(model, model.get_entity_features, rows, lengths, collate, *loading)
+    rows, loading = _undecoded(entities), _Loading(batch_size, num_workers, progress, unreadable)
+    return _encode(model, model.get_entity_features, rows, lengths, collate, loading)
 
 
 def _token_counts(processor: DIMProcessor, texts: Sequence[str], block: int = 1_000) -> list[int]:
@@ -168,32 +184,70 @@ def _encode(
     rows: Sequence[dict],
     lengths: list[int],
     collate: _Collate,
-    batch_size: int,
-    num_workers: int,
-    progress: bool,
-    unreadable: UnreadablePictures | None,
+    loading: _Loading,
 ) -> Tensor:
+    """Encodes rows. A GPU is never waited for, except for its vectors, many batches at a time."""
     if not lengths:
         raise DIMError("There is nothing to encode.")
-    batches = longest_first(lengths, batch_size)
-    loader: DataLoader = DataLoader(rows, batch_sampler=batches, collate_fn=collate, num_workers=num_workers)  # type: ignore[arg-type]
+    device = model.device
+    split = EightBitPictures.of(collate.processor) if collate.pictures and _is_gpu(device) else None
+    if split is not None:
+        collate.processor, split = split.processor, split.to(device)
+    batches = longest_first(lengths, loading.batch_size)
+    workers = loading.num_workers
+    if workers is None:
+        workers = workers_for(len(rows), collate.pictures, device)
+    loader: DataLoader = DataLoader(
+        rows,  # type: ignore[arg-type]
+        batch_sampler=batches,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available() and _is_gpu(device),
+    )
     training = model.training
     model.eval()
-    vectors = torch.empty(len(lengths), model.config.projection_dim)
-    found = UnreadablePictures()
-    for indices, (batch, missing) in zip(batches, _bar(loader, len(batches), progress), strict=True):
+    vectors, found = _Vectors(len(lengths), model.config.projection_dim), UnreadablePictures()
+    wait = Wait(len(lengths), workers)
+    bar = tqdm(zip(batches, loader, strict=True), total=len(batches), desc="encoding", disable=not loading.progress)
+    for indices, (batch, missing) in wait.measured(bar):
         found.update(missing)
-        vectors[indices] = encode(**batch.to(model.device)).float().cpu()
+        inputs = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        vectors.add(indices, encode(**(inputs if split is None else split.normalised(inputs))).float())
     model.train(training)
-    if unreadable is None:
+    if loading.unreadable is None:
         found.warn()
     else:
-        unreadable.update(found)
-    return vectors
+        loading.unreadable.update(found)
+    result = vectors.all()
+    wait.tell()
+    return result
 
 
-def _bar(batches: DataLoader, total: int, progress: bool) -> Iterator[tuple[BatchFeature, UnreadablePictures]]:
-    return iter(tqdm(batches, total=total, desc="encoding", disable=not progress))
+def _is_gpu(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+class _Vectors:
+    """Vectors `(N, D)` on the CPU, copied from the device many at a time."""
+
+    def __init__(self, count: int, width: int):
+        self._all = torch.empty(count, width)
+        self._indices: list[int] = []
+        self._parts: list[Tensor] = []
+
+    def add(self, indices: list[int], part: Tensor) -> None:
+        """Keeps the vectors `(B, D)` of some rows."""
+        self._indices += indices
+        self._parts.append(part)
+        if len(self._indices) * self._all.shape[1] * 4 >= _KEPT_BYTES:
+            self.all()
+
+    def all(self) -> Tensor:
+        """Copies what is still on the device, and returns all vectors."""
+        if self._parts:
+            self._all[self._indices] = torch.cat(self._parts).cpu()
+        self._indices, self._parts = [], []
+        return self._all
 
 
 def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
