@@ -11,7 +11,7 @@ from dim.errors import DIMError
 @dataclass(kw_only=True)
 class TrainReranker(Command):
     """Trains a cross-encoder on the mentions that the linker is unsure of, and writes it into the folder `reranker` of
-    the model, where --rerank finds it. Started again, it resumes from its last checkpoint.
+    the model, where --rerank finds it. Started again, it resumes from its last checkpoint; another run's is refused.
     """
 
     model: str = option("folder of a DIM")
@@ -25,6 +25,7 @@ class TrainReranker(Command):
     batch_size: int = option("mentions at a time", 16, least=1, metavar="N")
     learning_rate: float = option("highest learning rate", 6e-5, least=0, metavar="X")
     save_steps: int = option("steps between checkpoints", 100, least=1, metavar="N")
+    overwrite: bool = option("replace an earlier reranker and its checkpoints", False)
     bf16: bool = option("compute in bfloat16", False)
     seed: int = option("seed of weights, batches and dropout", 0, least=0)
 
@@ -58,5 +59,6 @@ class TrainReranker(Command):
             remove_unused_columns=False,
         )
         linker, mentions = DIMLinker.from_pretrained(self.model, self.kb), load_mentions(self.dataset, "train")
-        train_reranker(linker, mentions, settings, self.tower, self.examples, self.candidates, self.max_length)
+        limits = (self.examples, self.candidates, self.max_length)
+        train_reranker(linker, mentions, settings, self.tower, *limits, self.overwrite)
         print(f"{folder}: use it with --rerank 16")

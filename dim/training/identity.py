@@ -58,13 +58,13 @@ def content_of(data: MELData, start: str) -> dict[str, str]:
         "the model to start from": start,
         "the training mentions": _digest_of_mentions(data.train),
         "the validation mentions": _digest_of_mentions(data.validation),
-        "the entities": _digest([data.entities.ids, data.entities.names, data.entities.aliases],
+        "the entities": digest_of([data.entities.ids, data.entities.names, data.entities.aliases],
                                 [*_tokens(data.entities.texts), data.entities.pictures]),
     }  # fmt: skip
     if data.pictures is not None:
         pixels = data.pictures.pixels
         some = pixels[:: max(1, len(pixels) // _SAMPLE)]
-        found["the pictures"] = _digest(list(pixels.shape), [some])
+        found["the pictures"] = digest_of(list(pixels.shape), [some])
     return found
 
 
@@ -110,7 +110,7 @@ def _word(value: Any) -> str:
 
 def _digest_of_mentions(side: MentionSide) -> str:
     captions = [] if side.caption_texts is None else _tokens(side.caption_texts)
-    return _digest(
+    return digest_of(
         [side.ids],
         [*_tokens(side.mention_texts), *_tokens(side.sentence_texts), *captions, side.has_caption, side.pictures,
          side.gold, side.candidates],
@@ -121,9 +121,10 @@ def _tokens(bank: TextBank) -> list[Tensor]:
     return [bank.rows, bank.lengths, bank.flat]
 
 
-def _digest(values: Sequence[Any], tensors: Sequence[Tensor]) -> str:
+def digest_of(values: Sequence[Any], tensors: Sequence[Tensor]) -> str:
+    """Computes a digest of JSON values and of tensors."""
     digest = hashlib.blake2b(json.dumps(values).encode(), digest_size=12)
     for tensor in tensors:
         digest.update(json.dumps(list(tensor.shape)).encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -1,5 +1,7 @@
 """Trains a reranker, a cross-encoder, on the mentions of which a linker is unsure."""
 
+import json
+import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -19,12 +21,17 @@ from transformers import (
 )
 
 from dim.common.checksums import write_checksums
+from dim.common.files import write_json
 from dim.encoding.mention import mentions_of
 from dim.errors import DIMError
 from dim.linking.linker import DIMLinker
 from dim.linking.reranker import entity_text, mention_text, pair_inputs
 from dim.losses_dim import n_pair_loss
+from dim.training.identity import differences, digest_of
+from dim.training.safe_state import reading
 
+_MARK = "run.json"
+_DECISIVE = ("num_train_epochs", "per_device_train_batch_size", "learning_rate", "weight_decay", "bf16", "seed")
 _SURE = 0.995  # a mention is not trained on if the linker gives its gold a higher probability
 
 
@@ -59,12 +66,13 @@ def train_reranker(
     examples: int = 6_000,
     candidates: int = 6,
     max_length: int = 96,
+    overwrite: bool = False,
 ) -> None:
     """Trains a cross-encoder on the mentions of which a linker is unsure, and saves it.
 
     A mention is trained on its gold and the other candidates that the linker ranks highest. The loss uses the
     cross-encoder's score alone: trained on the sum of both scores, it relied on the linker's. A restarted run resumes
-    from its last checkpoint.
+    from its last checkpoint; another run's is refused.
 
     Args:
         linker: The linker, without a reranker.
@@ -74,22 +82,47 @@ def train_reranker(
         examples: Mentions to train on, at most.
         candidates: Entities for each mention, including the gold.
         max_length: Tokens of a pair, at most.
+        overwrite: Whether to replace an earlier reranker and its checkpoints in `output_dir`.
 
     Raises:
-        DIMError: If the tower does not support sequence classification, or there is no mention whose gold the linker
-            finds and of which it is unsure.
+        DIMError: If the tower does not support sequence classification, there is no mention whose gold the linker
+            finds and of which it is unsure, or `output_dir` holds a reranker of another run.
     """
     set_seed(arguments.seed)
+    folder = Path(str(arguments.output_dir))
+    settings = {name: getattr(arguments, name) for name in _DECISIVE}
+    run = {"settings": settings | {"examples": examples, "candidates": candidates, "max_length": max_length}}
+    _check_same(folder, run, overwrite)
     model, tokenizer = _start(linker, tower)
     tokenizer.model_max_length = max_length
     data: Any = _examples(linker, mentions, examples, candidates, arguments.seed)
     known = linker.kb.table(["name", "description"]).to_pylist()
     texts = [entity_text(row["name"], row["description"]) for row in known]
+    pairs = [(text, [texts[row] for row in rows.tolist()]) for text, rows in data]
+    start = digest_of([], list(model.state_dict().values()))
+    run |= {"content": {"the training pairs": digest_of(pairs, []), "the model to start from": start}}
+    _check_same(folder, run, overwrite)
+    for path in folder.glob("checkpoint-*") if overwrite else ():
+        shutil.rmtree(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / _MARK, run)
     trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_PairCollator(tokenizer, texts))
     trainer.train(resume_from_checkpoint=any(Path(arguments.output_dir).glob("checkpoint-*")))
     trainer.save_model()
     tokenizer.save_pretrained(arguments.output_dir)
     write_checksums(Path(arguments.output_dir))
+
+
+def _check_same(folder: Path, run: dict[str, dict], overwrite: bool) -> None:
+    """Raises `DIMError` if a folder holds another run's reranker or checkpoints."""
+    if overwrite or not (any(folder.glob("checkpoint-*")) or (folder / "model.safetensors").exists()):
+        return
+    with reading(folder):
+        known = json.loads((folder / _MARK).read_text(encoding="utf-8")) if (folder / _MARK).exists() else {}
+        found = [differences(known.get(kind, {}), values) for kind, values in run.items()]
+    if not known or any(found):
+        why = "; ".join(filter(None, found)) or "it does not say which"
+        raise DIMError(f"{folder} holds a reranker of another run ({why}): replace it by --overwrite.")
 
 
 def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

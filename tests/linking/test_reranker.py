@@ -147,7 +147,15 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
     assert main(["link", *base, "--rerank", "3", "--sentence", "[[Turkey]]"]) == 2
     assert "There is no reranker in" in capsys.readouterr().err
     assert main(train) == 0
-    assert (folder / FOLDER / "model.safetensors").is_file()
+    trained = (folder / FOLDER / "model.safetensors").read_bytes()
+    capsys.readouterr()
+    assert main([*train, "--seed", "3"]) == 2
+    error = capsys.readouterr().err
+    assert "holds a reranker of another run (--seed is 3, but was 0): replace it by --overwrite" in error
+    assert (folder / FOLDER / "model.safetensors").read_bytes() == trained
+    assert main(train) == 0  # it goes on from its last checkpoint, which is the last
+    assert main([*train, "--seed", "3", "--overwrite"]) == 0
+    capsys.readouterr()
     assert main(["link", *base, "--rerank", "3", "--sentence", "[[Turkey]]", "-k", "5", "--json"]) == 0
     assert capsys.readouterr().out.count('"id"') == 3
     assert main(["link", *base, "--rerank", "65", "--sentence", "[[Turkey]]"]) == 2
