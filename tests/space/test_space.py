@@ -68,10 +68,18 @@ def test_the_bars_add_up_to_the_score(client, picture):
             assert sum(bars) == pytest.approx(float(score), abs=0.02)  # two digits each
 
 
-def test_an_unsure_answer_says_so(client):
-    answer = client.predict("[[Turky]] was everywhere.", "", None, api_name="/link")[0]
-    [sure] = re.findall(r"Not sure: the best entity has a confidence of ([\d.]+) %", answer)
-    assert float(sure) < 50
+def test_an_unsure_answer_says_so(monkeypatch):
+    monkeypatch.syspath_prepend(str(SPACE))
+    from cards import results
+    from playground import Answer
+
+    from dim import LinkedEntity, Links
+
+    row = {"sentence": "Turky was everywhere.", "mention": "Turky", "start": 0, "end": 5, "image": None}
+    for confidence, unsure in ((0.09, True), (0.91, False)):
+        links = Links([LinkedEntity("a", "Turkey", "a country", 1.0, confidence, {"attention": {}})])
+        html = results(Answer(row, links, None, {}), [], None)
+        assert ("Not sure: the best entity has a confidence of 9.0 %." in html) is unsure
 
 
 def test_examples_fit_the_knowledge_base(tiny_dim_dir, kb_folder, tmp_path, monkeypatch):
