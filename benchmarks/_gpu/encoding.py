@@ -1,8 +1,8 @@
 """Encoding of mentions with pictures from disk: how busy the card is, and what it waits for."""
 
 import contextlib
-import inspect
 import io
+import logging
 import os
 import threading
 import time
@@ -20,6 +20,7 @@ from _gpu.processes import Found
 from _gpu.timing import device, wait
 from dim.encoding.encode import encode_mentions
 from dim.encoding.loading import load_dim
+from dim.encoding.workers import workers_for
 
 
 def write_pictures(folder: Path, count: int) -> list[str]:
@@ -84,6 +85,18 @@ def busy_share(shares: list[float]) -> Iterator[None]:
         thread.join()
 
 
+class Told(logging.Handler):
+    """What the package says about its bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the line."""
+        self.lines.append(record.getMessage())
+
+
 class Timed:
     """The encoder, with the time from the first to the last kernel of every batch."""
 
@@ -119,9 +132,10 @@ def measure(tiny: bool, work: Path) -> Found:
     checkpoint(work / "dim", tiny)
     model, processor = load_dim(work / "dim")
     model.to(device())
-    default = inspect.signature(encode_mentions).parameters["num_workers"].default
-    chosen = default == 0 and (1 if tiny else os.cpu_count())  # 0 by default: it does not choose by itself yet
-    options = {"num_workers": chosen} if chosen else {}
+    workers, told = workers_for(count, True, device()), Told()
+    log = logging.getLogger("dim.encoding.workers")
+    log.setLevel(logging.INFO)
+    log.addHandler(told)
     autocast = torch.autocast(device().type, torch.bfloat16, enabled=torch.cuda.is_available())
     with autocast:
         encode_mentions(model, processor, rows[: 2 * batch_size], batch_size=batch_size)
@@ -132,21 +146,19 @@ def measure(tiny: bool, work: Path) -> Found:
         model.get_mention_features = timed
         began = wait()
         with busy_share(shares):
-            encode_mentions(model, processor, rows, batch_size=batch_size, **options)
+            encode_mentions(model, processor, rows, batch_size=batch_size)
         seconds = wait() - began
         fewer = rows[: max(1, count // 10)]
         began = wait()
-        encode_mentions(model, processor, [{**row, "image": None} for row in fewer], batch_size=batch_size, **options)
+        encode_mentions(model, processor, [{**row, "image": None} for row in fewer], batch_size=batch_size)
         texts = len(fewer) / (wait() - began)
     timed.events = timed.events[: -(-count // batch_size)]
     busy = timed.seconds() / seconds
     nvml = sum(shares) / len(shares) if shares else None
     figures = {"mentions/s": count / seconds, "mentions/s, no workers": single, "mentions/s without pictures": texts,
-               "workers": chosen or default, "chosen by itself": not chosen, "busy, by events": busy,
+               "workers": workers, "told": told.lines, "busy, by events": busy,
                "busy, by NVML": nvml, "seconds": seconds, "seconds of writing files": writing}  # fmt: skip
-    told = "no NVML" if nvml is None else f"{nvml:.0%} by NVML"
-    summary = (f"{count / seconds:,.0f} mentions/s with {chosen or default} workers, {single:,.0f} without; card busy "
-               f"{busy:.0%} ({told}), the rest it waits for decoding")  # fmt: skip
-    if chosen:
-        summary += "; choosing num_workers and saying so are not there yet"
+    by_nvml = "no NVML" if nvml is None else f"{nvml:.0%} by NVML"
+    summary = (f"{count / seconds:,.0f} mentions/s with {workers} workers of its choice, {single:,.0f} without; "
+               f"card busy {busy:.0%} ({by_nvml}); log: {told.lines or 'nothing'}")  # fmt: skip
     return Found(summary, None if tiny or not torch.cuda.is_available() else max(busy, nvml or 0) >= 0.6, figures)

@@ -33,7 +33,7 @@ def encode_entities_of(
     processor: DIMProcessor,
     *,
     batch_size: int = BATCH_SIZE,
-    num_workers: int = 0,
+    num_workers: int | None = None,
     part_rows: int = PART_ROWS,
     dtype: torch.dtype = torch.float32,
     progress: bool = False,
@@ -49,7 +49,7 @@ def encode_entities_of(
         model: A DIM, on its device.
         processor: Its processor.
         batch_size: Rows per batch, in each process.
-        num_workers: Worker processes that decode pictures and tokenise, for each process.
+        num_workers: Worker processes that decode pictures and tokenise, for each process; see `encode_entities`.
         part_rows: Rows per commit.
         dtype: Type of the model's arithmetic (autocast); the vectors are float32 in any case.
         progress: Whether to show a progress bar.

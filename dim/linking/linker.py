@@ -170,7 +170,7 @@ class DIMLinker:
             raise DIMError(f"k must lie between 1 and {CANDIDATES}, got {k}.")
         return [links for part in self.rank(mentions, **encoding) for links in self._links(part, k)]
 
-    def link_batch(self, dataset: datasets.Dataset, k: int = 5, batch_size: int = 64, num_workers: int = 0,
+    def link_batch(self, dataset: datasets.Dataset, k: int = 5, batch_size: int = 64, num_workers: int | None = None,
                    progress: bool = True) -> datasets.Dataset:  # fmt: skip
         """Links the mentions of a dataset.
 
@@ -178,7 +178,7 @@ class DIMLinker:
             dataset: Columns `mention`, `sentence`, `start`, `end` and optionally `image` and `expert_answer`.
             k: Number of entities per mention, at most 64.
             batch_size: Mentions per batch.
-            num_workers: Processes that decode pictures and tokenise.
+            num_workers: Processes that decode pictures and tokenise; see `encode_mentions`.
             progress: Whether to show progress bars.
 
         Returns:
