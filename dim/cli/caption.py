@@ -103,12 +103,14 @@ class Caption(Command):
             return OpenAIExpert(str(self.vlm), self.base_url)
         import torch
 
+        from dim.common.hub import check_repository
         from dim.experts.blip2 import MODEL, Blip2Expert
         from dim.experts.image_text import ImageTextToTextExpert
 
         expert = Blip2Expert if self.expert == "blip2" else ImageTextToTextExpert
         dtype = None if self.dtype == "auto" else getattr(torch, self.dtype)
         name = self.vlm or MODEL
+        check_repository(name, "checkpoint", revision=self.revision)
         try:
             return expert.from_pretrained(name, device=accelerator.device, dtype=dtype, revision=self.revision)
         except (OSError, ValueError) as error:
