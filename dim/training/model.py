@@ -4,6 +4,7 @@ import copy
 
 from torch import nn
 
+from dim.common.hub import check_repository
 from dim.encoding.loading import load_dim
 from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.errors import DIMError
@@ -34,6 +35,8 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
         if arguments.model_name_or_path:
             model, processor = load_dim(source)
         else:
+            for tower in filter(None, (source, arguments.vision_tower)):
+                check_repository(tower, "tower")
             known = ("projection_dim", "dropout", "logit_scale_init_value")
             chosen = {name: getattr(arguments, name) for name in known}
             fields = {name: value for name, value in chosen.items() if value is not None}
