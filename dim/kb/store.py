@@ -130,7 +130,7 @@ class KnowledgeBase(EntityView):
         return count
 
     def replace(self, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, int]) -> set[str]:
-        """Replaces the rows that nobody changed or deleted since they were read, in one commit.
+        """Replaces the rows that nobody changed since they were read, in one commit.
 
         Args:
             rows: Complete rows.
@@ -144,9 +144,9 @@ class KnowledgeBase(EntityView):
         """
         self._writable()
         given = pa.Table.from_batches(list(read_entities(rows).batches()), CONTENT)
-        if not len(given):
-            return set()
         expected = ", ".join(str(keys[name]) for name in given["id"].to_pylist())
+        if not expected:
+            return set()
         done = self._merge(given, f"target.key IN ({expected})")  # a key is a hash of the complete row
         self._writable()
         return set(given["id"].filter(done).to_pylist())
@@ -155,8 +155,7 @@ class KnowledgeBase(EntityView):
         """Writes rows with their stored vectors, except for those that another process encodes meanwhile."""
         same = [where] if where else []
         if self.width:
-            ids = self._scan(["id"])["id"]
-            rows = self._with_vectors(rows, pc.index_in(rows["id"], value_set=ids))
+            rows = self._with_vectors(rows, pc.index_in(rows["id"], value_set=self._scan(["id"])["id"]))
             same += [_EQUAL.format(name=name) for name in ("encoder", "encoded_hash")]
         return self._table.merge(rows, " AND ".join(same) or None, insert)
 
@@ -214,8 +213,7 @@ class KnowledgeBase(EntityView):
         Args:
             progress: Whether to show a progress bar.
         """
-        table = self._scan(list(COLUMNS))
-        database.write_arrays(self.home, LexicalIndex.build(table, progress).to_arrays())
+        database.write_arrays(self.home, LexicalIndex.build(self._scan(list(COLUMNS)), progress).to_arrays())
 
     def finish(self, progress: bool = False) -> None:
         """Merges the small files of many changes, and builds the lexical index again if many rows changed."""
