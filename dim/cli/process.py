@@ -34,9 +34,10 @@ def log_to_stderr() -> Iterator[None]:
     Where standard error is no terminal, progress bars are shown every 30 seconds only. tqdm reads that from the
     environment when it is imported; variables that are set already are kept.
     """
-    if not sys.stderr.isatty():
-        for name in ("TQDM_DELAY", "TQDM_MININTERVAL"):
-            os.environ.setdefault(name, _BAR_SECONDS)
+    calm = (
+        [] if sys.stderr.isatty() else [name for name in ("TQDM_DELAY", "TQDM_MININTERVAL") if name not in os.environ]
+    )
+    os.environ |= dict.fromkeys(calm, _BAR_SECONDS)
     logger, handler = logging.getLogger("dim"), logging.StreamHandler()
     before = logger.level
     handler.setFormatter(_Format())
@@ -48,6 +49,8 @@ def log_to_stderr() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(before)
+        for name in calm:
+            os.environ.pop(name, None)
 
 
 def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool = False) -> int:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -171,7 +172,8 @@ def wikimel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     raw, images = write_release(folder / "raw"), write_pictures(folder / "images")
     command = ["dim", "build", "wikimel", "--raw", raw, "--images", images, "--out", folder / "wikimel"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+    shown = os.environ | {"TQDM_DELAY": "0"}  # bars, although this is no terminal
+    done = subprocess.run(list(map(str, command)), env=shown, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("8 rows in = 8 mentions + 0 rejected (rejected.jsonl)\n")
     assert "mentions/train: 100%" in done.stderr
