@@ -27,7 +27,7 @@ class Train(Command):
         return cls(*parse_arguments(argv, prog))
 
     def run(self) -> None:
-        """Trains; exit code 1 for a loss that is not finite; with a checkpoint, 143 after SIGTERM and 130 after Ctrl-C."""
+        """Trains; exit code 1 for a loss that is not finite, 143 after SIGTERM, 130 after Ctrl-C."""
         from dim.training.interruption import StoppedError
         from dim.training.loop import train
 
