@@ -118,6 +118,9 @@ def write_json(path: Path, value: object) -> None:
 def finish_folder(temporary: Path, final: Path) -> None:
     """Syncs a folder with all its files and renames it; an existing folder of that name is replaced.
 
+    A process that is killed here leaves the old or the new folder complete: under its name, or, between the two
+    renames, both under hidden names beside it; the next call with a new folder puts that in place.
+
     Args:
         temporary: The folder as written.
         final: Its final path, in the same parent folder.
@@ -125,13 +128,36 @@ def finish_folder(temporary: Path, final: Path) -> None:
     for path in temporary.rglob("*"):
         sync(path)
     sync(temporary)
-    replaced = final.with_name(f".{final.name}.replaced")
-    shutil.rmtree(replaced, ignore_errors=True)
+    replaced = _replaced(final)
     if final.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
         final.rename(replaced)
-    temporary.rename(final)
+    try:
+        temporary.rename(final)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(final)
+        raise
     sync(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder, so that it is never there in part: it gets a hidden name first.
+
+    Args:
+        path: The folder; nothing happens if there is none.
+    """
+    replaced = _replaced(path)
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.exists():
+        path.rename(replaced)
+        sync(path.parent)
+        shutil.rmtree(replaced)
+
+
+def _replaced(path: Path) -> Path:
+    return path.with_name(f".{path.name}.replaced")
 
 
 def sync(path: Path) -> None:

@@ -1,7 +1,6 @@
 """Ablations: trains one model for each row of a table and ranks them all in the same way."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dim.common.files import write_json
+from dim.common.files import remove_folder, write_json
 from dim.errors import DIMError
 from dim.evaluation.report import cell
 from dim.evaluation.run import Settings, evaluate
@@ -187,7 +186,7 @@ def _row(
     ranked = {"protocols": list(ablation.protocols), "samples": ablation.samples}
     known = json.loads((folder / RESULT).read_text(encoding="utf-8")) if (folder / RESULT).is_file() else {}
     if {name: known.get(name) for name in asked} != asked:  # else training would resume with the old settings
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
         folder.mkdir(parents=True)
         write_json(folder / RESULT, asked)
         known = {}

@@ -3,7 +3,12 @@
 import errno
 import hashlib
 import io
+import os
 import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import pyarrow.parquet as pq
@@ -13,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dim.common import parquet
-from dim.common.files import atomic_file, finish_folder, refusal, sha256_of, write_text
+from dim.common.files import atomic_file, finish_folder, refusal, remove_folder, sha256_of, write_text
 from dim.common.jsonl import read_jsonl, write_jsonl
 from dim.common.parquet import write_parquet
 from dim.common.pictures import load_picture
@@ -139,6 +144,93 @@ def test_a_finished_folder_replaces_the_earlier_one(tmp_path):
         finish_folder(tmp_path / "work", tmp_path / "final")
     assert [path.name for path in tmp_path.iterdir()] == ["final"]
     assert [path.name for path in (tmp_path / "final" / "deep").iterdir()] == ["new"]
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+import dim.common.files as files
+
+count = 0
+
+def counted(call, last):
+    def wrapper(*given, **options):
+        global count
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        return call(*given, **options)
+    return wrapper
+
+for point, here in enumerate(map(Path, sys.argv[1:])):
+    for name in ("final", "work"):
+        (here / name).mkdir(parents=True)
+        for file in ("a", "b"):
+            (here / name / file).write_text(name)
+    child = os.fork()
+    if child == 0:
+        for owner, name in ((Path, "rename"), (os, "fsync"), (os, "unlink"), (os, "rmdir")):
+            setattr(owner, name, counted(getattr(owner, name), point))
+        {call}
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+"""
+
+
+def killed(call: str, folder: Path) -> list[Path]:
+    """Runs a call in processes that are killed, each at a later rename, sync or removal; their folders."""
+    folders = [folder / f"{point:02d}" for point in range(16)]
+    words = [sys.executable, "-c", _KILLED.replace("{call}", call), *map(str, folders)]
+    codes = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    assert codes.index("0") == codes.count(str(int(signal.SIGKILL))) > 4  # the later ones end before that
+    return folders
+
+
+def folder_of(path: Path, text: str) -> Path:
+    path.mkdir()
+    for name in ("a", "b"):
+        (path / name).write_text(text)
+    return path
+
+
+def content(path: Path) -> list[str]:
+    return [one.read_text() for one in path.iterdir()]
+
+
+def test_a_kill_at_any_point_loses_neither_folder(tmp_path):
+    for here in killed("files.finish_folder(here / 'work', here / 'final')", tmp_path):
+        final, work = here / "final", here / "work"
+        if final.exists():
+            assert content(final) in (["final"] * 2, ["work"] * 2)
+        else:
+            assert content(work) == ["work"] * 2
+            assert content(here / ".final.replaced") == ["final"] * 2
+        if not work.exists():
+            folder_of(work, "work")
+        finish_folder(work, final)  # as the same command does
+        assert content(final) == ["work"] * 2
+        assert [path.name for path in here.iterdir()] == ["final"]
+
+
+def test_a_kill_leaves_a_removed_folder_complete_or_gone(tmp_path):
+    for here in killed("files.remove_folder(here / 'final')", tmp_path):
+        assert not (here / "final").exists() or content(here / "final") == ["final"] * 2
+        remove_folder(here / "final")
+        assert [path.name for path in here.iterdir() if not path.name.startswith(".")] == ["work"]
+
+
+def test_an_error_at_the_last_rename_puts_the_earlier_folder_back(tmp_path, monkeypatch):
+    final, work, rename = folder_of(tmp_path / "final", "old"), folder_of(tmp_path / "work", "new"), Path.rename
+
+    def failing(self, target):
+        if self == work:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OSError, match="Input/output"):
+        finish_folder(work, final)
+    assert content(final) == ["old"] * 2
 
 
 # ------------------------------------------------------------------------------------------------------------ pictures
