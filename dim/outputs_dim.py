@@ -47,6 +47,8 @@ class DIMOutput(ModelOutput):
 
     Example:
 
+        >>> import torch
+        >>> from dim import DIMModel
         >>> ids = torch.tensor([[5, 6], [7, 8]])
         >>> model = DIMModel.from_pretrained("demo/model")
         >>> output = model(mention_input_ids=ids, sentence_input_ids=ids, entity_input_ids=ids)

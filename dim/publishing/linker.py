@@ -58,8 +58,8 @@ def linker_publication(
 
     Example:
 
-        >>> model, scratch = Path("demo/model"), Path(".")
-        >>> publication = linker_publication(model, "demo/kb", "cc-by-4.0", "my-group/linker", scratch)
+        >>> model, target, scratch = Path("demo/model"), "my-group/linker", Path(".")
+        >>> publication = linker_publication(model, "demo/kb", "cc-by-4.0", target, scratch, licence="apache-2.0")
         >>> [file.path for file in publication.files][-3:]
         ['kb/entities.parquet', 'linker.json', 'README.md']
     """

@@ -66,7 +66,7 @@ def push(
     Example:
 
         >>> from dim.publishing.model import model_publication
-        >>> push(model_publication(Path("demo/model"), "my model"), private=True)
+        >>> push(model_publication(Path("demo/model"), "my model", licence="apache-2.0"), private=True)
         Traceback (most recent call last):
             ...
         dim.errors_dim.DIMError: 'my model' is not the name of a repository: give owner/name, such as my-group/dim.
