@@ -1,7 +1,6 @@
 """What `make demo` leaves, with a tiny untrained model, and what else the documentation names: for tests of both."""
 
 import json
-import re
 import shutil
 from itertools import chain
 from pathlib import Path
