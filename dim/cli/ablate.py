@@ -18,11 +18,13 @@ class Ablate(Command):
         """Trains, ranks, and prints the table."""
         from dim.common.assets import config_file
         from dim.common.files import write_text
+        from dim.common.locks import locked
         from dim.evaluation.ablate import ablate, ablation_markdown, read_ablation
 
         ablation = read_ablation(config_file(self.file))
-        text = ablation_markdown(ablate(ablation, _train, progress=True))
-        write_text(ablation.output_dir / "ablation.md", text)
+        with locked(ablation.output_dir, "dim ablate", inside=True):
+            text = ablation_markdown(ablate(ablation, _train, progress=True))
+            write_text(ablation.output_dir / "ablation.md", text)
         print(text, end="")
 
 

@@ -23,6 +23,7 @@ class Audit(Command):
     def run(self) -> None:
         """Writes or prints the findings, and writes the clean dataset if one is asked for."""
         from dim.common.files import write_json, write_text
+        from dim.common.locks import locked
         from dim.evaluation.audit.clean import write_clean
         from dim.evaluation.audit.findings import audit
         from dim.evaluation.audit.release import audit_release
@@ -43,5 +44,7 @@ class Audit(Command):
             write_json(folder / "audit.json", found)
             print(folder / "audit.md")
         if self.write_clean:
-            for split, counts in write_clean(self.dataset, self.write_clean, progress=True).items():
+            with locked(self.write_clean, "dim audit"):
+                made = write_clean(self.dataset, self.write_clean, progress=True)
+            for split, counts in made.items():
                 print(f"{split}: {counts['kept']:,} kept, {counts['dropped']:,} dropped")

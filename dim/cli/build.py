@@ -20,8 +20,10 @@ class Build(RawRelease, Command):
 
     def run(self) -> None:
         """Builds the dataset and prints its summary."""
+        from dim.common.locks import locked
         from dim.corpora.build.dataset import build, summary
 
-        built = build(self.name, self.raw, self.out, layout=self.layout, images=self.images,
-                      descriptions=self.descriptions, clean=self.clean, progress=True)  # fmt: skip
+        with locked(self.out, "dim build"):
+            built = build(self.name, self.raw, self.out, layout=self.layout, images=self.images,
+                          descriptions=self.descriptions, clean=self.clean, progress=True)  # fmt: skip
         print(summary(built))

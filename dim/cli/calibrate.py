@@ -25,6 +25,7 @@ class Calibrate(Linking, Command):
 
     def run(self) -> None:
         """Fits and saves the calibration, and prints its figures."""
+        from dim.common.locks import locked
         from dim.corpora.loading import load_mentions
         from dim.linking.calibrate import calibrate
         from dim.linking.calibration import FILE
@@ -36,10 +37,11 @@ class Calibrate(Linking, Command):
             raise DIMError(f"--precision must lie between 0 and 1, got {self.precision}.")
         if not Path(self.model).is_dir():
             raise DIMError(f"{self.model} is not a folder; the calibration is written beside the model's weights.")
-        mentions = load_mentions(self.dataset, self.split)
-        fitted = calibrate(self.linker(), mentions, self.nil_share, self.seed, self.precision, self.batch_size)
         folder = Path(self.model) / FOLDER if self.rerank else Path(self.model)
-        fitted.save(folder)
+        with locked(folder / FILE, "dim calibrate"):
+            mentions = load_mentions(self.dataset, self.split)
+            fitted = calibrate(self.linker(), mentions, self.nil_share, self.seed, self.precision, self.batch_size)
+            fitted.save(folder)
         measured = ", ".join(f"{name} {value:.1f}" if isinstance(value, float) else f"{name} {value:,}"
                              for name, value in fitted.measured.items())  # fmt: skip
         print(f"{folder / FILE}: temperature {fitted.temperature:.3f}, threshold {fitted.threshold:.3f}")

@@ -12,6 +12,7 @@ from dim.errors import DIMError
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from dim.experts.captioned_dataset import Source
     from dim.experts.expert import Expert
 
 
@@ -44,27 +45,36 @@ class Caption(Command):
         Returns:
             The exit code: 1 if no picture got an answer because requests failed or were refused.
         """
-        from datetime import timedelta
-
-        from accelerate import Accelerator, InitProcessGroupKwargs
-
-        from dim.common.pictures import MAX_PIXELS
+        from dim.common.locks import locked
         from dim.enhancement.answers import check_sendable
-        from dim.experts.cache import DEFAULT, AnswerCache
-        from dim.experts.captioned_dataset import UNANSWERED, check_out, find_dataset, write_captioned
-        from dim.experts.captioning import CaptionRequest, ask_expert
+        from dim.experts.cache import DEFAULT
+        from dim.experts.captioned_dataset import check_out, find_dataset
         from dim.processing_dim import EXPERT_PROMPTS
-        from dim.training.distributed import check_processes
 
         prompt = EXPERT_PROMPTS.get(self.prompt, self.prompt)
         check_sendable("--prompt", prompt)
         source = find_dataset(self.dataset)
         check_out(source, self.out)
+        cache = self.cache or DEFAULT
+        with locked(self.out, "dim caption"), locked(cache, "dim caption"):
+            return self._caption(source, prompt, cache)
+
+    def _caption(self, source: "Source", prompt: str, cache_file: Path) -> int:
+        from datetime import timedelta
+
+        from accelerate import Accelerator, InitProcessGroupKwargs
+
+        from dim.common.pictures import MAX_PIXELS
+        from dim.experts.cache import AnswerCache
+        from dim.experts.captioned_dataset import UNANSWERED, write_captioned
+        from dim.experts.captioning import CaptionRequest, ask_expert
+        from dim.training.distributed import check_processes
+
         # Processes whose share is done wait for the others, however long these take.
         accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=30))])
         check_processes(accelerator, None)
         with accelerator.main_process_first():  # SQLite refuses two that make a file at once
-            cache = AnswerCache(self.cache or DEFAULT)
+            cache = AnswerCache(cache_file)
         expert = self._expert(accelerator)
         request = CaptionRequest(expert.identity, prompt, self.max_new_tokens, self.max_pixels or MAX_PIXELS)
         paths = [path for paths in source.files.values() for path in paths]

@@ -34,6 +34,7 @@ class Eval(Command):
 
     def run(self) -> None:
         """Evaluates, writes the report, and prints H@1 and MRR."""
+        from dim.common.locks import locked
         from dim.evaluation.report import write_report
         from dim.evaluation.run import BASELINES, SLICES, Settings, evaluate, folder_for
 
@@ -49,9 +50,10 @@ class Eval(Command):
             if given and baseline not in settings.baselines:
                 raise DIMError(f"{flag} does nothing without the baseline {baseline}.")
         folder = folder_for(self.out)
-        report = evaluate(settings)
-        for path in write_report(report, folder, shlex.join(["dim", *sys.argv[1:]])):
-            print(path)
+        with locked(folder, "dim eval", inside=True):
+            report = evaluate(settings)
+            for path in write_report(report, folder, shlex.join(["dim", *sys.argv[1:]])):
+                print(path)
         for system in report.numbers["systems"]:
             metrics = system["metrics"][settings.protocols[0]]
             print(f"{system['name']:<28} H@1 {metrics['H@1']['value']:5.1f}  MRR {metrics['MRR']['value']:5.1f}")

@@ -20,13 +20,15 @@ class FetchImages(RawRelease, Command):
 
     def run(self) -> None:
         """Downloads, and prints the counts."""
+        from dim.common.locks import locked
         from dim.corpora.fetch.download import Limits
         from dim.corpora.fetch.images import FAILED, fetch_images, picture_urls
         from dim.corpora.read import read_release
 
         limits = Limits(concurrency=self.concurrency, requests_per_second=self.requests_per_second)
         urls = picture_urls(read_release(self.name, self.raw, self.layout))
-        report = fetch_images(urls, self.out, contact=self.contact, limits=limits)
+        with locked(self.out, "dim fetch-images", inside=True):
+            report = fetch_images(urls, self.out, contact=self.contact, limits=limits)
         failed = f" ({self.out / FAILED})" if report.failures else ""
         print(f"{report.fetched:,} pictures fetched, {report.kept:,} there before, {len(report.failures):,} failed"
               f"{failed}")  # fmt: skip

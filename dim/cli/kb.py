@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,13 @@ class _Existing(Command):
 
         return KnowledgeBase.open(self.kb)
 
+    def creating(self, command: str) -> AbstractContextManager[None]:
+        """Holds the lock of a knowledge base in a folder while a command makes it."""
+        from dim.common.locks import locked
+        from dim.kb.database import is_local
+
+        return locked(Path(self.kb), command, inside=True) if is_local(self.kb) else nullcontext()
+
 
 @dataclass(kw_only=True)
 class Create(Encoding, _Existing):
@@ -41,14 +49,15 @@ class Create(Encoding, _Existing):
         from dim.kb.database import exists
         from dim.kb.store import KnowledgeBase
 
-        encoder = self.encoder()
-        if encoder is not None and not self.overwrite and exists(self.kb) and self.open().holds(self.source):
-            kb = self.open()  # the same command was stopped while it encoded
-        else:
-            kb = KnowledgeBase.create(self.kb, self.source, overwrite=self.overwrite, progress=True)
-        if encoder is not None:
-            encoder.encode(kb)
-        print(f"{len(kb):,} entities in {kb.uri}")
+        with self.creating("dim kb create"):
+            encoder = self.encoder()
+            if encoder is not None and not self.overwrite and exists(self.kb) and self.open().holds(self.source):
+                kb = self.open()  # the same command was stopped while it encoded
+            else:
+                kb = KnowledgeBase.create(self.kb, self.source, overwrite=self.overwrite, progress=True)
+            if encoder is not None:
+                encoder.encode(kb)
+            print(f"{len(kb):,} entities in {kb.uri}")
 
 
 @dataclass(kw_only=True)
@@ -210,10 +219,13 @@ class Export(_Existing):
 
     def run(self) -> None:
         """Runs the command."""
+        from dim.common.locks import locked
+
         if self.file.suffix != ".parquet":
             raise DIMError(f"{self.file} does not end in .parquet, the format of an export.")
-        kb = self.open()
-        kb.export(self.file)
+        with locked(self.file, "dim kb export"):
+            kb = self.open()
+            kb.export(self.file)
         print(f"{len(kb):,} entities in {self.file}")
 
 
@@ -230,5 +242,6 @@ class Import(_Existing):
 
         if self.file.suffix != ".parquet":
             raise DIMError(f"{self.file} is not a .parquet file; for others: dim kb create {self.kb} --from FILE")
-        kb = KnowledgeBase.create(self.kb, self.file, overwrite=self.overwrite, progress=True)
+        with self.creating("dim kb import"):
+            kb = KnowledgeBase.create(self.kb, self.file, overwrite=self.overwrite, progress=True)
         print(f"{len(kb):,} entities in {kb.uri}")

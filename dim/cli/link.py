@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -84,14 +84,20 @@ class Link(Linking, Command):
         return found
 
     def _link_file(self, source: Path) -> None:
-        from tqdm.auto import tqdm
-
-        from dim.encoding.unused_pictures import warn_of_unused_pictures
+        from dim.common.locks import locked
         from dim.linking.mention_rows import read_mentions
 
         rows = list(read_mentions(source))
         if not rows:
             raise DIMError(f"{source} holds no mention.")
+        with nullcontext() if self.output is None else locked(self.output, "dim link"):
+            self._link_rows(rows)
+
+    def _link_rows(self, rows: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        from tqdm.auto import tqdm
+
+        from dim.encoding.unused_pictures import warn_of_unused_pictures
+
         linker = self.linker()
         pictured = sum(bool(mention.get("image")) for _, mention in rows)
         warn_of_unused_pictures(linker.model.config, mentions=pictured)

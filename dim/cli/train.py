@@ -8,6 +8,7 @@ An optional YAML file, or the name of one that ships with DIM, gives the argumen
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from dim.cli.command import Command, CommandError
@@ -28,11 +29,13 @@ class Train(Command):
 
     def run(self) -> None:
         """Trains; exit code 1 for a loss that is not finite, 143 after SIGTERM, 130 after Ctrl-C."""
+        from dim.common.locks import locked
         from dim.training.interruption import StoppedError
         from dim.training.loop import train
 
         try:
-            train(*self.groups)
+            with locked(Path(self.groups[-1].output_dir), "dim train", inside=True):
+                train(*self.groups)
         except (FloatingPointError, StoppedError) as error:
             raise CommandError(str(error), getattr(error, "exit_code", 1)) from error
 

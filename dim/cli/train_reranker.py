@@ -36,6 +36,7 @@ class TrainReranker(Command):
         import torch
         from transformers import TrainingArguments
 
+        from dim.common.locks import locked
         from dim.corpora.loading import load_mentions
         from dim.linking.linker import DIMLinker
         from dim.linking.reranker import FOLDER
@@ -58,7 +59,8 @@ class TrainReranker(Command):
             report_to=[],
             remove_unused_columns=False,
         )
-        linker, mentions = DIMLinker.from_pretrained(self.model, self.kb), load_mentions(self.dataset, "train")
         limits = (self.examples, self.candidates, self.max_length)
-        train_reranker(linker, mentions, settings, self.tower, *limits, self.overwrite)
+        with locked(folder, "dim train-reranker", inside=True):
+            linker, mentions = DIMLinker.from_pretrained(self.model, self.kb), load_mentions(self.dataset, "train")
+            train_reranker(linker, mentions, settings, self.tower, *limits, self.overwrite)
         print(f"{folder}: use it with --rerank 16")
