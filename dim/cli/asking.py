@@ -26,14 +26,18 @@ class Asking(Command):
     api: Literal["chat", "responses"] = option("the server's API", "chat")
     batch: bool = option("use the Batch API: half the price, within 24 hours", False)
     max_answer_tokens: int = option("longest answer", 300, least=1, metavar="N")
-    temperature: float | None = option("sent only if given", None)
+    temperature: float | None = option("sent only if given", None, least=0, most=100)
     language: str = option("the language answers must be in", "en")
-    concurrency: int = option("requests at a time", 16, least=1, not_with="batch", metavar="N")
-    timeout: float = option("seconds for an answer", 120.0, metavar="S")
-    price_input: float | None = option("dollars per million tokens of requests", None, metavar="X")
-    price_output: float | None = option("dollars per million tokens of answers", None, metavar="X")
-    max_cost: float | None = option("stop before this many dollars, in all runs together", None, metavar="X")
-    max_tokens: int | None = option("stop before this many tokens, in all runs together", None, metavar="N")
+    concurrency: int = option("requests at a time", 16, least=1, most=10_000, not_with="batch", metavar="N")
+    timeout: float = option("seconds for an answer", 120.0, above=0, most=86_400, metavar="S")
+    price_input: float | None = option("dollars per million tokens of requests", None, least=0, most=1e6,
+                                       metavar="X")  # fmt: skip
+    price_output: float | None = option("dollars per million tokens of answers", None, least=0, most=1e6,
+                                        metavar="X")  # fmt: skip
+    max_cost: float | None = option("stop before this many dollars, in all runs together", None, above=0, most=1e9,
+                                   metavar="X")  # fmt: skip
+    max_tokens: int | None = option("stop before this many tokens, in all runs together", None, least=1, most=10**15,
+                                   metavar="N")  # fmt: skip
     retry_unreadable: bool = option("ask again where a paid answer could not be read", False)
     dry_run: bool = option("estimate tokens and price, and ask nothing", False)
 

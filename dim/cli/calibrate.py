@@ -17,10 +17,10 @@ class Calibrate(Linking, Command):
 
     dataset: str = option("folder or Hub name of a dataset")
     split: str = option("the split", "validation")
-    nil_share: float = option("share of the golds taken out", 0.2, metavar="X")
+    nil_share: float = option("share of the golds taken out", 0.2, above=0, below=1, metavar="X")
     precision: float | None = option("share of the links that must be right; default: NIL gets its best F1", None,
-                                     metavar="P")  # fmt: skip
-    seed: int = option("which golds are taken out", 0)
+                                     above=0, most=1, metavar="P")  # fmt: skip
+    seed: int = option("which golds are taken out", 0, least=0)
     batch_size: int = option("mentions at a time", 64, least=1, metavar="N")
 
     def run(self) -> None:
@@ -31,10 +31,6 @@ class Calibrate(Linking, Command):
         from dim.linking.calibration import FILE
         from dim.linking.reranker import FOLDER
 
-        if not 0 < self.nil_share < 1:
-            raise DIMError(f"--nil-share must lie between 0 and 1, got {self.nil_share}.")
-        if self.precision is not None and not 0 < self.precision <= 1:
-            raise DIMError(f"--precision must lie between 0 and 1, got {self.precision}.")
         if not Path(self.model).is_dir():
             raise DIMError(f"{self.model} is not a folder; the calibration is written beside the model's weights.")
         folder = Path(self.model) / FOLDER if self.rerank else Path(self.model)

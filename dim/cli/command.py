@@ -79,36 +79,27 @@ class Compute:
         import torch
 
         try:
-            torch.empty(0, device=self.device)
-        except (RuntimeError, AssertionError) as error:  # the latter where torch is built without CUDA
-            raise DIMError(
-                f"--device {self.device} is not available: {' '.join(str(error).splitlines()[:1])}"
-            ) from error
+            torch.zeros(1, device=self.device).cpu()
+        except (RuntimeError, AssertionError, ImportError) as error:  # as the device's part of torch reports it
+            reason = str(error).splitlines()[0].partition(". ")[0]
+            raise DIMError(f"--device {self.device} is not available: {reason}.") from error
 
 
 @dataclass(kw_only=True)
 class _Model:
     model: str = option(DIM)
     kb: str | None = option("a knowledge base (`dim kb create`); default: the one in the model's repository", None)
-    rerank: int = option("best candidates that the model's reranker reads once more", 0, metavar="N")
+    rerank: int = option("best candidates that the model's reranker reads once more", 0, least=0, most=64, metavar="N")
 
 
 @dataclass(kw_only=True)
 class Linking(Compute, _Model):
     """A model and its knowledge base."""
 
-    def check_rerank(self) -> None:
-        """Raises a `DIMError` if the reranker cannot read so many candidates."""
-        from dim.linking.linker import CANDIDATES
-
-        if not 0 <= self.rerank <= CANDIDATES:
-            raise DIMError(f"--rerank must lie between 0 and {CANDIDATES}, got {self.rerank}.")
-
     def linker(self) -> "DIMLinker":
         """Loads the linker."""
         from dim.linking.linker import DIMLinker
 
-        self.check_rerank()
         self.check_device()
         return DIMLinker.from_pretrained(self.model, self.kb, self.device, self.torch_dtype, self.rerank)
 

@@ -17,7 +17,7 @@ class Encoding(Compute):
 
     batch_size: int = option("rows encoded at a time", 64, least=1, needs="model", metavar="N")
     workers: int | None = option("processes that decode pictures; by default, as many as pay on a GPU, else none",
-                                 None, least=0, needs="model", metavar="N")  # fmt: skip
+                                 None, least=0, most=1024, needs="model", metavar="N")  # fmt: skip
     model: str | None = option(f"{DIM} that encodes new and changed entities", None)
 
     def encoder(self) -> "Encoder | None":

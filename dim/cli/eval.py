@@ -27,7 +27,7 @@ class Eval(Command):
                                metavar="NAME")  # fmt: skip
     text_tower: str | None = option("text encoder of the baseline text", None, metavar="NAME")
     towers: str | None = option("checkpoint with both towers of the baseline picture", None, metavar="NAME")
-    samples: int = option("bootstrap samples", 1000, least=1, metavar="N")
+    samples: int = option("bootstrap samples", 1000, least=1, most=1_000_000, metavar="N")
     examples: int = option("mentions on the page", 500, least=0, metavar="N")
     batch_size: int = option("rows at a time", 64, least=1, metavar="N")
     out: Path = option("folder of the report", metavar="DIR")

@@ -15,8 +15,8 @@ class FetchImages(RawRelease, Command):
 
     out: Path = option("folder for the pictures", metavar="DIR")
     contact: str = option("your mail address or URL, which the servers see")
-    concurrency: int = option("downloads at a time", 2, metavar="N")
-    requests_per_second: float = option("requests to each host", 1.0, metavar="X")
+    concurrency: int = option("downloads at a time", 2, least=1, most=1000, metavar="N")
+    requests_per_second: float = option("requests to each host", 1.0, least=0.001, most=1000, metavar="X")
 
     def run(self) -> None:
         """Downloads, and prints the counts."""

@@ -15,7 +15,7 @@ class Inspect(Command):
     examples: int = option("mentions of each split", 3, least=0, metavar="N")
     sheet: Path | None = option("also draw mentions with their pictures as a PNG", None, metavar="FILE")
     split: str = option("the split to draw", "train", needs="sheet")
-    count: int = option("mentions to draw", 12, least=1, needs="sheet", metavar="N")
+    count: int = option("mentions to draw", 12, least=1, most=1000, needs="sheet", metavar="N")
     seed: int = option("which ones to draw", 0, least=0, needs="sheet")
 
     def run(self) -> None:

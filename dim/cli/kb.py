@@ -202,7 +202,8 @@ class Versions(_Existing):
 class Restore(_Existing):
     """Makes an older version the newest."""
 
-    version: int = option("its number, as `dim kb versions` lists it", positional=True, metavar="VERSION")
+    version: int = option("its number, as `dim kb versions` lists it", positional=True, least=1,
+                          metavar="VERSION")  # fmt: skip
 
     def run(self) -> None:
         """Runs the command."""

@@ -14,7 +14,6 @@ from dim.common.parser import option
 from dim.errors import DIMError
 
 if TYPE_CHECKING:
-    from dim.linking.linker import DIMLinker
     from dim.linking.links import Links
 
 logger = logging.getLogger(__name__)
@@ -32,12 +31,13 @@ class Link(Linking, Command):
     input: Path | None = option("table of mentions; - for JSONL from standard input", None, one_of="source",
                                 metavar="FILE")  # fmt: skip
     mention: str | None = option("the mention, if the sentence has no brackets", None, needs="sentence")
-    span: list[int] = option("its offsets, in characters", [], nargs=2, needs="sentence", metavar=("START", "END"))
+    span: list[int] = option("its offsets, in characters", [], nargs=2, least=0, needs="sentence",
+                             metavar=("START", "END"))  # fmt: skip
     image: list[str] = option("pictures that belong to the sentence", [], needs="sentence")
     expert_answer: str | None = option("caption of the picture", None, needs="sentence")
     output: Path | None = option("JSONL of the links of --input; default: standard output", None, needs="input",
                                  metavar="FILE")  # fmt: skip
-    k: int = option("entities to show", 5, aliases=["-k"])
+    k: int = option("entities to show", 5, least=1, most=64, aliases=["-k"])
     why: bool = option("explain each score (with --sentence)", False, needs="sentence")
     json: bool = option("print JSON instead of a table (with --sentence)", False, needs="sentence")
     batch_size: int = option("mentions at a time", 64, least=1, needs="input", metavar="N")
@@ -54,14 +54,6 @@ class Link(Linking, Command):
         else:
             for name, links in found:
                 _print_table(name, links)
-
-    def linker(self) -> "DIMLinker":
-        """Loads the linker."""
-        from dim.linking.linker import CANDIDATES
-
-        if not 1 <= self.k <= CANDIDATES:
-            raise DIMError(f"-k must lie between 1 and {CANDIDATES}, got {self.k}.")
-        return super().linker()
 
     def _link_sentence(self, sentence: str) -> "list[tuple[str | None, Links]]":
         from dim.encoding.unused_pictures import warn_of_unused_pictures

@@ -21,16 +21,19 @@ class Serve(Linking, Command):
 
     kb: str = option("a knowledge base (`dim kb create`)")
     host: str = option("address to listen on", "127.0.0.1")
-    port: int = option("port; 0 for any free one", 8000)
+    port: int = option("port; 0 for any free one", 8000, least=0, most=65535)
     allowed_host: list[str] = option("accepted host names; default: localhost if --host is local, else any",
                                      [], metavar="NAME")  # fmt: skip
-    max_batch: int = option("mentions in a batch", 32, metavar="N")
-    max_wait: float = option("milliseconds that a batch waits for more mentions", 3.0, metavar="MS")
-    max_queue: int = option("waiting mentions; more get status 429", 1024, metavar="N")
-    timeout: float = option("seconds for a body to arrive, and again for the response", 30.0, metavar="S")
-    max_body: float = option("size of a request", 16.0, metavar="MB")
-    max_pixels: float = option("size of a picture, in millions of pixels", 25.0, metavar="MP")
-    max_memory: float = option("all bodies and decoded pictures in memory; more get status 429", 1000.0, metavar="MB")
+    max_batch: int = option("mentions in a batch", 32, least=1, metavar="N")
+    max_wait: float = option("milliseconds that a batch waits for more mentions", 3.0, least=0, most=60_000,
+                             metavar="MS")  # fmt: skip
+    max_queue: int = option("waiting mentions; more get status 429", 1024, least=1, metavar="N")
+    timeout: float = option("seconds for a body to arrive, and again for the response", 30.0, above=0, most=86_400,
+                            metavar="S")  # fmt: skip
+    max_body: float = option("size of a request", 16.0, above=0, most=100_000, metavar="MB")
+    max_pixels: float = option("size of a picture, in millions of pixels", 25.0, above=0, most=1000, metavar="MP")
+    max_memory: float = option("all bodies and decoded pictures in memory; more get status 429", 1000.0, above=0,
+                               most=100_000_000, metavar="MB")  # fmt: skip
     fetch_urls: bool = option("pictures may be http(s) URLs, fetched from public addresses only", False)
 
     def run(self) -> None:
@@ -54,7 +57,6 @@ class Serve(Linking, Command):
             from dim.serving.process import bind, serve
         except ImportError as error:
             raise DIMError(f"The service needs more packages ({error.name}): pip install 'dim-mel[serve]'.") from error
-        self.check_rerank()
         listener = bind(self.host, self.port)
         if settings.token is None and not is_local:
             logger.warning("Whoever reaches %s can change entities; set DIM_SERVE_TOKEN.", self.host)

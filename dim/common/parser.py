@@ -5,7 +5,8 @@ import copy
 import difflib
 import importlib.util
 import math
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin
@@ -22,6 +23,8 @@ else:
     _spec.loader.exec_module(_module)
     HfArgumentParser = _module.HfArgumentParser
 
+MOST = 2**32 - 1  # of a whole number without an upper bound of its own; random generators take no larger seed
+_BOUNDS = {"least": operator.ge, "above": operator.gt, "most": operator.le, "below": operator.lt}
 _TRUTH = {"yes", "true", "t", "y", "1", "no", "false", "f", "n", "0"}  # as HfArgumentParser reads them
 
 
@@ -31,10 +34,11 @@ def option(text: str, default: Any = MISSING, **metadata: Any) -> Any:
     Args:
         text: Help text.
         default: Default value; without one, the option is required.
-        metadata: `positional=True` for an argument without a flag; `least`, the smallest valid number; `needs`, the
-            option without which this one does nothing, and `not_with`, the one beside which it does nothing; `one_of`,
-            the name of a group of which exactly one option must be given; `aliases`, flags that replace the one derived
-            from the field's name; and arguments of `argparse.ArgumentParser.add_argument`.
+        metadata: `positional=True` for an argument without a flag; the bounds of a number, `least` or `above`, and
+            `most` or `below` (`above` and `below` are not valid themselves); `needs`, the option without which this one
+            does nothing, and `not_with`, the one beside which it does nothing; `one_of`, the name of a group of which
+            exactly one option must be given; `aliases`, flags that replace the one derived from the field's name; and
+            arguments of `argparse.ArgumentParser.add_argument`.
 
     Returns:
         The field.
@@ -91,7 +95,7 @@ class UsageError(DIMError):
 
 
 class Parser(HfArgumentParser):
-    """`HfArgumentParser` with positional arguments, lower bounds and errors that name the nearest option.
+    """`HfArgumentParser` with positional arguments, bounds and errors that name the nearest option.
 
     Options are spelt `--max_length` or `--max-length`, in full. A list option without a default can be repeated, and
     appends. A boolean is given as `--clean`, `--clean true` or `--clean false`, also before a positional argument.
@@ -110,7 +114,7 @@ class Parser(HfArgumentParser):
 
     def _parse_dataclass_field(self, parser: Any, field: Field) -> None:
         field, metadata = copy.copy(field), dict(field.metadata)
-        for name in ("least", "needs", "not_with"):
+        for name in (*_BOUNDS, "needs", "not_with"):
             metadata.pop(name, None)
         is_list = get_origin(field.type) is list
         if metadata.pop("positional", False):
@@ -148,7 +152,7 @@ class Parser(HfArgumentParser):
             One settings object for each dataclass.
 
         Raises:
-            DIMError: For an unknown option, one that would do nothing, or a number below its bound or not finite.
+            DIMError: For an unknown option, one that would do nothing, or a number out of its bounds or not finite.
             UsageError: For errors that argparse itself detects.
         """
         *found, rest = self.parse_args_into_dataclasses(
@@ -184,16 +188,32 @@ def _check(settings: Any, one: Field, flags: dict[str, str]) -> None:
     """Refuses a value that is out of range, or given where it does nothing."""
     value, flag, metadata = getattr(settings, one.name), flags[one.name], one.metadata
     for number in value if isinstance(value, list) else [value]:
-        if "least" in metadata and number is not None and number < metadata["least"]:
-            raise DIMError(f"{flag} must be at least {metadata['least']}, got {number}.")
-        if isinstance(number, float) and not math.isfinite(number):
-            raise DIMError(f"{flag} must be a finite number, got {number}.")
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            _check_number(flag, number, metadata)
     if value == (one.default_factory() if one.default_factory is not MISSING else one.default):
         return
     for name, is_given, word in (("needs", False, "without"), ("not_with", True, "with")):
         other = metadata.get(name)
         if other is not None and (getattr(settings, other) not in (None, False, [])) is is_given:
             raise DIMError(f"{flag} does nothing {word} {flags[other]}.")
+
+
+def _check_number(flag: str, number: float, metadata: Mapping[str, Any]) -> None:
+    """Refuses a number that is not finite or out of its bounds."""
+    if not math.isfinite(number):
+        raise DIMError(f"{flag} must be a finite number, got {number}.")
+    bounds = {name: metadata[name] for name in _BOUNDS if name in metadata}
+    if all(_BOUNDS[name](number, bound) for name, bound in bounds.items()):
+        if isinstance(number, float) or bounds.keys() & {"most", "below"} or abs(number) <= MOST:
+            return
+        bounds = {"most": MOST} if number > 0 else {"least": -MOST}
+    if len(bounds) == 2:
+        low, high = bounds.values()
+        out = " and ".join(str(bounds[name]) for name in ("above", "below") if name in bounds)
+        raise DIMError(f"{flag} must lie between {low} and {high}, got {number}{f' ({out} excluded)' if out else ''}.")
+    words = {"least": "at least", "above": "above", "most": "at most", "below": "below"}
+    for name, bound in bounds.items():
+        raise DIMError(f"{flag} must be {words[name]} {bound}, got {number}.")
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):

@@ -30,15 +30,17 @@ class ModelArguments:
     text_tower: str | None = option("Folder or Hub name of a text encoder, or of a model with both towers.", None)
     vision_tower: str | None = option("Folder or Hub name of a vision encoder, if text_tower has none.", None)
     projection_dim: int | None = option("Width of a new DIM's vectors. Default: that of the towers' features.", None,
-                                        least=1)  # fmt: skip
+                                        least=1, most=65_536)  # fmt: skip
     max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)
-    dropout: float | None = option("Dropout of the fusion, for a new DIM. Default: the paper's 0.4.", None)
-    logit_scale_init_value: float | None = option("Initial logarithm of a new DIM's scale. Default: 2.6592.", None)
+    dropout: float | None = option("Dropout of the fusion, for a new DIM. Default: the paper's 0.4.", None,
+                                   least=0, below=1)  # fmt: skip
+    logit_scale_init_value: float | None = option("Initial logarithm of a new DIM's scale. Default: 2.6592.", None,
+                                                  least=-10, most=10)  # fmt: skip
     lexical_prior: bool = option("Give a new DIM a lexical prior: a small layer on similarities of names.", False)
     tune: str = option("`full`: everything. `lora`: adapters on the towers, and the fusion. `head`: the fusion alone; "
                        "the towers run once, and their vectors are cached in output_dir/cache.", "full",
                        choices=["full", "lora", "head"])  # fmt: skip
-    lora_rank: int = option("Rank of the adapters of `--tune lora`.", 16, least=1)
+    lora_rank: int = option("Rank of the adapters of `--tune lora`.", 16, least=1, most=65_536)
     freeze_text: bool = option("Freeze the text tower and its projection; every text is encoded once.", False)
     freeze_vision: bool = option("Freeze the vision tower and its projection; every picture is encoded once.", False)
 
@@ -60,8 +62,10 @@ class DataArguments:
     num_candidates: int = option("Candidates or mined entities of a mention in the pool, at most.", 4, least=1)
     rank_candidates: bool = option("Also rank the validation split among each mention's own candidates.", False)
     mine_every: int = option("Epochs between two minings.", 1, least=1)
-    picture_dropout: float = option("Share of training mentions without their picture, redrawn each epoch.", 0.0)
-    mention_masking: float = option("Share of mentions with a picture but a hidden name, redrawn each epoch.", 0.0)
+    picture_dropout: float = option("Share of training mentions without their picture, redrawn each epoch.", 0.0,
+                                    least=0, most=1)  # fmt: skip
+    mention_masking: float = option("Share of mentions with a picture but a hidden name, redrawn each epoch.", 0.0,
+                                    least=0, most=1)  # fmt: skip
     mask_text: str = option("Text in place of a hidden name.", "it")
     augment: bool = option("Shift, scale, rotate and recolour the training pictures, anew each epoch.", False)
 
@@ -79,24 +83,27 @@ class TrainArguments:
     output_dir: str | None = option("Folder of the model and the checkpoints.", None)
     overwrite: bool = option("Replace the model and the checkpoints of an earlier run in output_dir.", False)
     num_train_epochs: int = option("Epochs over the training mentions.", 10, least=1)
-    max_steps: int = option("Stop after this many steps. -1: by num_train_epochs.", -1)
+    max_steps: int = option("Stop after this many steps. -1: by num_train_epochs.", -1, least=-1)
     per_device_train_batch_size: int = option("Mentions of a step, for each process.", 64, least=1)
     gradient_accumulation_steps: int = option("Batches of an optimizer step, each with its negatives.", 1, least=1)
     mini_batch_size: int | None = option("Rows in the towers at a time (gradient caching): less memory, the gradient "
                                          "of the whole batch. Default: the batch.", None, least=1)  # fmt: skip
-    dataloader_num_workers: int = option("Processes that draw batches ahead of time.", 0, least=0)
+    dataloader_num_workers: int = option("Processes that draw batches ahead of time.", 0, least=0, most=1024)
     per_device_eval_batch_size: int = option("Texts or pictures encoded at a time.", 256, least=1)
-    learning_rate: float = option("Highest learning rate of the towers and their projections.", 5e-5, least=0)
-    head_learning_rate: float | None = option("The same for the fusion. Default: learning_rate.", None, least=0)
-    prior_learning_rate: float | None = option("The same for the lexical prior. Default: learning_rate.", None, least=0)
+    learning_rate: float = option("Highest learning rate of the towers and their projections.", 5e-5, least=0, most=10)
+    head_learning_rate: float | None = option("The same for the fusion. Default: learning_rate.", None, least=0,
+                                              most=10)  # fmt: skip
+    prior_learning_rate: float | None = option("The same for the lexical prior. Default: learning_rate.", None, least=0,
+                                               most=10)  # fmt: skip
     prior_epochs: int = option("Before each ranking, fit the lexical prior for so many epochs on golds against their "
                                "hard negatives, and train the rest without it. 0: train it with the rest.", 0,
                                least=0)  # fmt: skip
-    weight_decay: float = option("Weight decay of matrices; biases, norms and scales have none.", 1e-3, least=0)
-    warmup_ratio: float = option("Share of the steps over which the learning rate rises.", 0.1)
+    weight_decay: float = option("Weight decay of matrices; biases, norms and scales have none.", 1e-3, least=0,
+                                 most=1000)  # fmt: skip
+    warmup_ratio: float = option("Share of the steps over which the learning rate rises.", 0.1, least=0, most=1)
     warmup_steps: int | None = option("The same as a number of steps, instead of warmup_ratio.", None, least=0)
     lr_scheduler_type: str = option("Shape of the learning rate after the warm-up.", "linear", choices=_SCHEDULES)
-    max_grad_norm: float = option("Longer gradients are scaled down to this norm.", 1.0)
+    max_grad_norm: float = option("Longer gradients are scaled down to this norm.", 1.0, above=0, most=1e6)
     mixed_precision: str = option("bf16, fp16 or no.", "no", choices=["no", "bf16", "fp16"])
     seed: int = option("Seed of weights, batches and dropout.", 0, least=0)
     eval_epochs: int = option("Epochs between two rankings of the validation split.", 1, least=1)
@@ -105,10 +112,10 @@ class TrainArguments:
     save_steps: int | None = option("Steps between two checkpoints. Default: an epoch.", None, least=1)
     logging_steps: int = option("Steps between two lines of the log.", 10, least=1)
     report_to: list[str] = option("Trackers: tensorboard, trackio, wandb, or `none`.", ["tensorboard"])
-    expected_processes: int | None = option("Fail when the run has more or fewer processes.", None)
+    expected_processes: int | None = option("Fail when the run has more or fewer processes.", None, least=1)
     picture_weights: list[float] = option("Weights of the entities' pictures to try at each ranking; the best one is "
                                           "saved. The trained one is too high, since training pictures are better "
-                                          "known than new ones.", [1.0])  # fmt: skip
+                                          "known than new ones.", [1.0], above=0, most=1000)  # fmt: skip
     metric_for_best_model: str = option("H@1, H@3, H@5, H@10, H@20 or MRR.", "H@1")
     resume_from_checkpoint: str | None = option("`auto`: the newest in output_dir; or a checkpoint's folder.", None)
     save_total_limit: int = option("How many checkpoints to keep.", 1, least=1)
@@ -190,13 +197,8 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
     for name in ("vision_tower", "projection_dim", "max_length", "dropout", "logit_scale_init_value", "lexical_prior"):
         if model.model_name_or_path and getattr(model, name):
             raise DIMError(f"--{name} belongs to --text_tower; a saved DIM has its own.")
-    for group, name in ((data, "picture_dropout"), (data, "mention_masking"), (train, "warmup_ratio")):
-        if not 0 <= getattr(group, name) <= 1:
-            raise DIMError(f"--{name} must lie between 0 and 1, got {getattr(group, name)}.")
-    if train.max_steps == 0 or train.max_steps < -1:
+    if train.max_steps == 0:
         raise DIMError(f"--max_steps must be positive, or -1 for no limit, got {train.max_steps}.")
-    if not train.picture_weights or min(train.picture_weights) <= 0:
-        raise DIMError(f"--picture_weights must be positive, got {train.picture_weights}.")
     if train.report_to == ["none"]:
         train.report_to = []
     unknown = [name for name in train.report_to if name not in _TRACKERS]
