@@ -62,9 +62,11 @@ class DIMAttention(nn.Module):
         absent = ~presence[:, None, :]  # (B, 1, K)
         scores = scores.masked_fill(absent, torch.finfo(scores.dtype).min)
         found = scores.softmax(-1).masked_fill(absent, 0.0)  # float32 under autocast on GPUs
-        weights = found.new_zeros(batch, self.num_heads, self.num_modalities)
-        weights[..., places] = found
-        kept = self.dropout(weights)[..., places]  # all `M`, for the same random numbers in any batch
+        nobody = torch.zeros_like(found[..., 0])
+        columns = [found[..., places.index(m)] if m in places else nobody for m in range(self.num_modalities)]
+        weights = torch.stack(columns, -1)
+        dropped = self.dropout(weights)  # all `M`, for the same random numbers in any batch
+        kept = torch.stack([dropped[..., place] for place in places], -1)
         context = (kept.mT[..., None] * value).sum(1)  # (B, K, heads, d) -> (B, heads, d)
         context = self.out_proj(context.reshape(batch, width))  # (B, heads, d) -> (B, D)
         return context.masked_fill(~presence.any(1, keepdim=True), 0.0), weights

@@ -38,7 +38,8 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
         mention is left.
 
     Raises:
-        DIMError: If shapes do not match or a label is not a column index.
+        DIMError: If shapes do not match or a label is not a column index. (The values of labels on a GPU are not read,
+            which would make every step wait for it; CUDA itself stops at such a label.)
 
     Example:
 
@@ -59,11 +60,9 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
     if entity_ids is not None and entity_ids.shape != logits.shape[1:]:
         raise DIMError(f"entity_ids must have shape ({logits.shape[1]},), got {tuple(entity_ids.shape)}.")
     counted = labels != IGNORED_LABEL
-    logits, labels = logits[counted], labels[counted]
-    if len(labels) == 0:
-        return logits.sum(dtype=torch.promote_types(logits.dtype, torch.float32))  # 0, with a gradient
-    if labels.min() < 0 or labels.max() >= logits.shape[1]:
-        raise DIMError(f"labels must lie in [0, {logits.shape[1]}), or be -100, got {labels.min()} to {labels.max()}.")
+    if not labels.is_cuda and ((outside := (labels < 0) | (labels >= logits.shape[1])) & counted).any():
+        raise DIMError(f"labels must lie in [0, {logits.shape[1]}), or be -100, got {labels[outside & counted][0]}.")
+    logits, labels = logits.masked_fill(~counted[:, None], 0.0), labels.masked_fill(~counted, 0)
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
 
@@ -73,14 +72,15 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
     margins = logits - logits.gather(1, labels[:, None])  # (B, E), score of each entity above the gold's
     margins = margins.masked_fill(own, -torch.inf)
     margins = torch.cat([margins.new_zeros(len(margins), 1), margins], dim=1)  # (B, 1 + E), e^0 is the 1
-    return margins.logsumexp(dim=1).mean()
+    return _mean(margins.logsumexp(dim=1), counted)
 
 
-def squared_length(vectors: Tensor) -> Tensor:
+def squared_length(vectors: Tensor, counted: Tensor | None = None) -> Tensor:
     """Computes the paper's penalty on long vectors: their mean squared length.
 
     Args:
         vectors (`torch.Tensor` of shape `(N, D)`): Vectors before normalisation.
+        counted (`torch.BoolTensor` of shape `(N,)`, *optional*): Which vectors count; all by default.
 
     Returns:
         Scalar tensor in float32 or wider, to be multiplied by `config.l2_weight`; 0 without vectors.
@@ -90,8 +90,15 @@ def squared_length(vectors: Tensor) -> Tensor:
         >>> squared_length(torch.tensor([[3.0, 4.0], [1.0, 0.0]]))
         tensor(13.)
     """
+    if counted is not None:
+        vectors = vectors.masked_fill(~counted[:, None], 0.0)
     lengths = vectors.to(torch.promote_types(vectors.dtype, torch.float32)).square().sum(-1)
-    return lengths.mean() if len(lengths) else lengths.sum()
+    return _mean(lengths, torch.ones_like(lengths, dtype=torch.bool) if counted is None else counted)
+
+
+def _mean(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of the values that count, 0 if none does; their number is not read, since it may be on a GPU."""
+    return values.masked_fill(~counted, 0.0).sum() / counted.sum().clamp(min=1)
 
 
 __all__ = ["IGNORED_LABEL", "n_pair_loss", "squared_length"]

@@ -22,7 +22,7 @@ from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLog
 from .losses_dim import IGNORED_LABEL, n_pair_loss, squared_length
 from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMOutput, Inputs
 from .pretrained_dim import load_towers
-from .towers_dim import build_tower, pool, pooled_width, to_dtype
+from .towers_dim import build_tower, pool, pooled_width, to_device, to_dtype, tower_mask
 
 
 class DIMModel(PreTrainedModel):
@@ -182,7 +182,7 @@ class DIMModel(PreTrainedModel):
         if limit is not None and input_ids.shape[1] > limit:
             raise DIMError(f"A text has {input_ids.shape[1]} tokens, but the text tower has {limit} positions; cut it.")
         mask = None if self.config.attend_to_padding else attention_mask
-        outputs = self.text_model(input_ids=input_ids, attention_mask=mask)
+        outputs = self.text_model(input_ids=input_ids, attention_mask=tower_mask(self.text_model, mask))
         return pool(outputs, self.config.text_pooling, mask), outputs
 
     def _encode_text(
@@ -214,7 +214,10 @@ class DIMModel(PreTrainedModel):
     def _encode_pictures(
         self, inputs: Inputs, side: str
     ) -> tuple[Tensor | None, Tensor | None, BaseModelOutputWithPooling | None]:
-        """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower runs on present ones only."""
+        """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower runs on present ones only.
+
+        A mask on the CPU is read without waiting for a GPU.
+        """
         pooled, pixels = inputs.get(f"{side}image_pooled"), inputs.get(f"{side}pixel_values")
         given, inner = (pixels, 3) if pooled is None else (pooled, 1)
         if given is None:
@@ -222,17 +225,19 @@ class DIMModel(PreTrainedModel):
         mask = inputs.get(f"{side}pixel_mask")
         if mask is None:
             mask = torch.ones(given.shape[:-inner], dtype=torch.bool)
-        mask = mask.to(device=given.device, dtype=torch.bool)
-        if not mask.any():  # some towers (batch norm) refuse an empty batch
+        places = mask.to("cpu", torch.bool).flatten().nonzero().flatten()  # (P,)
+        mask, places = to_device(mask.to(torch.bool), given.device), to_device(places, given.device)
+        if len(places) == 0:  # some towers (batch norm) refuse an empty batch
             return given.new_zeros(*mask.shape, self.config.projection_dim, dtype=self.dtype), mask, None
-        present, outputs = given[mask], None  # (..., 3, h, w) -> (P, 3, h, w)
+        present, outputs = given.flatten(0, mask.dim() - 1), None  # (..., 3, h, w) -> (P, 3, h, w)
+        if len(places) < len(present):
+            present = present[places]
         if pooled is None:
             outputs = self.vision_model(pixel_values=present.to(self.dtype))
             present = pool(outputs, self.config.vision_pooling)  # (P, H)
         present = self._unit(self.visual_projection(present))  # (P, D)
-        vectors = present.new_zeros(*mask.shape, present.shape[-1])
-        vectors[mask] = present
-        return vectors, mask, outputs
+        vectors = present.new_zeros(mask.numel(), present.shape[-1]).index_copy(0, places, present)
+        return vectors.view(*mask.shape, -1), mask, outputs
 
     def _unit(self, vectors: Tensor) -> Tensor:
         """Vectors of unit length, computed in float32 or wider; a vector of zeros stays 0."""
@@ -459,8 +464,8 @@ class DIMModel(PreTrainedModel):
             if lexical_features is not None:
                 vectors_alone = self.score(self._unit(mention_states), self._unit(entity_states))
                 loss = (loss + n_pair_loss(vectors_alone, labels, entity_ids)) / 2
-            counted = mention_states[labels != IGNORED_LABEL]
-            loss = loss_weight * (loss + self.config.l2_weight * squared_length(counted))
+            counted = labels != IGNORED_LABEL
+            loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states, counted))
             loss = loss + self.config.l2_weight * squared_length(entity_states)
         return DIMOutput(
             loss=loss,

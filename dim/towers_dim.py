@@ -8,6 +8,7 @@
 
 import inspect
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,8 @@ _INPUTS = {"text": "input_ids", "vision": "pixel_values"}
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding", "cls_embedding")
 _SMALL_PICTURE = 64  # pixels, for a tower that takes pictures of any size
 _TRIED_TOKENS = 4
+_WINDOWS = ("sliding_window", "local_attention", "attention_window", "attention_chunk_size")
+_square_masks: WeakKeyDictionary[PreTrainedModel, tuple[str, bool | None]] = WeakKeyDictionary()  # by tower
 # Fields that a tower needs to encode a whole picture: ViT-MAE hides patches at random, in evaluation, too.
 _FIELDS = {"vit_mae": {"mask_ratio": 0.0}}
 
@@ -160,6 +163,72 @@ def check_padding(tower: PreTrainedModel, pooling: str) -> None:
         )
 
 
+def to_device(value: Tensor, device: torch.device) -> Tensor:
+    """Moves a tensor; to a GPU from pinned memory, so that the host does not wait."""
+    if device.type == "cuda" and value.device.type == "cpu":
+        return value.pin_memory().to(device, non_blocking=True)
+    return value.to(device)
+
+
+def tower_mask(tower: PreTrainedModel, attention_mask: Tensor | None) -> Tensor | None:
+    """The mask for a text tower, from that of the tokens `(B, T)`; on a GPU, one that the host does not read.
+
+    transformers reads a mask of tokens to leave it out if there is no padding, and so waits for all that a GPU has been
+    given. It takes a mask of pairs of tokens as it is. Towers that do not take one get that of the tokens.
+    """
+    one_process = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    if attention_mask is None or not _is_gpu(attention_mask) or torch.compiler.is_compiling() or not one_process:
+        return attention_mask
+    kind = tower.config._attn_implementation
+    if _square_masks.get(tower, ("", None))[0] != kind:
+        _square_masks[tower] = kind, reads_square_masks(tower)
+    causal = _square_masks[tower][1]
+    return attention_mask if causal is None else square_mask(attention_mask, causal)
+
+
+def square_mask(attention_mask: Tensor, causal: bool) -> Tensor:
+    """Makes the mask of all pairs of tokens `(B, 1, T, T)`, bool, from that of the tokens `(B, T)`."""
+    count = attention_mask.shape[1]
+    pairs = attention_mask.to(torch.bool)[:, None, None, :].expand(-1, 1, count, count)
+    return pairs.tril() if causal else pairs.contiguous()
+
+
+@torch.no_grad()
+def reads_square_masks(tower: PreTrainedModel) -> bool | None:
+    """Finds out by trying whether a text tower takes masks of pairs of tokens, and which.
+
+    Args:
+        tower: The text tower.
+
+    Returns:
+        `False` if it attends to all tokens, `True` if it attends to earlier ones only: the mask by which it gives
+        exactly what it gives by the mask of tokens. `None` if there is none, or if a layer attends to near tokens only.
+    """
+    if any(getattr(tower.config, name, None) for name in _WINDOWS):
+        return None
+    modes = {module: module.training for module in tower.modules()}
+    alone = tower_inputs(tower.config, "text", tower.device, tower.dtype)
+    alone["input_ids"][0, 1] = 1  # another token than its neighbours
+    ids, mask = (F.pad(alone[name].repeat(2, 1), (0, 2)) for name in ("input_ids", "attention_mask"))
+    tower.eval()
+    try:
+        expected = tower.forward(input_ids=ids, attention_mask=mask).last_hidden_state[:, :_TRIED_TOKENS]
+        for causal in (False, True):
+            found = tower.forward(input_ids=ids, attention_mask=square_mask(mask, causal)).last_hidden_state
+            if torch.equal(found[:, :_TRIED_TOKENS], expected):
+                return causal
+    except Exception:  # a tower may do anything with a mask that it does not expect
+        return None
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return None
+
+
+def _is_gpu(value: Tensor) -> bool:
+    return value.is_cuda
+
+
 def has_class_token(tower: PreTrainedModel) -> bool:
     """Whether a vision tower puts a class token before the patches."""
     return any(name.endswith(_CLASS_TOKENS) for name, _ in tower.named_parameters())
@@ -235,9 +304,13 @@ __all__ = [
     "pool",
     "pooled_width",
     "poolings",
+    "reads_square_masks",
     "show_whole_pictures",
+    "square_mask",
+    "to_device",
     "to_dtype",
     "tower_class",
     "tower_inputs",
+    "tower_mask",
     "try_tower",
 ]

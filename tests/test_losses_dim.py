@@ -100,6 +100,21 @@ def test_ignored_labels_have_no_part_as_in_cross_entropy(batch, pool, seed):
     assert logits.grad[labels == -100].abs().sum() == 0
 
 
+def test_what_ignored_labels_hide_may_be_nan():
+    logits, labels = torch.randn(3, 4), torch.tensor([1, -100, 2])
+    logits[1] = torch.nan
+    logits.requires_grad_()
+    loss = n_pair_loss(logits, labels)
+    torch.testing.assert_close(loss, n_pair_loss(logits[[0, 2]], labels[[0, 2]]))
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()
+    vectors = torch.tensor([[3.0, 4.0], [torch.nan, 1.0], [1.0, 0.0]], requires_grad=True)
+    length = squared_length(vectors, labels != -100)
+    assert length == 13
+    length.backward()
+    assert vectors.grad.tolist() == [[3, 4], [0, 0], [1, 0]]
+
+
 def test_only_ignored_labels_are_no_loss():
     logits = torch.randn(2, 3, dtype=torch.float16, requires_grad=True)
     loss = n_pair_loss(logits, torch.tensor([-100, -100]))

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
@@ -63,6 +64,33 @@ def built():
 @pytest.fixture
 def model(built):
     return copy.deepcopy(built)
+
+
+def test_nothing_of_the_device_is_read_but_masks_of_pictures(model, monkeypatch):
+    """The host waits for what it reads of a GPU; masks of pictures may stay on the CPU. Here, the CPU is the GPU."""
+    monkeypatch.setattr("dim.towers_dim._is_gpu", lambda value: True)
+    inputs = tiny_inputs()
+    model(**inputs)  # tries the text tower
+    read, labels = [], inputs["labels"].as_subclass(_OnGpu)
+
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            indices = args[1] if len(args) > 1 and isinstance(args[1], list) else []
+            masks = [each for each in indices if isinstance(each, torch.Tensor) and each.dtype == torch.bool]
+            if masks or function.name().startswith(("aten::_local_scalar_dense", "aten::nonzero", "aten::equal")):
+                read.append(function.name())
+            return function(*args, **(kwargs or {}))
+
+    with Reads():
+        model(**{**inputs, "labels": labels}).loss.backward()
+    assert read == ["aten::nonzero"] * 2  # the pictures of mentions and of entities
+
+
+class _OnGpu(torch.Tensor):
+    """A tensor that says that it is on a GPU."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+    is_cuda = True
 
 
 def test_output_shapes(model):

@@ -1,7 +1,8 @@
 """Training batches, drawn at random from seed, epoch and index alone."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -34,6 +35,12 @@ class Batch:
     weight: float
     ids: list[str]
     fixed_length: bool
+
+    def pin_memory(self) -> "Batch":
+        """Copies the tensors to pinned memory, from which a GPU reads them while the host goes on."""
+        inputs, targets = ({name: value.pin_memory() for name, value in each.items()}
+                           for each in (self.inputs, self.targets))  # fmt: skip
+        return replace(self, inputs=inputs, targets=targets)
 
 
 class BatchDataset(Dataset):
@@ -75,7 +82,9 @@ class BatchDataset(Dataset):
         """Returns a batch of the current epoch, for a `DataLoader`."""
         return self.batch(self.epoch, index)
 
-    def steps(self, epoch: int, first: int, accumulation: int, num_workers: int) -> Iterator[list[Batch]]:
+    def steps(
+        self, epoch: int, first: int, accumulation: int, num_workers: int, ahead: bool = False
+    ) -> Iterator[list[Batch]]:
         """Yields the batches of each optimizer step of an epoch.
 
         Args:
@@ -83,6 +92,7 @@ class BatchDataset(Dataset):
             first: Index of the first step.
             accumulation: Batches in a step; a last step with fewer is dropped.
             num_workers: Worker processes that draw batches in advance.
+            ahead: Whether to pin batches for a GPU and, without workers, to draw the next one in a thread meanwhile.
         """
         self.epoch = epoch
         loader = DataLoader(
@@ -90,10 +100,11 @@ class BatchDataset(Dataset):
             sampler=range(first * accumulation, len(self) // accumulation * accumulation),
             batch_size=None,
             num_workers=num_workers,
+            pin_memory=ahead,
             generator=torch.Generator(),  # the default generator drives dropout, and must not be drawn from
         )
         batches: list[Batch] = []
-        for batch in loader:
+        for batch in one_ahead(loader) if ahead and not num_workers else loader:
             batches.append(batch)
             if len(batches) == accumulation:
                 yield batches
@@ -147,7 +158,8 @@ class BatchDataset(Dataset):
 
     def _targets(self, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
         train = self.data.train
-        targets = {"labels": (pool == train.gold[rows][:, None]).long().argmax(1), "entity_ids": pool}
+        order = pool.argsort()  # each entity is there once, and every gold is
+        targets = {"labels": order[torch.searchsorted(pool[order], train.gold[rows])], "entity_ids": pool}
         if self.lexical_features is not None:
             mentions = [train.mentions[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
             targets["lexical_features"] = self.lexical_features(mentions, pool)
@@ -164,6 +176,16 @@ class BatchDataset(Dataset):
     def _generator(self, epoch: int, stream: int) -> torch.Generator:
         generator = torch.Generator()
         return generator.manual_seed(((self.seed * 100_003 + epoch) * 1_000_003 + stream) % (2**63))
+
+
+def one_ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """Yields batches; a thread draws each while the one before is in use."""
+    source = iter(batches)
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(next, source, None)
+        while (batch := drawn.result()) is not None:
+            drawn = pool.submit(next, source, None)
+            yield batch
 
 
 def mention_inputs(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from accelerate.logging import get_logger
 from accelerate.utils import set_seed
+from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import get_scheduler
 
@@ -32,6 +33,7 @@ from dim.training.sharded import gather_weights, is_sharded, sharded_copy
 from dim.training.state import RunState, Trained, load_state, save_state
 from dim.training.step import backward, check_caching, reduce_gradients
 from dim.training.validation import picture_weight, rank_validation
+from dim.training.watch import LossWatch
 
 logger = get_logger(__name__)
 _METRICS = [*(f"H@{k}" for k in DEFAULT_KS), "MRR"]
@@ -101,6 +103,7 @@ class Run:
         self.prepared, self.optimizer, self.scheduler = self._prepare_model()
         self.trained = Trained(self.accelerator, self.prepared, self.optimizer, self.scheduler)
         self.state = self._begin()
+        self.mentions, self.seconds = 0, 0.0  # since the last line of the log
 
     def _make_batches(self, lexical: bool) -> BatchDataset:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -148,7 +151,9 @@ class Run:
             pictures = self.data.pictures
             trained = sharded_copy(self.model, None if pictures is None else pictures.pixels.shape[1:])
         self.model.to(memory_format=torch.channels_last)  # 1.5 times as fast for convolutional towers
-        optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate)
+        fused = accelerator.device.type == "cuda" and not is_sharded(accelerator)
+        optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate, fused=fused)
+        self.watch = LossWatch(optimizer)
         # Not prepared: a prepared scheduler would step once for each process.
         scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, self.plan.warmup, self.plan.total)
         if is_sharded(accelerator):
@@ -175,22 +180,17 @@ class Run:
 
     def epoch(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yields the batches of each step of an epoch, from step `first` on."""
-        arguments = self.arguments
-        return self.batches.steps(epoch, first, arguments.gradient_accumulation_steps, arguments.dataloader_num_workers)
+        accumulation, workers = self.arguments.gradient_accumulation_steps, self.arguments.dataloader_num_workers
+        return self.batches.steps(epoch, first, accumulation, workers, ahead=self.accelerator.device.type == "cuda")
 
-    def step(self, batches: list[Batch]) -> tuple[float, float]:
-        """Takes one step of the optimizer; returns the loss and the norm of the gradient before clipping."""
+    def step(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
+        """Takes one step of the optimizer; returns loss and gradient norm before clipping, which may not be ready yet."""
         accelerator, arguments = self.accelerator, self.arguments
         self.prepared.train()
-        losses = []
-        for batch in batches:
-            losses.append(backward(self.prepared, batch, accelerator, arguments.mini_batch_size))
-            if not torch.isfinite(losses[-1]):
-                epoch, step = divmod(self.state.step, self.plan.per_epoch)
-                raise FloatingPointError(
-                    f"The loss is {losses[-1].item()} at epoch {epoch + 1}, step {step + 1}; the batch's mentions are "
-                    f"{', '.join(batch.ids)}."
-                )
+        losses = torch.stack([backward(self.prepared, batch, accelerator, arguments.mini_batch_size)
+                              for batch in batches])  # fmt: skip
+        loss = accelerator.reduce(losses.mean(), "mean")
+        self.watch.add(losses, loss, batches, *divmod(self.state.step, self.plan.per_epoch))
         if arguments.mini_batch_size is not None:
             reduce_gradients(self.model, accelerator)
         norm = accelerator.clip_grad_norm_(self.prepared.parameters(), arguments.max_grad_norm)
@@ -199,32 +199,43 @@ class Run:
             accelerator.unwrap_model(self.prepared).logit_scale.clamp()
         self.scheduler.step()
         self.optimizer.zero_grad()
-        loss = accelerator.reduce(torch.stack(losses).mean(), "mean")
-        return loss.item(), float(norm)
+        return loss, norm
 
-    def _logged_step(self, batches: list[Batch], progress: tqdm) -> float:
-        """Takes one step, logs it, and returns its loss."""
+    def _logged_step(self, batches: list[Batch], progress: tqdm) -> Tensor:
+        """Takes one step, logs it if that is due, and returns its loss."""
         began = time.perf_counter()
         loss, norm = self.step(batches)
         self.state.step += 1
         progress.update()
-        if self.state.step % self.arguments.logging_steps == 0:
-            mentions = sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes
-            speed, rate = mentions / (time.perf_counter() - began), self.scheduler.get_last_lr()[0]
+        due = self.state.step % self.arguments.logging_steps == 0
+        if due:
+            self.watch.check()  # waits for a GPU
+        self.mentions += sum(len(batch.ids) for batch in batches) * self.accelerator.num_processes
+        self.seconds += time.perf_counter() - began
+        if due:
+            speed, rate = self.mentions / self.seconds, self.scheduler.get_last_lr()[0]
+            self.mentions, self.seconds = 0, 0.0
+            values = {
+                "loss": float(loss),
+                "learning_rate": rate,
+                "grad_norm": float(norm),
+                "mentions_per_second": speed,
+            }
             progress.set_postfix(loss=f"{loss:.3f}", lr=f"{rate:.1e}", norm=f"{norm:.2f}", mentions=f"{speed:.0f}/s")
-            values = {"loss": loss, "learning_rate": rate, "grad_norm": norm, "mentions_per_second": speed}
             self.accelerator.log({f"train/{name}": value for name, value in values.items()}, step=self.state.step)
         return loss
 
-    def _after_step(self, epoch: int, loss: float, stop: StopSignal) -> None:
+    def _after_step(self, epoch: int, loss: Tensor, stop: StopSignal) -> None:
         """Evaluates, writes a checkpoint and stops the run, each if it is due."""
         arguments, step, done = self.arguments, self.state.step, self.state.step == self.plan.total
         epoch_ends = step % self.plan.per_epoch == 0 and (epoch + 1) % arguments.eval_epochs == 0
         evaluated = done or (epoch_ends if arguments.eval_steps is None else step % arguments.eval_steps == 0)
         if evaluated:
-            self._evaluate(epoch, loss)
+            self.watch.check()
+            self._evaluate(epoch, float(loss))
         stopped = stop.asked()
         if evaluated or stopped or step % (arguments.save_steps or self.plan.per_epoch) == 0:
+            self.watch.check()
             keep = arguments.save_total_limit
             run = self.beginning.run
             save_state(self.trained, self.output_dir, self.state, self.batches.negatives, keep, run)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dim.errors import DIMError
 from dim.modeling_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMModel
+from dim.towers_dim import to_device
 from dim.training.batches import Batch
 from dim.training.distributed import gather_rows
 from dim.training.sharded import is_sharded
@@ -56,10 +57,10 @@ def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batc
     Returns:
         The detached loss; its mean over the processes is the loss over the global batch.
     """
-    targets = {name: value.to(accelerator.device) for name, value in batch.targets.items()}
+    targets = {name: to_device(value, accelerator.device) for name, value in batch.targets.items()}
     extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
     if mini_batch_size is None:
-        inputs = {name: value.to(accelerator.device) for name, value in batch.inputs.items()}
+        inputs = _to(batch.inputs, accelerator.device)
         with accelerator.accumulate(model):
             with accelerator.autocast():
                 loss = model(**inputs, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
@@ -83,7 +84,7 @@ def _backward_cached(model: nn.Module, batch: Batch, accelerator: Accelerator, s
                 found = _wide(getattr(network(**_to(part.inputs, device)), side))
             if vectors is None:
                 vectors = found.new_empty(len(next(iter(inputs.values()))), found.shape[1])
-            vectors[part.rows.to(device)] = found
+            vectors[to_device(part.rows, device)] = found
         states[side] = vectors.requires_grad_()  # type: ignore[union-attr]
 
     with accelerator.autocast():
@@ -94,7 +95,7 @@ def _backward_cached(model: nn.Module, batch: Batch, accelerator: Accelerator, s
             with torch.random.fork_rng(_devices(device)), accelerator.autocast():
                 _set_random_state(part.random, device)
                 found = getattr(network(**_to(part.inputs, device)), side)
-            gradient = states[side].grad[part.rows.to(device)]  # type: ignore[index]
+            gradient = states[side].grad[to_device(part.rows, device)]  # type: ignore[index]
             (_wide(found) * gradient).sum().backward()
     return loss.detach()
 
@@ -123,7 +124,8 @@ def _split(inputs: Inputs, size: int, batch: Batch) -> Iterator[tuple[Tensor, In
 
 
 def _to(part: Inputs, device: torch.device) -> Inputs:
-    return {name: value.to(device) for name, value in part.items()}
+    """Moves inputs, but for the masks of pictures: the model reads them, and would have to wait for a GPU."""
+    return {name: value if name.endswith("pixel_mask") else to_device(value, device) for name, value in part.items()}
 
 
 def _wide(vectors: Tensor) -> Tensor:

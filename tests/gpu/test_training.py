@@ -101,16 +101,54 @@ def test_resumed_run_ends_bit_for_bit_as_one_that_never_stopped(
     assert all(torch.equal(weight, last[1][name]) for name, weight in last[0].items())
 
 
-@pytest.mark.xfail(strict=True, reason="the step reads its loss, checks labels and copies unpinned batches every time")
-def test_step_that_logs_nothing_never_waits_for_the_card(monkeypatch, tmp_path):
+@pytest.fixture
+def made_run(monkeypatch, tmp_path):
+    """A function that prepares a tiny run on pictures and texts, and the counter of waits."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     from _gpu.made import picture_run
     from _gpu.synchronisations import Synchronisations
 
-    run = picture_run(tmp_path, tiny=True, batch_size=8)
-    batches = list(run.epoch(0, 0))
-    run.step(batches[0])
-    with Synchronisations() as found:
-        run.step(batches[1])
+    yield lambda: picture_run(tmp_path, tiny=True, batch_size=8), Synchronisations
     sys.modules.pop("_made_up", None)
+
+
+@pytest.mark.parametrize("mini_batch_size", [None, 3])
+def test_step_that_logs_nothing_never_waits_for_the_card(made_run, mini_batch_size):
+    make, counter = made_run
+    run = make()
+    run.arguments.mini_batch_size = mini_batch_size
+    batches = list(run.epoch(0, 0))
+    assert all(value.is_pinned() for value in batches[0][0].inputs.values())
+    run.step(batches[0])
+    with counter() as found:
+        run.step(batches[1])
     assert found.total == 0, dict(found.places)
+
+
+def test_a_bad_loss_changes_no_weight_and_stops_the_run_at_the_next_check(made_run):
+    run = made_run[0]()
+    good, bad = list(run.epoch(0, 0))[:2]
+    run.step(good)
+    run.watch.check()
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    bad[0].inputs["pixel_values"].fill_(torch.nan)
+    run.step(bad)
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    run.step(good)
+    with pytest.raises(FloatingPointError, match=f"The loss is nan .* mentions are {bad[0].ids[0]}"):
+        run.watch.check()
+
+
+def test_encoding_waits_for_its_vectors_alone(made_run):
+    from PIL import Image
+
+    from dim.encoding.encode import encode_mentions
+
+    make, counter = made_run
+    run = make()
+    rows = [{"mention": "number 7", "sentence": "number 7" + " and" * (row % 8), "start": 0, "end": 8,
+             "image": Image.new("RGB", (48, 32), "teal") if row % 3 else None} for row in range(32)]  # fmt: skip
+    encode_mentions(run.model, run.processor, rows, batch_size=4)
+    with counter() as found:
+        encode_mentions(run.model, run.processor, rows, batch_size=4)
+    assert found.total <= 1, dict(found.places)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dim.training.batches import BatchDataset
+from dim.training.batches import BatchDataset, one_ahead
 
 
 def test_same_seed_epoch_and_step_give_the_same_batch(mel_data):
@@ -55,3 +55,33 @@ def test_a_pool_has_an_entity_for_every_process(mel_data):
     dataset = BatchDataset(mel_data, 2, seed=0, world=5)
     dataset.negatives = torch.full_like(dataset.negatives, -1)
     assert min(dataset.batch(0, 0).pool_sizes) == 1
+
+
+def test_one_ahead_yields_the_same_and_draws_the_next_meanwhile(mel_data):
+    drawn = []
+
+    def batches():
+        for number in range(4):
+            drawn.append(number)
+            yield number
+
+    used = one_ahead(batches())
+    assert next(used) == 0
+    used.close()  # waits for the thread
+    assert drawn == [0, 1]
+    dataset = BatchDataset(mel_data, 8, seed=1)
+    every = [dataset.batch(0, index) for index in range(3)]
+    for mine, theirs in zip(one_ahead(dataset.batch(0, index) for index in range(3)), every, strict=True):
+        assert mine.ids == theirs.ids
+        assert all(torch.equal(value, theirs.inputs[name]) for name, value in mine.inputs.items())
+
+
+def test_an_error_in_the_thread_is_raised():
+    def batches():
+        yield 1
+        raise ValueError("broken")
+
+    used = one_ahead(batches())
+    assert next(used) == 1
+    with pytest.raises(ValueError, match="broken"):
+        next(used)
