@@ -184,7 +184,7 @@ class Run:
         return self.batches.steps(epoch, first, accumulation, workers, ahead=self.accelerator.device.type == "cuda")
 
     def step(self, batches: list[Batch]) -> tuple[Tensor, Tensor]:
-        """Takes one step of the optimizer; returns loss and gradient norm before clipping, which may not be ready yet."""
+        """Takes one step of the optimizer; returns loss and unclipped gradient norm, which may not be ready yet."""
         accelerator, arguments = self.accelerator, self.arguments
         self.prepared.train()
         losses = torch.stack([backward(self.prepared, batch, accelerator, arguments.mini_batch_size)
