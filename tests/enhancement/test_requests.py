@@ -1,8 +1,10 @@
 """Requests to a language model: one entity, quoted, with enough text to distinguish it from its namesakes."""
 
 import json
+import sys
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 from openai_stub import OpenAIStub, entity_of
@@ -103,6 +105,17 @@ def test_hidden_characters_are_removed_and_scripts_kept():
     assert clean(f"A\u202eB\u2066C\ufeff\x1b[31m{tags}") == "ABC[31m"
     assert clean("می\u200cخواهم") == "می\u200cخواهم"
     assert clean("e\u0301 \u00a0 x") == "e\u0301 x"
+    assert clean("❤\ufe0f\u200d🔥 葛\U000e0100") == "❤\ufe0f\u200d🔥 葛\U000e0100"
+    assert clean("a\ufe0f\ufe0e\U000e0101b \ufe0fc\u3164\u115f\u034f") == "a\ufe0fb c"  # bytes hidden in selectors
+
+
+def test_an_id_reaches_the_model_without_invisible_characters():
+    ignored = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{C}]")
+    signs = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    hidden = "".join(sign for sign in signs if ignored.match(sign) and not sign.isspace())
+    assert json.loads(EntityText(f"Q{hidden}1", "Ada").quoted())["id"] == "Q1"
+    assert json.loads(EntityText("Q\u202e1\u200d\ufe0f", "Ada").quoted())["id"] == "Q1"
+    assert json.loads(EntityText("Ωmega-1", "Ada").quoted())["id"] == "Ωmega-1"
 
 
 def test_long_texts_are_cut_and_told():
