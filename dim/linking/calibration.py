@@ -18,6 +18,7 @@ from dim.linking.ranking import Ranking
 FILE = "calibration.json"
 _SCORES = ("best_score", "margin", "best_vector_score", "others")
 _WIDEST_MARGIN = 30.0
+_COLDEST = 1e-30  # a lower temperature makes scores infinite
 _NOTHING = -1e30  # the score of a missing candidate; its probability is 0
 
 
@@ -36,6 +37,9 @@ class Calibration:
         threshold: A mention whose best candidate has a lower probability is NIL.
         measured: Metrics from cross-fitting, with the number of mentions and their NIL share.
 
+    Raises:
+        DIMError: If a number is not finite, the temperature is not above 0, or the threshold is no probability.
+
     Example:
 
         >>> calibration = Calibration(2.0, nil_bias=0.5, nil_weights={"margin": -1.0}, threshold=0.4, measured={})
@@ -49,6 +53,19 @@ class Calibration:
     nil_weights: dict[str, float]
     threshold: float
     measured: dict[str, float | str]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.nil_weights, dict) or not isinstance(self.measured, dict):
+            raise DIMError("nil_weights and measured must be objects.")
+        weights = {f"nil_weights[{name!r}]": value for name, value in self.nil_weights.items()}
+        numbers = {"temperature": self.temperature, "nil_bias": self.nil_bias, "threshold": self.threshold}
+        for name, value in (numbers | weights).items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise DIMError(f"{name} must be a finite number, got {value!r}.")
+        if not self.temperature >= _COLDEST:
+            raise DIMError(f"temperature must be above 0, got {self.temperature}.")
+        if not 0 <= self.threshold <= math.nextafter(1, 2):  # above 1, every mention is NIL
+            raise DIMError(f"threshold must lie between 0 and 1, got {self.threshold}.")
 
     def __call__(self, ranking: Ranking) -> tuple[Tensor, Tensor]:
         """Computes the probabilities of each mention's candidates `(M, C)` and of NIL `(M,)`, float64, with sum 1.
@@ -84,7 +101,9 @@ class Calibration:
         """
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except DIMError as error:
+            raise DIMError(f"{path} is not a valid calibration: {error} `dim calibrate` writes one.") from error
+        except (TypeError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, OverflowError) as error:
             raise DIMError(f"{path} is not a calibration; `dim calibrate` writes one.") from error
 
 

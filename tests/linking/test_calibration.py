@@ -1,10 +1,12 @@
 """Calibration on made-up rankings whose probabilities are known."""
 
+import json
 import math
 
 import pytest
 import torch
 
+from dim.errors import DIMError
 from dim.linking import calibrate
 from dim.linking.calibrate import fit, held_out_entities
 from dim.linking.calibration import FILE, Calibration, evidence_of
@@ -95,6 +97,32 @@ def test_save_and_load(fitted, tmp_path):
     (tmp_path / "x.json").write_text("[1]")
     with pytest.raises(ValueError, match="is not a calibration"):
         Calibration.load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("name, value", [
+    *(("temperature", value) for value in (0, -1, 0.0, 1e-320, math.nan, math.inf, None, "2", True, [1], 10**400)),
+    *(("nil_bias", value) for value in (math.nan, -math.inf, None, "x")),
+    *(("threshold", value) for value in (-0.1, 1.5, math.nan, None)),
+    *(("nil_weights", value) for value in ({"margin": math.nan}, {"margin": "1"}, [1.0], None)),
+    ("measured", 3),
+])  # fmt: skip
+def test_numbers_that_give_no_probabilities_are_refused(name, value, tmp_path):
+    good = {"temperature": 2.0, "nil_bias": 0.5, "nil_weights": {"margin": -1.0}, "threshold": 0.4, "measured": {}}
+    path = tmp_path / FILE
+    path.write_text(json.dumps(good))
+    Calibration.load(path)
+    path.write_text(json.dumps(good | {name: value}))
+    with pytest.raises(DIMError, match="is not a( valid)? calibration") as refused:
+        Calibration.load(path)
+    assert str(path) in str(refused.value)
+    assert name in str(refused.value) or value == 10**400
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "", "null", "{}", "NaN", '"x"'])
+def test_a_file_that_is_no_calibration_is_refused(text, tmp_path):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(DIMError, match="is not a calibration"):
+        Calibration.load(tmp_path / FILE)
 
 
 def test_what_cannot_be_fitted():
