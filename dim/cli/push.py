@@ -1,7 +1,6 @@
 """`dim push`: models, datasets, metrics, Spaces and linkers on the Hub."""
 
 import logging
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,11 +28,12 @@ class _Push(Command):
 
     def run(self) -> None:
         """Lists the files, and pushes them."""
+        from dim.publishing.scratch import scratch_folder
         from dim.publishing.upload import check_target, push
 
         check_target(self.target, self.revision, self.create_pr)
-        with tempfile.TemporaryDirectory(prefix="dim-push-") as scratch:
-            publication = self.publication(Path(scratch))
+        with scratch_folder() as scratch:
+            publication = self.publication(scratch)
             print(publication.listing())
             for note in publication.notes:
                 logger.info("note: %s", note)

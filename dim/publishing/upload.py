@@ -1,7 +1,6 @@
 """Upload of a publication to its repository on the Hub."""
 
 import re
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from huggingface_hub.utils import httpx
 import dim
 from dim.errors import DIMError
 from dim.publishing.files import Publication
+from dim.publishing.scratch import scratch_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -84,9 +84,9 @@ def push(
             )
         if revision is not None and not revision.startswith("refs/"):
             api.create_branch(**where, branch=revision, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="dim-push-") as folder, warnings.catch_warnings():
+        with scratch_folder() as folder, warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="It seems that you are about to commit a data file")
-            _stage(publication, Path(folder))
+            _stage(publication, folder)
             commit = api.upload_folder(
                 **where,
                 folder_path=folder,
