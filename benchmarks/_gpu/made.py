@@ -49,7 +49,7 @@ def picture_run(work: Path, tiny: bool, batch_size: int) -> Run:
     """Prepares a run of `train.py` on mentions with pictures and entities without; every mention has its own entity."""
     work = work / str(batch_size)
     side = clip_config(tiny).vision_config.image_size
-    dataset(work / "data", mentions=2 * batch_size, entities=2 * batch_size, words=30, picture=side)
+    dataset(work / "data", mentions=4 * batch_size, entities=4 * batch_size, words=30, picture=side)
     path = work / "data" / "entities" / "kb.parquet"
     table = pq.read_table(path)
     index, field = table.schema.get_field_index("images"), table.schema.field("images")
@@ -69,7 +69,8 @@ def picture_run(work: Path, tiny: bool, batch_size: int) -> Run:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """Moves a batch to the device, so that a step copies nothing."""
-    batch.inputs = {name: value.to(device) for name, value in batch.inputs.items()}
+    """Moves a batch to the device, so that a step copies nothing but the masks of pictures, which the model reads."""
+    batch.inputs = {name: value if "mask" in name and "pixel" in name else value.to(device)
+                    for name, value in batch.inputs.items()}  # fmt: skip
     batch.targets = {name: value.to(device) for name, value in batch.targets.items()}
     return batch

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from dim.processing_dim import DIMProcessor
+from dim.towers_dim import to_device
 
 _KINDS = {"pixel_values": "pixel_mask", "entity_pixel_values": "entity_pixel_mask"}
 
@@ -61,13 +62,13 @@ class EightBitPictures:
 
     def to(self, device: torch.device) -> "EightBitPictures":
         """Moves the table."""
-        return EightBitPictures(self.processor, self._table.to(device))
+        return EightBitPictures(self.processor, to_device(self._table, device))
 
     def normalised(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Replaces the 8-bit pixels among a model's inputs by what the whole processor gives.
 
         Args:
-            inputs: Inputs from `processor`, on the table's device.
+            inputs: Inputs from `processor`, on the table's device; masks may be on the CPU.
 
         Returns:
             The inputs; pictures that are masked are zeros.
@@ -75,7 +76,7 @@ class EightBitPictures:
         found = dict(inputs)
         for name, mask in _KINDS.items():
             if name in inputs:
-                there = inputs[mask][..., None, None, None]
+                there = to_device(inputs[mask], inputs[name].device)[..., None, None, None]
                 found[name] = self._looked_up(inputs[name]).masked_fill(~there, 0.0)
         return found
 

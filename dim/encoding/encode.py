@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from transformers import BatchFeature
 
 from dim.common.unreadable_pictures import UnreadablePictures
-from dim.encoding.batching import longest_first
+from dim.encoding.batching import inputs_to, longest_first
 from dim.encoding.eight_bit import EightBitPictures
 from dim.encoding.mention import column
 from dim.encoding.workers import Wait, workers_for
@@ -211,7 +211,7 @@ def _encode(
     bar = tqdm(zip(batches, loader, strict=True), total=len(batches), desc="encoding", disable=not loading.progress)
     for indices, (batch, missing) in wait.measured(bar):
         found.update(missing)
-        inputs = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+        inputs = inputs_to(batch, device)
         vectors.add(indices, encode(**(inputs if split is None else split.normalised(inputs))).float())
     model.train(training)
     if loading.unreadable is None:

@@ -7,6 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from dim.encoding.batching import inputs_to
 from dim.errors import DIMError
 from dim.modeling_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMModel
 from dim.towers_dim import to_device
@@ -60,7 +61,7 @@ def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batc
     targets = {name: to_device(value, accelerator.device) for name, value in batch.targets.items()}
     extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
     if mini_batch_size is None:
-        inputs = _to(batch.inputs, accelerator.device)
+        inputs = inputs_to(batch.inputs, accelerator.device)
         with accelerator.accumulate(model):
             with accelerator.autocast():
                 loss = model(**inputs, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
@@ -81,7 +82,7 @@ def _backward_cached(model: nn.Module, batch: Batch, accelerator: Accelerator, s
             part = _MiniBatch(rows, rest, _random_state(device))
             parts[side].append(part)
             with torch.no_grad(), accelerator.autocast():
-                found = _wide(getattr(network(**_to(part.inputs, device)), side))
+                found = _wide(getattr(network(**inputs_to(part.inputs, device)), side))
             if vectors is None:
                 vectors = found.new_empty(len(next(iter(inputs.values()))), found.shape[1])
             vectors[to_device(part.rows, device)] = found
@@ -94,7 +95,7 @@ def _backward_cached(model: nn.Module, batch: Batch, accelerator: Accelerator, s
         for part in chunks:
             with torch.random.fork_rng(_devices(device)), accelerator.autocast():
                 _set_random_state(part.random, device)
-                found = getattr(network(**_to(part.inputs, device)), side)
+                found = getattr(network(**inputs_to(part.inputs, device)), side)
             gradient = states[side].grad[to_device(part.rows, device)]  # type: ignore[index]
             (_wide(found) * gradient).sum().backward()
     return loss.detach()
@@ -121,11 +122,6 @@ def _split(inputs: Inputs, size: int, batch: Batch) -> Iterator[tuple[Tensor, In
             for key in (name, name.replace("attention_mask", "input_ids")):
                 part[key] = part[key][:, :longest]
         yield rows, part
-
-
-def _to(part: Inputs, device: torch.device) -> Inputs:
-    """Moves inputs, but for the masks of pictures: the model reads them, and would have to wait for a GPU."""
-    return {name: value if name.endswith("pixel_mask") else to_device(value, device) for name, value in part.items()}
 
 
 def _wide(vectors: Tensor) -> Tensor:
