@@ -54,6 +54,7 @@ class Session:
     """
 
     def __init__(self, options: Asking, out: Path) -> None:
+        from dim.common.outputs import check_file
         from dim.enhancement.answers import Question
         from dim.enhancement.budget import Budget, Prices
         from dim.enhancement.clients.openai_client import OpenAIClient
@@ -66,6 +67,8 @@ class Session:
             raise DIMError("Give both --price-input and --price-output, or neither.")
         self.options, self.out = options, out
         self.answers, self.kept = out.with_suffix(".answers.sqlite"), out.with_suffix(".kept.jsonl")
+        for file in () if options.dry_run else (out, self.answers, self.kept):
+            check_file(file)
         self.prices = Prices(*prices) if prices else None
         Budget(self.prices, options.max_cost, options.max_tokens)
         prompt = load_prompt(options.prompt)

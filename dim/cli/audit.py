@@ -1,5 +1,6 @@
 """`dim audit`: what a dataset leaks or lacks."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,29 +23,37 @@ class Audit(Command):
 
     def run(self) -> None:
         """Writes or prints the findings, and writes the clean dataset if one is asked for."""
-        from dim.common.files import write_json, write_text
         from dim.common.locks import locked
-        from dim.evaluation.audit.clean import write_clean
-        from dim.evaluation.audit.findings import audit
-        from dim.evaluation.audit.release import audit_release
-        from dim.evaluation.audit.report import audit_markdown
-        from dim.evaluation.run import folder_for
+        from dim.common.outputs import check_file
 
         if self.raw and self.write_clean:
             raise DIMError("--write-clean needs a dataset: build it first (`dim build --clean` drops leaks, too).")
         if self.write_clean and self.write_clean.exists():
             raise DIMError(f"{self.write_clean} exists: give a new folder for the clean dataset.")
-        folder = folder_for(self.out) if self.out else None
+        with ExitStack() as locks:
+            if self.out:
+                for name in ("audit.md", "audit.json"):
+                    check_file(self.out / name)
+                locks.enter_context(locked(self.out, "dim audit", inside=True))
+            if self.write_clean:
+                locks.enter_context(locked(self.write_clean, "dim audit"))
+            self._audit()
+
+    def _audit(self) -> None:
+        from dim.common.files import write_json, write_text
+        from dim.evaluation.audit.clean import write_clean
+        from dim.evaluation.audit.findings import audit
+        from dim.evaluation.audit.release import audit_release
+        from dim.evaluation.audit.report import audit_markdown
+
         found = audit_release(self.dataset, self.raw, self.layout) if self.raw else audit(self.dataset, progress=True)
         text = audit_markdown(found)
-        if folder is None:
+        if self.out is None:
             print(text, end="")
         else:
-            write_text(folder / "audit.md", text)
-            write_json(folder / "audit.json", found)
-            print(folder / "audit.md")
+            write_text(self.out / "audit.md", text)
+            write_json(self.out / "audit.json", found)
+            print(self.out / "audit.md")
         if self.write_clean:
-            with locked(self.write_clean, "dim audit"):
-                made = write_clean(self.dataset, self.write_clean, progress=True)
-            for split, counts in made.items():
+            for split, counts in write_clean(self.dataset, self.write_clean, progress=True).items():
                 print(f"{split}: {counts['kept']:,} kept, {counts['dropped']:,} dropped")

@@ -26,6 +26,7 @@ class Calibrate(Linking, Command):
     def run(self) -> None:
         """Fits and saves the calibration, and prints its figures."""
         from dim.common.locks import locked
+        from dim.common.outputs import check_file
         from dim.corpora.loading import load_mentions
         from dim.linking.calibrate import calibrate
         from dim.linking.calibration import FILE
@@ -34,6 +35,7 @@ class Calibrate(Linking, Command):
         if not Path(self.model).is_dir():
             raise DIMError(f"{self.model} is not a folder; the calibration is written beside the model's weights.")
         folder = Path(self.model) / FOLDER if self.rerank else Path(self.model)
+        check_file(folder / FILE)
         with locked(folder / FILE, "dim calibrate"):
             mentions = load_mentions(self.dataset, self.split)
             fitted = calibrate(self.linker(), mentions, self.nil_share, self.seed, self.precision, self.batch_size)

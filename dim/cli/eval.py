@@ -35,8 +35,9 @@ class Eval(Command):
     def run(self) -> None:
         """Evaluates, writes the report, and prints H@1 and MRR."""
         from dim.common.locks import locked
-        from dim.evaluation.report import write_report
-        from dim.evaluation.run import BASELINES, SLICES, Settings, evaluate, folder_for
+        from dim.common.outputs import check_file
+        from dim.evaluation.report import FILES, write_report
+        from dim.evaluation.run import BASELINES, SLICES, Settings, evaluate
 
         names = ("dataset", "model", "split", "text_tower", "towers", "samples", "examples", "batch_size")
         settings = Settings(
@@ -49,10 +50,11 @@ class Eval(Command):
         for flag, given, baseline in (("--text-tower", self.text_tower, "text"), ("--towers", self.towers, "picture")):
             if given and baseline not in settings.baselines:
                 raise DIMError(f"{flag} does nothing without the baseline {baseline}.")
-        folder = folder_for(self.out)
-        with locked(folder, "dim eval", inside=True):
+        for name in FILES:
+            check_file(self.out / name)
+        with locked(self.out, "dim eval", inside=True):
             report = evaluate(settings)
-            for path in write_report(report, folder, shlex.join(["dim", *sys.argv[1:]])):
+            for path in write_report(report, self.out, shlex.join(["dim", *sys.argv[1:]])):
                 print(path)
         for system in report.numbers["systems"]:
             metrics = system["metrics"][settings.protocols[0]]

@@ -20,8 +20,11 @@ class Inspect(Command):
 
     def run(self) -> None:
         """Prints the report, and draws the sheet if one is asked for."""
+        from dim.common.outputs import check_file
         from dim.corpora.inspect.sheet import contact_sheet, describe, report
 
+        if self.sheet is not None:
+            check_file(self.sheet)
         print(report(describe(self.dataset, self.examples)))
         if self.sheet is not None:
             drawn = contact_sheet(self.dataset, self.split, self.count, self.seed, self.sheet)

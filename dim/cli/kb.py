@@ -221,9 +221,11 @@ class Export(_Existing):
     def run(self) -> None:
         """Runs the command."""
         from dim.common.locks import locked
+        from dim.common.outputs import check_file
 
         if self.file.suffix != ".parquet":
             raise DIMError(f"{self.file} does not end in .parquet, the format of an export.")
+        check_file(self.file)
         with locked(self.file, "dim kb export"):
             kb = self.open()
             kb.export(self.file)

@@ -77,11 +77,14 @@ class Link(Linking, Command):
 
     def _link_file(self, source: Path) -> None:
         from dim.common.locks import locked
+        from dim.common.outputs import check_file
         from dim.linking.mention_rows import read_mentions
 
         rows = list(read_mentions(source))
         if not rows:
             raise DIMError(f"{source} holds no mention.")
+        if self.output is not None:
+            check_file(self.output)
         with nullcontext() if self.output is None else locked(self.output, "dim link"):
             self._link_rows(rows)
 

@@ -1,6 +1,5 @@
 """Model answers in a SQLite file, durable after each write, so that a run may be killed at any moment."""
 
-import errno
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -8,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+from dim.common.files import refusal
 from dim.errors import DIMError
 
 _TABLE = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 
 
 class NoSpaceError(DIMError):
-    """A disk is full; the command line ends with exit code 1."""
+    """A disk is full or fails; the command line ends with exit code 1."""
 
     exit_code = 1
 
@@ -132,5 +132,5 @@ class AnswerStore:
 
 
 def _error(message: str, error: Exception) -> DIMError:
-    is_full = "full" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return (NoSpaceError if is_full else DIMError)(message)
+    refused = refusal(error)
+    return (NoSpaceError if refused is not None and refused[1] == 1 else DIMError)(message)

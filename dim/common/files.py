@@ -1,12 +1,16 @@
 """Files and folders that are complete or absent: written under a temporary name, synced, then renamed."""
 
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from dim.errors import DIMError
 
 _REFUSALS = {  # what the operating system says, and the exit code of a command that meets it
     "No space left on device": 1,
@@ -27,6 +31,10 @@ _REFUSALS = {  # what the operating system says, and the exit code of a command 
     "unable to open database file": 2,
     "attempt to write a readonly database": 2,
 }
+
+# PyTorch does not say why it could not write a file.
+_HALF_WRITTEN = re.compile(r"inline_container\.cc:\d+\] \. unexpected pos|PytorchStreamWriter failed writing")
+_LITTLE = 1 << 20  # bytes; a disk with less is full
 
 
 def refusal(error: BaseException) -> tuple[str, int] | None:
@@ -80,18 +88,47 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Lets an `OSError` in a `with` block name the file that was to be written: a full disk names none.
+    """Lets an error of the operating system in a `with` block name the file or folder that was to be written.
+
+    A full disk names none, and libraries raise it as other errors.
 
     Args:
-        path: The file.
-        temporary: Its temporary name.
+        path: The file or folder.
+        temporary: Its temporary name, or that of a folder with it.
+
+    Raises:
+        OSError: For what the operating system refused, with the name.
+
+    Example:
+
+        >>> with naming(Path("model"), Path(".model")):
+        ...     raise RuntimeError("I/O error: No space left on device (os error 28)")
+        Traceback (most recent call last):
+            ...
+        OSError: [Errno 28] No space left on device: 'model'
     """
     try:
         yield
-    except OSError as error:
-        if error.errno is not None and str(error.filename) in ("None", str(temporary)):
-            error.filename, error.filename2 = str(path), None
+    except DIMError:
         raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            if str(error.filename) in ("None", str(temporary)):
+                error.filename, error.filename2 = str(path), None
+            raise
+        number = _number(error, path)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _number(error: Exception, path: Path) -> int | None:
+    """The number of what the operating system refused, in an error of any library that writes to a path."""
+    if _HALF_WRITTEN.search(str(error)):
+        there = next(folder for folder in path.absolute().parents if folder.is_dir())
+        return errno.ENOSPC if shutil.disk_usage(there).free < _LITTLE else errno.EIO
+    refused = refusal(error)
+    return next((number for number in errno.errorcode if refused and os.strerror(number) == refused[0]), None)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -113,6 +150,57 @@ def write_json(path: Path, value: object) -> None:
         value: A JSON value.
     """
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def scratch_folder(temporary: Path, final: Path) -> Iterator[None]:
+    """Makes an empty folder to write to in a `with` block. An error removes it, and names the final folder.
+
+    Args:
+        temporary: The folder; what a killed run left there is removed.
+        final: The folder that it is written for.
+
+    Raises:
+        OSError: For what the operating system refused.
+
+    Example:
+
+        >>> temporary, final = Path(".walls.building"), Path("walls")
+        >>> with scratch_folder(temporary, final):
+        ...     _ = (temporary / "one.txt").write_text("1")
+        ...     finish_folder(temporary, final)
+        >>> [path.name for path in final.iterdir()]
+        ['one.txt']
+    """
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with naming(final, temporary):
+            temporary.mkdir(parents=True)
+            yield
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def reserve(path: Path, size: int) -> None:
+    """Makes a file whose space on the disk is taken, so that a full disk cannot kill who writes to a map of it.
+
+    Args:
+        path: The file; replaced if it exists.
+        size: Its size in bytes, at least 1.
+
+    Raises:
+        OSError: If there is no such space; there is no file then.
+    """
+    try:
+        with path.open("wb") as stream, naming(path, path):
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(stream.fileno(), 0, size)
+            else:
+                stream.truncate(size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def finish_folder(temporary: Path, final: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from dim.common.files import naming
+from dim.common.outputs import check_folder
 from dim.errors import DIMError
 
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")  # as Accelerate reads them
@@ -26,7 +28,7 @@ def locked(path: Path, command: str, inside: bool = False) -> Iterator[None]:
         inside: Whether the lock file is in the folder `path`, not beside it; for folders that are never replaced.
 
     Raises:
-        DIMError: If another run holds the lock; the message names its process.
+        DIMError: If another run holds the lock (the message names its process), or the output cannot be written.
 
     Example:
 
@@ -39,22 +41,36 @@ def locked(path: Path, command: str, inside: bool = False) -> Iterator[None]:
         return
     whole = path.resolve()
     file = whole / ".lock" if inside else whole.with_name(f".{whole.name}.lock")
+    check_folder(path if inside else path.parent, path)
     made = [folder for folder in (file.parent, *file.parent.parents) if not folder.exists()]
-    file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file)
+    try:
+        with naming(path, file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            _acquire(lock, path, file)
+        try:
+            with naming(path, file):
+                file.write_text(_holder(command), encoding="utf-8")
+            yield
+        finally:
+            file.unlink(missing_ok=True)  # who opened it meanwhile sees that it is gone, and makes another
+            lock.release()
+    finally:
+        with suppress(OSError):  # the first folder that is not empty
+            for folder in made:
+                folder.rmdir()
+
+
+def _acquire(lock: FileLock, path: Path, file: Path) -> None:
     try:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise DIMError(f"{path} is being written by {_owner(file)}: wait until it ends, or write elsewhere.") from error
-    try:
-        file.write_text(json.dumps({"process": os.getpid(), "command": command, "since": _now()}), encoding="utf-8")
-        yield
-    finally:
-        file.unlink(missing_ok=True)  # who opened it meanwhile sees that it is gone, and makes another
-        lock.release()
-        with suppress(OSError):  # the first folder that is not empty
-            for folder in made:
-                folder.rmdir()
+
+
+def _holder(command: str) -> str:
+    now = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+    return json.dumps({"process": os.getpid(), "command": command, "since": now})
 
 
 def _owner(file: Path) -> str:
@@ -64,7 +80,3 @@ def _owner(file: Path) -> str:
         return f"process {int(found['process'])} ({found['command']!s}) since {found['since']!s}"
     except (OSError, ValueError, LookupError, TypeError):  # it is just being written
         return "another process"
-
-
-def _now() -> str:
-    return f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

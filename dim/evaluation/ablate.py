@@ -24,6 +24,19 @@ _MODEL_FIELDS = (*_CONFIG_FIELDS, "entity_template")
 _TOWER_ARGUMENTS = ("text_tower", "vision_tower", "max_length", "dropout", "logit_scale_init_value", "lexical_prior")
 
 
+class TrainingError(DIMError):
+    """The training of a row failed.
+
+    Args:
+        message: One line.
+        exit_code: The exit code of the training, which is that of `dim ablate`, too.
+    """
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of the table.
@@ -169,7 +182,8 @@ def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool
         For each row its name, its training arguments and its metrics by protocol.
 
     Raises:
-        DIMError: If training or ranking fails, or the folder of a row holds other files.
+        DIMError: If ranking fails, or the folder of a row holds other files.
+        TrainingError: If training fails.
     """
     folders = [ablation.output_dir / slug(row.name) for row in ablation.rows]
     for folder in folders:
@@ -193,7 +207,8 @@ def _row(
     if "metrics" not in known:
         code = train(flags(_from_new_model(values, row) if row.model else values))
         if code:
-            raise DIMError(f"the training of row {row.name!r} ended with exit code {code}; run it again to resume.")
+            message = f"the training of row {row.name!r} ended with exit code {code}; run it again to resume."
+            raise TrainingError(message, code)
     elif {name: known[name] for name in ranked} == ranked:
         return known
     found = asked | ranked | {"metrics": _rank(values, ablation, progress)}

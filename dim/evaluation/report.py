@@ -8,6 +8,7 @@ from typing import Any
 from dim.common.files import write_text
 from dim.evaluation.run import Report
 
+FILES = ("report.html", "report.md", "report.json")
 PAGE = Path(__file__).with_name("report.html")
 _METRICS = ("H@1", "H@3", "H@5", "H@10", "H@20", "MRR")
 
@@ -25,7 +26,7 @@ def write_report(report: Report, folder: Path, command: str = "") -> list[Path]:
     """
     numbers = {"command": command, "date": datetime.now(timezone.utc).date().isoformat(), **report.numbers}
     page = PAGE.read_text(encoding="utf-8").replace("{{data}}", _embedded({**numbers, "examples": report.examples}))
-    files = [folder / f"report.{suffix}" for suffix in ("html", "md", "json")]
+    files = [folder / name for name in FILES]
     write_text(files[0], page)
     write_text(files[1], markdown(numbers))
     plain = {**numbers, "examples": [_without_pictures(one) for one in report.examples]}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -247,25 +246,3 @@ def _tests(outcomes: Sequence[Outcome], settings: Settings, groups: list[str]) -
         for protocol in settings.protocols:
             found += report_numbers.compare(outcomes[0], other, protocol, groups, settings.samples, SEED)
     return found
-
-
-def folder_for(path: Path) -> Path:
-    """Creates the folder of a report, before anything slow runs.
-
-    Args:
-        path: The folder; may exist.
-
-    Returns:
-        The folder.
-
-    Raises:
-        DIMError: If the path is a file.
-
-    Example:
-        >>> folder_for(Path("reports/first")).is_dir()
-        True
-    """
-    if path.exists() and not path.is_dir():
-        raise DIMError(f"{path} is a file: give a folder for the report.")
-    path.mkdir(parents=True, exist_ok=True)
-    return path

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from dim.common.files import finish_folder, sha256_of, write_json, write_text
+from dim.common.files import finish_folder, scratch_folder, sha256_of, write_json, write_text
 from dim.common.jsonl import write_jsonl
 from dim.common.parquet import Written, write_parquet
 from dim.common.pictures import load_picture
@@ -156,17 +156,16 @@ def write_captioned(
     check_out(source, out)
     out = out.resolve()
     work = out.parent / f".{out.name}.captioning"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    _copy_others(source, work)
     filling = _Filling(request, cache)
     features = _features(source)
-    written = {split: _write_split(work, split, paths, filling, features) for split, paths in source.files.items()}
-    write_jsonl(work / UNANSWERED, map(asdict, filling.unanswered))
-    card = (source.folder / "README.md").read_text(encoding="utf-8")
-    write_text(work / "README.md", captioned_card(card, written, features, _facts(request, filling)))
-    _write_manifest(work, source, request)
-    finish_folder(work, out)
+    with scratch_folder(work, out):
+        _copy_others(source, work)
+        written = {split: _write_split(work, split, paths, filling, features) for split, paths in source.files.items()}
+        write_jsonl(work / UNANSWERED, map(asdict, filling.unanswered))
+        card = (source.folder / "README.md").read_text(encoding="utf-8")
+        write_text(work / "README.md", captioned_card(card, written, features, _facts(request, filling)))
+        _write_manifest(work, source, request)
+        finish_folder(work, out)
     return filling.answered, filling.unanswered
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from dim.common.files import atomic_file
+from dim.common.files import atomic_file, reserve
 from dim.common.pictures import PictureSource, load_picture
 from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.batching import longest_first
@@ -131,7 +131,8 @@ class PictureBank:
                     unreadable.add(picture)
                     continue
                 if pixels is None:
-                    pixels = np.memmap(path, np.uint8, "w+", shape=(len(load), *picture.shape))
+                    reserve(path, len(load) * picture.nbytes)
+                    pixels = np.memmap(path, np.uint8, "r+", shape=(len(load), *picture.shape))
                 pixels[count] = picture
                 indices[row], count = count, count + 1
         unreadable.warn()

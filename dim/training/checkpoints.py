@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dim.common.checksums import CHECKSUMS, verify_checksums, write_checksums
-from dim.common.files import atomic_file, finish_folder, write_json
+from dim.common.files import atomic_file, finish_folder, scratch_folder, write_json
 from dim.errors import DIMError
 
 MANIFEST = "trainer_state.json"  # written last: a checkpoint without it is incomplete
@@ -35,13 +35,12 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
         ('checkpoint-30', ['checkpoint-20', 'checkpoint-30'])
     """
     final, temporary = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}"
-    for folder in (temporary, final):
-        shutil.rmtree(folder, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save(temporary)
-    write_json(temporary / MANIFEST, state)
-    write_checksums(temporary)
-    finish_folder(temporary, final)
+    shutil.rmtree(final, ignore_errors=True)
+    with scratch_folder(temporary, final):
+        save(temporary)
+        write_json(temporary / MANIFEST, state)
+        write_checksums(temporary)
+        finish_folder(temporary, final)
     for old in checkpoints(output_dir)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -107,10 +106,9 @@ def publish(output_dir: Path, save: Callable[[Path], None]) -> None:
         save: Writes the model, its processor and its card into the folder it is given.
     """
     temporary = output_dir / ".model"
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    save(temporary)
-    write_checksums(temporary)
+    with scratch_folder(temporary, output_dir):
+        save(temporary)
+        write_checksums(temporary)
     last = ("config.json", CHECKSUMS)  # a mixture of two models does not have the checksums of either
     for path in sorted(temporary.iterdir(), key=lambda path: (path.name in last, path.name == CHECKSUMS)):
         with atomic_file(output_dir / path.name) as part:

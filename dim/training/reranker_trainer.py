@@ -20,13 +20,13 @@ from transformers import (
     set_seed,
 )
 
-from dim.common.checksums import write_checksums
-from dim.common.files import write_json
+from dim.common.files import scratch_folder, write_json
 from dim.encoding.mention import mentions_of
 from dim.errors import DIMError
 from dim.linking.linker import DIMLinker
 from dim.linking.reranker import entity_text, mention_text, pair_inputs
 from dim.losses_dim import n_pair_loss
+from dim.training.checkpoints import checkpoints, publish
 from dim.training.identity import differences, digest_of
 from dim.training.safe_state import reading
 
@@ -49,13 +49,18 @@ class _PairCollator:
 
 
 class _NPairTrainer(Trainer):
-    """A `Trainer` with the N-pair loss among each mention's candidates."""
+    """A `Trainer` with the N-pair loss among each mention's candidates. A checkpoint is complete or absent."""
 
     def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **kwargs: Any) -> Any:
         golds = inputs.pop("golds")
         outputs = model(**inputs)
         loss = n_pair_loss(outputs.logits.float().view(len(golds), -1), golds)
         return (loss, outputs) if return_outputs else loss
+
+    def _save_checkpoint(self, *given: Any, **options: Any) -> None:
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        with scratch_folder(folder, folder):
+            super()._save_checkpoint(*given, **options)
 
 
 def train_reranker(
@@ -102,15 +107,19 @@ def train_reranker(
     start = digest_of([], list(model.state_dict().values()))
     run |= {"content": {"the training pairs": digest_of(pairs, []), "the model to start from": start}}
     _check_same(folder, run, overwrite)
-    for path in folder.glob("checkpoint-*") if overwrite else ():
-        shutil.rmtree(path)
+    for path in folder.glob("checkpoint-*"):
+        if overwrite or path not in checkpoints(folder):  # a killed run may leave an incomplete one
+            shutil.rmtree(path)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _MARK, run)
     trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_PairCollator(tokenizer, texts))
-    trainer.train(resume_from_checkpoint=any(Path(arguments.output_dir).glob("checkpoint-*")))
-    trainer.save_model()
-    tokenizer.save_pretrained(arguments.output_dir)
-    write_checksums(Path(arguments.output_dir))
+    trainer.train(resume_from_checkpoint=bool(checkpoints(folder)))
+
+    def save(temporary: Path) -> None:
+        trainer.save_model(str(temporary))
+        tokenizer.save_pretrained(temporary)
+
+    publish(folder, save)
 
 
 def _check_same(folder: Path, run: dict[str, dict], overwrite: bool) -> None:

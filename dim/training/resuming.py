@@ -1,13 +1,13 @@
 """Where a run begins: anew or at a checkpoint. It never mixes two runs, and never replaces one unasked."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dim.common.files import write_json
+from dim.common.outputs import check_folder
 from dim.errors import DIMError
 from dim.training.checkpoints import MANIFEST, checkpoints, find_checkpoint
 from dim.training.identity import differences
@@ -39,7 +39,7 @@ class Beginning:
     content: dict[str, str] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_writable(self.output_dir)
+        check_folder(self.output_dir)
         self.checkpoint = find_checkpoint(self.output_dir, self.resume)
         if self.checkpoint is not None:
             self._compare("settings", self.settings)
@@ -117,12 +117,3 @@ class Beginning:
             f"{self.output_dir} holds {what}, which this run would replace: go on with an interrupted run by "
             "--resume_from_checkpoint auto, replace it by --overwrite true, or give another --output_dir."
         )
-
-
-def _check_writable(folder: Path) -> None:
-    """Raises `DIMError` if a folder cannot be made or written to; it makes none."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise DIMError(f"--output_dir {folder}: {there} is a file, not a folder.")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise DIMError(f"--output_dir {folder}: {there} cannot be written to.")

@@ -1,7 +1,7 @@
 """The state of a run, saved in a checkpoint and loaded to resume it."""
 
 import json
-import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from dim.common.files import scratch_folder
 from dim.training.checkpoints import MANIFEST, write_checkpoint
 from dim.training.safe_state import load_all, reading, save_random_state, save_schedule, save_tensors
 from dim.training.sharded import is_sharded
@@ -60,22 +61,21 @@ def save_state(
         run: What the run is: its settings and digests of its content; JSON.
     """
     accelerator, shared = trained.accelerator, output_dir / f".checkpoint-{state.step}-all"
-    if accelerator.is_main_process:
-        shutil.rmtree(shared, ignore_errors=True)  # what a killed run left
-        shared.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    if is_sharded(accelerator):
-        accelerator.save_state(str(shared))
-    else:
-        save_random_state(shared, accelerator.process_index)
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        if not is_sharded(accelerator):
-            save_tensors(shared, accelerator, trained.model, trained.optimizer)
-            save_schedule(shared, accelerator, trained.scheduler)
-        save_file({"negatives": negatives.contiguous()}, shared / _NEGATIVES)
-        manifest = {**asdict(state), "run": run}
-        write_checkpoint(output_dir, state.step, lambda folder: _move(shared, folder), manifest, keep)
+    is_main = accelerator.is_main_process
+    with scratch_folder(shared, output_dir) if is_main else nullcontext():
+        accelerator.wait_for_everyone()
+        if is_sharded(accelerator):
+            accelerator.save_state(str(shared))
+        else:
+            save_random_state(shared, accelerator.process_index)
+        accelerator.wait_for_everyone()
+        if is_main:
+            if not is_sharded(accelerator):
+                save_tensors(shared, accelerator, trained.model, trained.optimizer)
+                save_schedule(shared, accelerator, trained.scheduler)
+            save_file({"negatives": negatives.contiguous()}, shared / _NEGATIVES)
+            manifest = {**asdict(state), "run": run}
+            write_checkpoint(output_dir, state.step, lambda folder: _move(shared, folder), manifest, keep)
     accelerator.wait_for_everyone()
 
 

@@ -1,6 +1,5 @@
 """Copy of a dataset without leaks between its splits; later splits stay as published, earlier ones lose mentions."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import datasets
 
 from dim.common.cards import card_text, read_card
-from dim.common.files import finish_folder, write_text
+from dim.common.files import finish_folder, scratch_folder, write_text
 from dim.common.parquet import write_parquet
 from dim.common.text import sentence_key
 from dim.corpora.build.card import feature_list
@@ -44,21 +43,21 @@ def write_clean(dataset: str, folder: Path, progress: bool = False) -> dict[str,
         if not rows:
             raise DIMError(f"{dataset}: no mention of the split {split!r} would remain.")
     temporary = folder.with_name(f".{folder.name}.building")
-    shutil.rmtree(temporary, ignore_errors=True)  # from a run that was killed
     tables: dict[str, Any] = {}
-    for split, rows in kept.items():
-        mentions = splits[split].select(rows)
-        _write(temporary, tables, "mentions", split, mentions, mentions.features)
-        if split not in listed:
-            continue
-        candidates = load_candidates(dataset, split)
-        names = mentions["id"][:]
-        columns = datasets.Features({name: CANDIDATES[name] for name in ("mention_id", "entity_ids")})
-        lists = [{"mention_id": name, "entity_ids": candidates[name]} for name in names if name in candidates]
-        _write(temporary, tables, "candidates", split, lists, columns)
-    _write(temporary, tables, "entities", "kb", entities, entities.features)
-    write_text(temporary / "README.md", _card(dataset, tables, counts))
-    finish_folder(temporary, folder)
+    with scratch_folder(temporary, folder):
+        for split, rows in kept.items():
+            mentions = splits[split].select(rows)
+            _write(temporary, tables, "mentions", split, mentions, mentions.features)
+            if split not in listed:
+                continue
+            candidates = load_candidates(dataset, split)
+            names = mentions["id"][:]
+            columns = datasets.Features({name: CANDIDATES[name] for name in ("mention_id", "entity_ids")})
+            lists = [{"mention_id": name, "entity_ids": candidates[name]} for name in names if name in candidates]
+            _write(temporary, tables, "candidates", split, lists, columns)
+        _write(temporary, tables, "entities", "kb", entities, entities.features)
+        write_text(temporary / "README.md", _card(dataset, tables, counts))
+        finish_folder(temporary, folder)
     return counts
 
 
