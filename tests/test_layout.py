@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dim"
@@ -325,6 +326,28 @@ def test_constraints_pin_every_dependency_exactly():
         pin = pins[re.sub(r"[-_.]+", "-", requirement.name).lower()]
         version = next(iter(pin.specifier)).version
         assert requirement.specifier.contains(version), f"{pin} does not satisfy {requirement}"
+
+
+def test_the_hashed_requirements_are_the_constraints():
+    pins: dict[str, set[str]] = {}
+    for line in constraint_lines():
+        pins.setdefault(canonicalize_name(Requirement(line).name), set()).add(str(Requirement(line).specifier))
+    text = (ROOT / "requirements-hashes.txt").read_text(encoding="utf-8")
+    assert "://" not in text
+    hashed: dict[str, str] = {}
+    for entry in re.sub(r"\\\n\s+", " ", text).splitlines():
+        line, *hashes = entry.split(" --hash=sha256:")
+        if not line.startswith("#"):
+            assert hashes, line
+            assert all(re.fullmatch("[0-9a-f]{64}", one.strip()) for one in hashes)
+            hashed[canonicalize_name(Requirement(line).name)] = str(Requirement(line).specifier)
+    by_torch = re.compile("cuda-|nvidia-|triton|audioop-lts|httpx2-jsfetch")  # the last two: for other systems
+    assert {
+        name: pin for name, pin in hashed.items() if pin not in pins.get(name, ()) and not by_torch.match(name)
+    } == {}
+    required = (Requirement(line) for line in metadata.requires("dim-mel") or [])
+    newest = {canonicalize_name(one.name) for one in required if one.marker is None or "3.10" not in str(one.marker)}
+    assert newest - hashed.keys() == set()
 
 
 # ------------------------------------------------------------------------------------------------------- readable files
