@@ -8,9 +8,9 @@ import uvicorn
 from dim.errors import DIMError
 from dim.linking.linker import DIMLinker
 from dim.serving.app import create_app
+from dim.serving.connections import BACKLOG, Server, most_connections, protocol
 from dim.serving.settings import Settings
 
-_BACKLOG = 2048
 _LAST_SECONDS = 5  # of the shutdown beyond the timeout of the last request
 
 
@@ -50,7 +50,8 @@ def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.so
     """
     config = uvicorn.Config(
         create_app(linker, settings, model),
-        http="h11",
+        http=protocol(most_connections(), settings.timeout),
+        backlog=BACKLOG,
         ws="none",
         lifespan="on",
         access_log=False,
@@ -62,6 +63,6 @@ def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.so
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again at the end
         signal.signal(name, lambda *_: None)
     host, port = listener.getsockname()[:2]
-    listener.listen(_BACKLOG)  # before the address is printed
+    listener.listen(BACKLOG)  # before the address is printed
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])

@@ -173,7 +173,7 @@ def test_the_command_reports_errors_before_it_loads_anything(capsys, monkeypatch
             capsys, "--port", str(port)
         )
     assert "port must lie between 0 and 65535, got 70000" in serve(capsys, "--port", "70000")
-    assert "max_batch is 0" in serve(capsys, "--max-batch", "0")
+    assert "--max-batch must be at least 1, got 0" in serve(capsys, "--max-batch", "0")
     assert "k is not a knowledge base" in serve(capsys, "--port", "0")
     monkeypatch.setenv("DIM_SERVE_TOKEN", "")
     assert "The token must be printable ASCII" in serve(capsys)
