@@ -130,10 +130,11 @@ def one_by_one(run: Run, work: Path, seconds: float) -> float:
     every = torch.arange(len(train.gold))
     mentions = fetch(train.pictures, "") | train.mention_texts.fetch(every, "mention")
     mentions |= train.sentence_texts.fetch(every, "sentence")
+    mentions = {name: value.cpu() for name, value in mentions.items()}  # our own run may hold them on a GPU
     known = torch.arange(len(entities.pictures))
     with h5py.File(work / "entities.h5", "w") as file:
         for name, value in (fetch(entities.pictures, "entity_") | entities.texts.fetch(known, "entity")).items():
-            file.create_dataset(name, data=value.numpy())
+            file.create_dataset(name, data=value.cpu().numpy())
     model, arguments = run.model, run.arguments
     optimizer = torch.optim.AdamW(parameter_groups(model, arguments), lr=1e-4)
     rows, began = 0, wait()

@@ -23,6 +23,9 @@ from dim.errors import PictureError
 from dim.modeling_dim import DIMModel
 from dim.pictures_dim import prepare_picture
 from dim.processing_dim import DIMProcessor
+from dim.towers_dim import to_device
+
+_GPU_SHARE = 0.1  # of a GPU's free memory that the vectors of one bank may fill
 
 
 class TextBank:
@@ -56,11 +59,11 @@ class TextBank:
         """The model's inputs for the texts at indices `rows` `(B,)`; their names begin with `prefix`."""
         unique_rows = self.rows[rows]
         if self.pooled is not None:
-            return {f"{prefix}_pooled": self.pooled[unique_rows]}
+            return {f"{prefix}_pooled": _taken(self.pooled, unique_rows)}
         ids, mask = self.tokens(unique_rows)
         return {f"{prefix}_input_ids": ids, f"{prefix}_attention_mask": mask}
 
-    def encode(self, model: DIMModel, batch_size: int, cache: Path, store: bool = True) -> None:
+    def encode(self, model: DIMModel, batch_size: int, cache: Path, store: bool = True, hold: bool = False) -> None:
         """Encodes every text by the text tower, or reads the cached vectors of the same tower and texts.
 
         Args:
@@ -68,6 +71,8 @@ class TextBank:
             batch_size: Texts encoded at a time.
             cache: Folder of cached vectors, named by a fingerprint of tower and texts.
             store: Whether to cache the vectors; one process of a run does.
+            hold: Whether to hold the vectors on the model's device, if it is a GPU with the memory for them; worker
+                processes could not read them there.
         """
         content = (self.flat, self.lengths, torch.tensor([self.pad_to or 0, self.pad_token_id]))
         path = cache / f"texts-{_fingerprint(model, 'text', content)}.safetensors"
@@ -78,7 +83,7 @@ class TextBank:
             return model.pool_texts(ids.to(model.device), mask.to(model.device))
 
         pooled = _cached(path, "encoding texts", vectors, batches, store)  # in the order of the batches
-        self.pooled = pooled[torch.cat(batches).argsort()]
+        self.pooled = _held(pooled[torch.cat(batches).argsort()], model.device, hold)
 
 
 class PictureBank:
@@ -150,7 +155,7 @@ class PictureBank:
         """
         mask = rows >= 0
         if self.pooled is not None:
-            return {f"{prefix}image_pooled": self.pooled[rows.clamp(min=0)], f"{prefix}pixel_mask": mask}
+            return {f"{prefix}image_pooled": _taken(self.pooled, rows.clamp(min=0)), f"{prefix}pixel_mask": mask}
         if not mask.any():
             return {}
         present = self.pixels[rows[mask]].float().mul_(self.factor)
@@ -167,7 +172,7 @@ class PictureBank:
     def _normalised(self, pixels: Tensor) -> Tensor:
         return (pixels - self.mean) / self.std
 
-    def encode(self, model: DIMModel, batch_size: int, cache: Path, store: bool = True) -> None:
+    def encode(self, model: DIMModel, batch_size: int, cache: Path, store: bool = True, hold: bool = False) -> None:
         """Encodes every picture by the vision tower, or reads the cached vectors; arguments as [`TextBank.encode`]."""
         path = cache / f"pictures-{_fingerprint(model, 'vision', (self.pixels, self.mean, self.std))}.safetensors"
 
@@ -175,7 +180,18 @@ class PictureBank:
             return model.pool_pictures(self._normalised(self.pixels[rows].float() * self.factor).to(model.device))
 
         batches = torch.arange(len(self.pixels)).split(batch_size)
-        self.pooled = _cached(path, "encoding pictures", vectors, batches, store)
+        self.pooled = _held(_cached(path, "encoding pictures", vectors, batches, store), model.device, hold)
+
+
+def _held(pooled: Tensor, device: torch.device, hold: bool) -> Tensor:
+    """The vectors, on the GPU if they are to be held there and fit."""
+    if not hold or device.type != "cuda" or pooled.nbytes > _GPU_SHARE * torch.cuda.mem_get_info(device)[0]:
+        return pooled
+    return pooled.to(device)
+
+
+def _taken(pooled: Tensor, rows: Tensor) -> Tensor:
+    return pooled[to_device(rows, pooled.device)]
 
 
 def _fingerprint(model: DIMModel, side: str, content: Sequence[Tensor]) -> str:

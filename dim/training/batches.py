@@ -37,8 +37,8 @@ class Batch:
     fixed_length: bool
 
     def pin_memory(self) -> "Batch":
-        """Copies the tensors to pinned memory, from which a GPU reads them while the host goes on."""
-        inputs, targets = ({name: value.pin_memory() for name, value in each.items()}
+        """Copies tensors on the CPU to pinned memory, from which a GPU reads them while the host goes on."""
+        inputs, targets = ({name: value if value.is_cuda else value.pin_memory() for name, value in each.items()}
                            for each in (self.inputs, self.targets))  # fmt: skip
         return replace(self, inputs=inputs, targets=targets)
 

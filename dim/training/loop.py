@@ -141,8 +141,9 @@ class Run:
         """Encodes the dataset once for all epochs by the towers that are frozen."""
         self.model.to(self.accelerator.device).eval()
         batch_size, cache = self.arguments.per_device_eval_batch_size, self.output_dir / "cache"
+        store, hold = self.accelerator.is_main_process, not self.arguments.dataloader_num_workers
         for bank in self.data.frozen_banks(self.model):
-            bank.encode(self.model, batch_size, cache, store=self.accelerator.is_main_process)
+            bank.encode(self.model, batch_size, cache, store, hold)
 
     def _prepare_model(self) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
         """The model that is trained, with its optimizer and its schedule of learning rates."""
@@ -236,8 +237,7 @@ class Run:
         stopped = stop.asked()
         if evaluated or stopped or step % (arguments.save_steps or self.plan.per_epoch) == 0:
             self.watch.check()
-            keep = arguments.save_total_limit
-            run = self.beginning.run
+            keep, run = arguments.save_total_limit, self.beginning.run
             save_state(self.trained, self.output_dir, self.state, self.batches.negatives, keep, run)
         if stopped and not done:
             raise StoppedError(step, stopped)

@@ -116,7 +116,7 @@ def _split(inputs: Inputs, size: int, batch: Batch) -> Iterator[tuple[Tensor, In
     count = len(next(iter(inputs.values())))
     lengths = torch.stack([inputs[name].sum(1) for name in masks]).sum(0) if masks else torch.zeros(count)
     for rows in lengths.argsort(stable=True).split(size):
-        part = {name: value[rows] for name, value in inputs.items()}
+        part = {name: value[to_device(rows, value.device)] for name, value in inputs.items()}
         for name in [] if batch.fixed_length else masks:
             longest = int(part[name].sum(1).max())
             for key in (name, name.replace("attention_mask", "input_ids")):

@@ -1,5 +1,6 @@
 """Training on the GPU: gradient caching, resuming, and how often a step waits for the card."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_resumed_run_ends_bit_for_bit_as_one_that_never_stopped(
     last = [load_file(checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("whole", "cut")]
     assert last[0].keys() == last[1].keys()
     assert all(torch.equal(weight, last[1][name]) for name, weight in last[0].items())
+
+
+def test_vectors_of_frozen_towers_are_held_on_the_card(data, tmp_path):
+    model, found = model_for(data.processor, 0.0).float().to("cuda").eval(), []
+    for hold in (False, True):
+        bank = copy.copy(data.train.sentence_texts)
+        bank.encode(model, 4, tmp_path, hold=hold)
+        assert bank.pooled.is_cuda == hold
+        found.append(bank.fetch(torch.tensor([3, 0, 3]), "x")["x_pooled"].cpu())
+    assert torch.equal(*found)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import torch
 
 from dim.encoding.loading import load_dim
-from dim.training.banks import TextBank
+from dim.training.banks import TextBank, _held, _taken
 
 
 def test_batches_equal_the_tokenizer(tiny_dim_dir):
@@ -29,3 +29,9 @@ def test_encoded_bank_equals_the_tower(tiny_dim_dir, tmp_path):
     with torch.no_grad():
         expected = model.pool_texts(expected["input_ids"], expected["attention_mask"])
     torch.testing.assert_close(bank.fetch(torch.arange(3), "x")["x_pooled"], expected)
+
+
+def test_vectors_stay_on_the_cpu_but_for_a_gpu():
+    pooled = torch.randn(3, 4)
+    assert _held(pooled, torch.device("cpu"), True) is pooled
+    assert torch.equal(_taken(pooled, torch.tensor([2, 0])), pooled[[2, 0]])
