@@ -333,6 +333,35 @@ def test_export_and_import_keep_everything(kb, dim, tmp_path):
         kb.upsert(tmp_path / "all.parquet")
 
 
+_WRITER = """
+import sys
+from itertools import count
+from dim.kb import KnowledgeBase
+kb = KnowledgeBase.open(sys.argv[1])
+for number in count():
+    kb.upsert([{"id": name, "name": name, "description": f"change {number}"} for name in kb.ids])
+    kb.finish()
+    print(number, flush=True)
+"""
+
+
+def test_an_export_while_another_process_writes_is_one_version(tmp_path):
+    KnowledgeBase.create(tmp_path / "kb", [{"id": f"Q{number}", "name": "x"} for number in range(500)])
+    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path / "kb")], stdout=subprocess.PIPE, text=True)
+    try:
+        assert writer.stdout is not None
+        for number in range(3):
+            assert writer.stdout.readline()
+            KnowledgeBase.open(tmp_path / "kb").export(tmp_path / f"{number}.parquet")
+    finally:
+        writer.kill()
+        writer.communicate()
+    for number in range(3):
+        copy = KnowledgeBase.create(tmp_path / f"copy{number}", tmp_path / f"{number}.parquet")
+        assert len(copy) == 500
+        assert len(set(copy.table(["description"])["description"].to_pylist())) == 1
+
+
 def test_vector_of_an_edited_export_is_stale(kb, dim, tmp_path):
     kb.encode(*dim)
     kb.export(tmp_path / "all.parquet")
