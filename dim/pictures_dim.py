@@ -40,6 +40,7 @@ _UPRIGHT = {  # EXIF orientation -> transposition to upright; 1 is upright (EXIF
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SCALED_GREY = {"L;2": (2, 85), "L;4": (4, 17)}  # how a PNG stores grey: bits, and Pillow's factor to 8 bits
 _KEPT = 4  # sides of a picture up to 4:1 reach the image processor as they are
 _LONGEST = 100  # sides of any picture that reaches an image processor which does not crop
 
@@ -57,6 +58,7 @@ def rgb_picture(
     without its colour profile. Values are scaled to 8 bits, never clipped: booleans are black and white, images of
     modes `I` and `I;16` and arrays of unsigned 16-bit integers have 16 bits, and floating-point numbers and other
     integers go up to 1 (floating-point numbers only), 255 or 65535, whichever is the first that holds all of them.
+    Floating-point numbers up to twice 1 or 255 are refused: they overshoot a range, as sharpening does.
 
     Args:
         picture: A PIL image of any mode except `LAB` (its current frame; it is not changed), or an array or tensor of
@@ -93,10 +95,11 @@ def rgb_picture(
         what = f"has the colour mode {picture.mode}, which has no defined conversion to RGB: convert it first"
         raise picture_error(name, "unknown colour mode", what)
     try:
+        clear = _clear_value(picture)  # before load(), which forgets how many bits the file has
         with pillow_limit(max_pixels):
             picture.load()
         orientation = _orientation(picture)  # after load(), which applies that of a TIFF
-        rgb = _opaque(picture, background, name).convert("RGB")
+        rgb = _opaque(picture, clear, background, name).convert("RGB")
     except PictureError:
         raise
     except TOO_LARGE as error:  # a frame may claim to be larger than the image
@@ -235,8 +238,27 @@ def _orientation(image: Image.Image) -> int | None:
         return None
 
 
-def _opaque(image: Image.Image, background: tuple[int, int, int], name: str) -> Image.Image:
-    """Scales an image to 8 bits, and lays transparency over the background."""
+def _clear_value(image: Image.Image) -> Any:
+    """Reads the transparent value of an image, in the values of its pixels.
+
+    Pillow scales the pixels of a PNG of 2, 4 or 3 x 16 bits to 8 bits, but leaves the transparent value as in the file.
+    Pixels that differ from it in the lower 8 of 16 bits only are transparent, too.
+    """
+    clear = image.info.get("transparency")
+    stored = next((tile[3] for tile in getattr(image, "tile", ())), None)
+    if stored in _SCALED_GREY and isinstance(clear, int):
+        bits, factor = _SCALED_GREY[stored]
+        return factor * (clear & (1 << bits) - 1)
+    if stored == "RGB;16B" and isinstance(clear, tuple):
+        return tuple(value >> 8 for value in clear)
+    return clear
+
+
+def _opaque(image: Image.Image, clear: Any, background: tuple[int, int, int], name: str) -> Image.Image:
+    """Scales an image to 8 bits, and lays transparency (with `clear` as the transparent value) over the background."""
+    if clear != image.info.get("transparency"):
+        image = image.copy()
+        image.info["transparency"] = clear
     if image.mode == "F":
         image = Image.fromarray(_eight_bits(np.asarray(image), name))
     elif image.mode in _GREY_16_MODES:
@@ -264,13 +286,13 @@ def _grey_16_to_8(image: Image.Image, name: str) -> Image.Image:
 
 def _from_array(picture: Any, name: str, max_pixels: int) -> Image.Image:
     """Makes an 8-bit image of an array or tensor."""
+    if not hasattr(picture, "__array__"):
+        what = "is not a PIL image, an array, a tensor or the bytes of a file: open a file by PIL.Image.open first"
+        raise picture_error(name, "not a picture source", what)
     is_tensor = hasattr(picture, "detach")  # of torch, which is not imported: pictures load without it
     if is_tensor:
         picture = picture.detach().cpu()
         picture = (picture.float() if picture.is_floating_point() else picture).numpy()
-    elif not hasattr(picture, "__array__"):
-        what = "is not a PIL image, an array, a tensor or the bytes of a file: open a file by PIL.Image.open first"
-        raise picture_error(name, "not a picture source", what)
     values = np.asarray(picture)
     shape, front, back = values.shape, *(values.ndim == 3 and values.shape[at] in (1, 2, 3, 4) for at in (0, -1))
     if values.dtype.kind not in "biuf" or not (values.ndim == 2 or front or back):
@@ -293,8 +315,10 @@ def _eight_bits(values: np.ndarray, name: str) -> np.ndarray:
     tops = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535)
     least, most = values.min(), values.max()
     top = next((top for top in tops if least >= 0 and most <= top), None)  # none for NaN
-    if top is None:
-        what = f"has values {least}..{most}: give values in {', '.join(f'0..{one}' for one in tops)}"
+    overshoots = values.dtype.kind == "f" and any(one < most < 2 * one for one in tops[:2])
+    if top is None or overshoots:  # as the next range, an overshoot of 0..1 or 0..255 would be black
+        hint = ", and clip what overshoots the range" if overshoots else ""
+        what = f"has values {least}..{most}: give values in {', '.join(f'0..{one}' for one in tops)}{hint}"
         raise picture_error(name, "values out of range", what)
     return _scaled(values, top)
 

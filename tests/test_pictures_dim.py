@@ -2,7 +2,9 @@
 
 import doctest
 import importlib
+import io
 import json
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from handmade_png import png
 from PIL import Image, PngImagePlugin
 
 from dim import DIMModel, DIMProcessor, encode_entities, encode_mentions, load_picture
+from dim.pictures_dim import rgb_picture
 
 HELPERS = Path(__file__).parent / "helpers"
 
@@ -54,6 +58,41 @@ def test_processor_encoder_and_loader_give_the_same_vectors(published):
         assert torch.equal(given, encode_mentions(model, processor, [row | {"image": picture}])), name
         encoded = encode_entities(model, processor, [{"name": "a", "description": "b", "images": [picture]}])
         assert torch.equal(entity, encoded), name
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_the_transparent_grey_of_a_png_is_the_one_in_its_file(bits):
+    values = range(min(1 << bits, 16))
+    row = sum(value << bits * place for place, value in enumerate(reversed(values)))
+    rows = b"\0" + row.to_bytes(-(-bits * len(values) // 8), "big") if bits != 1 else b"\0\x40"
+    for clear in values:
+        file = png(0, bits, (len(values), 1), rows, (b"tRNS", struct.pack(">H", clear)))
+        expected = [255 if value == clear else value * 255 // ((1 << bits) - 1) for value in values]
+        assert np.asarray(load_picture(file))[0, :, 0].tolist() == expected, clear
+        opened = Image.open(io.BytesIO(file))
+        assert np.asarray(rgb_picture(opened))[0, :, 0].tolist() == expected, clear
+        assert opened.info["transparency"] in (clear, 255 * clear)  # the caller's image is not changed
+
+
+def test_the_transparent_colour_of_a_png_of_16_bits_is_the_one_in_its_file():
+    colours = [(0x1234, 0xAB00, 0xFFFF), (0x0012, 0x00AB, 0x00FF), (0x9934, 0xAB00, 0xFFFF)]
+    rows = b"\0" + struct.pack(">9H", *sum(colours, ()))
+    file = png(2, 16, (3, 1), rows, (b"tRNS", struct.pack(">3H", *colours[0])))
+    assert np.asarray(load_picture(file))[0].tolist() == [[255, 255, 255], [0, 0, 0], [0x99, 0xAB, 0xFF]]
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_floats_that_overshoot_their_range_are_refused_and_not_black(top):
+    values = np.linspace(0, top, 12).reshape(3, 4)
+    assert np.asarray(rgb_picture(values)).max() == 255
+    for picture in (values * 1.02, torch.from_numpy(values * 1.02), Image.fromarray((values * 1.5).astype(np.float32))):
+        with pytest.raises(ValueError, match=r"has values 0\.0\.\..*: give values in .*, and clip what overshoots"):
+            rgb_picture(picture)
+
+
+def test_an_open_file_is_refused_as_no_picture():
+    with pytest.raises(ValueError, match="is not a PIL image, an array, a tensor or the bytes of a file"):
+        rgb_picture(io.BytesIO(b"abc"))
 
 
 STRANGER = """
