@@ -26,8 +26,7 @@ class EightBitPictures:
 
     Example:
 
-        >>> from transformers import CLIPImageProcessorPil
-        >>> from dim import DIMProcessor, load_dim
+        >>> from dim import load_dim
         >>> _, processor = load_dim("demo/model")
         >>> split, image = EightBitPictures.of(processor), Image.new("RGB", (9, 9), (0, 9, 255))
         >>> inputs = split.processor.process_mentions(["Turkey"], ["Turkey"], [image])
