@@ -196,8 +196,9 @@ def reserve(path: Path, size: int) -> None:
         with path.open("wb") as stream, naming(path, path):
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(stream.fileno(), 0, size)
-            else:
-                stream.truncate(size)
+            else:  # written, since a hole takes no space
+                for start in range(0, size, _LITTLE):
+                    stream.write(bytes(min(_LITTLE, size - start)))
     except OSError:
         path.unlink(missing_ok=True)
         raise

@@ -1,11 +1,10 @@
 """Checkpoints, which are complete or absent, and the published model folder."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from dim.common.checksums import CHECKSUMS, verify_checksums, write_checksums
-from dim.common.files import atomic_file, finish_folder, scratch_folder, write_json
+from dim.common.files import atomic_file, finish_folder, remove_folder, scratch_folder, write_json
 from dim.errors import DIMError
 
 MANIFEST = "trainer_state.json"  # written last: a checkpoint without it is incomplete
@@ -35,14 +34,13 @@ def write_checkpoint(output_dir: Path, step: int, save: Callable[[Path], None], 
         ('checkpoint-30', ['checkpoint-20', 'checkpoint-30'])
     """
     final, temporary = output_dir / f"checkpoint-{step}", output_dir / f".checkpoint-{step}"
-    shutil.rmtree(final, ignore_errors=True)
     with scratch_folder(temporary, final):
         save(temporary)
         write_json(temporary / MANIFEST, state)
         write_checksums(temporary)
         finish_folder(temporary, final)
     for old in checkpoints(output_dir)[:-keep]:
-        shutil.rmtree(old)
+        remove_folder(old)
     return final
 
 

@@ -1,7 +1,6 @@
 """Trains a reranker, a cross-encoder, on the mentions of which a linker is unsure."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -20,7 +19,7 @@ from transformers import (
     set_seed,
 )
 
-from dim.common.files import scratch_folder, write_json
+from dim.common.files import remove_folder, scratch_folder, write_json
 from dim.encoding.mention import mentions_of
 from dim.errors import DIMError
 from dim.linking.linker import DIMLinker
@@ -109,7 +108,7 @@ def train_reranker(
     _check_same(folder, run, overwrite)
     for path in folder.glob("checkpoint-*"):
         if overwrite or path not in checkpoints(folder):  # a killed run may leave an incomplete one
-            shutil.rmtree(path)
+            remove_folder(path)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _MARK, run)
     trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_PairCollator(tokenizer, texts))

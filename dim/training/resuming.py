@@ -1,12 +1,11 @@
 """Where a run begins: anew or at a checkpoint. It never mixes two runs, and never replaces one unasked."""
 
 import json
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dim.common.files import write_json
+from dim.common.files import remove_folder, write_json
 from dim.common.outputs import check_folder
 from dim.errors import DIMError
 from dim.training.checkpoints import MANIFEST, checkpoints, find_checkpoint
@@ -68,7 +67,7 @@ class Beginning:
     def clear(self) -> None:
         """Deletes the checkpoints that the run does not continue, and marks the folder as its own."""
         for path in checkpoints(self.output_dir) if self.checkpoint is None else ():
-            shutil.rmtree(path)
+            remove_folder(path)
         path = self.output_dir / _MARK
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, self.run)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dim.common import parquet
-from dim.common.files import atomic_file, finish_folder, refusal, remove_folder, sha256_of, write_text
+from dim.common.files import atomic_file, finish_folder, refusal, remove_folder, reserve, sha256_of, write_text
 from dim.common.jsonl import read_jsonl, write_jsonl
 from dim.common.parquet import write_parquet
 from dim.common.pictures import load_picture
@@ -217,6 +217,36 @@ def test_a_kill_leaves_a_removed_folder_complete_or_gone(tmp_path):
         assert not (here / "final").exists() or content(here / "final") == ["final"] * 2
         remove_folder(here / "final")
         assert [path.name for path in here.iterdir() if not path.name.startswith(".")] == ["work"]
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_reserved_space_is_on_the_disk(has_call, tmp_path, monkeypatch):
+    if not has_call:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    (tmp_path / "map").write_bytes(b"of an earlier run")
+    reserve(tmp_path / "map", 3_000_001)
+    found = (tmp_path / "map").stat()
+    assert found.st_size == 3_000_001
+    assert found.st_blocks * 512 >= 3_000_001
+    assert (tmp_path / "map").read_bytes() == bytes(3_000_001)
+
+
+@pytest.mark.parametrize("has_call", [True, False])
+def test_no_space_is_an_error_before_anything_is_mapped(has_call, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small disk needs root")
+    if not has_call:
+        monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    try:
+        reserve(disk / "map", 100_000)
+        with pytest.raises(OSError, match=r"No space left on device: '.*/large'"):
+            reserve(disk / "large", 10_000_000)
+        assert [path.name for path in disk.iterdir()] == ["map"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_an_error_at_the_last_rename_puts_the_earlier_folder_back(tmp_path, monkeypatch):
