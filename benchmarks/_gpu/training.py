@@ -70,7 +70,9 @@ def measure_at(size: int, rounds: int, tiny: bool, work: Path) -> Found:
     rate = counter.get_total_flops() / seconds["dim"]
     peak = matrix_rate(256 if tiny else 8192, torch.bfloat16)
     copied = median(times(lambda: run.step([host]), 3, warm=1))
-    began, batches = wait(), run.epoch(2, 0)
+    for each in run.epoch(2, 0):  # so that there is pinned memory for later batches
+        run.step(each)
+    began, batches = wait(), run.epoch(3, 0)
     drawn = next(batches)
     loading = wait() - began
     run.step(drawn)
