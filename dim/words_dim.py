@@ -44,6 +44,7 @@ _STACKERS = "\u1039\u17d2\u1a60"  # the next consonant is written below
 _KILLERS = "\u0e4c\u0ecc\u103a"  # their consonant belongs to the syllable before
 _JOINER = "\u200d"
 _TAIL_SIGNS = "+#"  # belong to a name that they end, as in C++ and C#
+_NUMBER_SIGNS = ".,'\u2019"  # between two digits, they belong to the number (UAX 29, WB11 and WB12)
 _REACH = 64  # longest run of marks, invisible characters or flags that is looked through
 
 
@@ -129,8 +130,8 @@ def is_word_start(text: str, index: int) -> bool:
         return True
     inside, outside = text[index], text[before]
     if outside == "." and before == index - 1 and kind(inside) == "letter":  # .NET
-        return before > 0 and not text[before - 1].isspace()
-    return _may_part(inside, outside)
+        return before > 0 and not text[before - 1].isspace() and not _in_number(text, before)
+    return not _in_number(text, before) and _may_part(inside, outside)
 
 
 def is_word_end(text: str, index: int) -> bool:
@@ -163,7 +164,12 @@ def is_word_end(text: str, index: int) -> bool:
         while end < min(len(text), after + _REACH) and text[end] in _TAIL_SIGNS:
             end += 1
         return kind(text[end : end + 1] or " ") == "letter"  # "C++" is one name, "1+1" is two
-    return kind(outside) != "extend" and _may_part(inside, outside)
+    return kind(outside) != "extend" and not _in_number(text, after) and _may_part(inside, outside)
+
+
+def _in_number(text: str, index: int) -> bool:
+    """Whether a position holds a sign between two digits, as in 1,000 and 3.14."""
+    return text[index] in _NUMBER_SIGNS and text[index - 1 : index].isdigit() and text[index + 1 : index + 2].isdigit()
 
 
 def _may_part(inside: str, outside: str) -> bool:
