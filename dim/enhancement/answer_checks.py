@@ -63,6 +63,8 @@ def fault(entity: EntityText, answer: Answer, language: str = "en") -> str | Non
         return f"refused: {clean(answer.refusal)[:200] or 'content filter'}"
     if ended == "length":
         return "cut off: the answer reached the limit of tokens"
+    if ended == "aborted":
+        return f"cut off: the server ended the answer early ({clean(answer.finish_reason)})"
     if not any(sign.isalnum() for sign in text):
         return "empty"
     name = clean(entity.name)

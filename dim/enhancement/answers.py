@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
@@ -15,17 +16,11 @@ Api = Literal["chat", "responses"]
 UNREADABLE = "unreadable"  # finish reason of an answer that is paid for but has no place for a text
 _MOST_ANSWER = 10_000_000  # tokens
 _OVERHEAD = 100  # tokens that a chat template adds, at most
-_CUT_OFF = ("length", "max_tokens", "max_output_tokens", "max_completion_tokens", "model_length", "token_limit")
-_FILTERED = (
-    "content_filter",
-    "safety",
-    "recitation",
-    "prohibited_content",
-    "blocklist",
-    "spii",
-    "refusal",
-    "moderation",
+_CUT_OFF = re.compile(r"length|max|limit|context_window|incomplete|truncat")
+_FILTERED = re.compile(
+    r"content_?filter|safety|recitation|prohibited|blocklist|spii|refusal|moderation|guardrail|sensitive|toxic"
 )
+_ABORTED = re.compile(r"abort|cancel|interrupt|insufficient_system_resource|network_error|time_?out")
 
 
 def _now() -> str:
@@ -166,17 +161,19 @@ def how_it_ended(finish_reason: str) -> str:
         finish_reason: The server's word.
 
     Returns:
-        `length` for an answer that was cut off, `content_filter` for one that was held back, else the word itself.
+        `length` for an answer that was cut off by a limit, `aborted` for one that the server ended early,
+        `content_filter` for one that was held back, else the word itself.
 
     Example:
 
         >>> [how_it_ended(word) for word in ("MAX_TOKENS", "model_length", "content_filter: SAFETY", "stop")]
         ['length', 'length', 'content_filter', 'stop']
     """
-    words = finish_reason.strip().lower().removeprefix("finish_reason_")
-    if words in _CUT_OFF:
-        return "length"
-    return "content_filter" if words.partition(":")[0] in _FILTERED else finish_reason
+    word = finish_reason.lower().partition(":")[0]
+    for kind, pattern in (("content_filter", _FILTERED), ("length", _CUT_OFF), ("aborted", _ABORTED)):
+        if pattern.search(word):
+            return kind
+    return finish_reason
 
 
 def check_sendable(what: str, text: str) -> None:

@@ -138,4 +138,7 @@ def _caption(answer: Answer) -> str | NoAnswer:
         return NoAnswer("refused", clean(answer.refusal)[:200] or "content filter", is_paid=True)
     if ended == "length":
         return NoAnswer("cut off", "the answer reached the limit of tokens: raise --max-new-tokens", is_paid=True)
+    if ended == "aborted":
+        what = f"the server ended the answer early ({clean(answer.finish_reason)})"
+        return NoAnswer("cut off", what, is_paid=True)
     return text

@@ -138,6 +138,13 @@ def test_the_refusal_of_one_request_leaves_the_others_alone(stub, ask, status):
     assert (result.asked, result.refused, result.failed, len(stub.entities)) == (29, 1, 0, 30)
 
 
+@pytest.mark.parametrize("refusal", [413, (400, {}, "context_length_exceeded")])
+def test_requests_that_are_too_large_never_end_the_run(stub, ask, refusal):
+    stub.script = {f"e{n}": [refusal] for n in range(15)}
+    result = ask(people(17), concurrency=1)
+    assert (result.asked, result.refused, len(stub.entities)) == (2, 15, 17)
+
+
 @pytest.mark.parametrize("status", [400, 422])
 def test_refusals_of_all_requests_end_the_run(stub, ask, status):
     stub.script = {f"e{n}": [status] for n in range(50)}

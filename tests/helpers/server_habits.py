@@ -154,6 +154,12 @@ HABITS = [
     Habit("Mistral", "its word for cut off", "cut off", lambda body, found: (200, ended(found, "model_length"))),
     Habit("Mistral", "no finish reason", "kept",
           lambda body, found: (200, {**found, "choices": [{"message": {"content": text_of(found)}}]})),
+    Habit("Mistral", "thoughts in the text", "kept",
+          lambda body, found: (200, saying(found, f"<think>Who might it be?</think>\n\n{text_of(found)}"))),
+    Habit("vLLM", "stopped while it answers", "cut off", lambda body, found: (200, {**ended(found, "abort"), **(
+        {} if _is_chat(body) else {"incomplete_details": None, "status": "aborted"})})),
+    Habit("LiteLLM", "counts as floats and strings", "kept",
+          with_fields(usage={"prompt_tokens": "50", "completion_tokens": 30.0})),
     Habit("Gemini", "cut off before a message", "cut off", thoughts_alone),
     Habit("Gemini", "its word for filtered", "refused",
           lambda body, found: (200, ended(found, "content_filter: SAFETY"))),

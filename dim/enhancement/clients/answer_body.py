@@ -1,6 +1,7 @@
 """Bodies of answers as servers write them: what they cost is known first, then their text is read if it is there."""
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +15,11 @@ _DEPTH = 8  # of nested parts of a text that are read
 _NAMES = (("prompt_tokens", "input_tokens"), ("completion_tokens", "output_tokens"))
 # What chat templates put after an answer, where a server does not remove it.
 _TEMPLATE = re.compile(
-    r"(?:<\|[\w/-]{1,40}\|>(?:assistant|user|system|model)?|<｜[\w▁/-]{1,40}｜>|\[\|\w{1,20}\|\]|</?s>|\[/?INST\]"
+    r"(?:<\|[\w/-]{1,40}\|>(?:assistant|user|system|model)?|<[｜|][\w▁/-]{1,40}[｜|]>|\[\|\w{1,20}\|\]|</?s>|\[/?INST\]"
     r"|<(?:start|end)_of_\w{1,20}>(?:model|user)?|<(?:eos|bos|eot|eod|pad|unk|end|turn\|)>|\[(?:EOS|PAD)\])\Z",
 )
 _TAIL = 64  # characters, longer than any of them
+_THOUGHT = ("</think>", "</thinking>", "<|channel|>final<|message|>")  # what ends thoughts that a server leaves in
 
 
 def parse_body(content: bytes | str) -> Any:
@@ -72,11 +74,11 @@ def cost(request: Request, body: Any) -> tuple[int, int]:
     usage = usage if isinstance(usage, dict) else {}
     inputs, outputs = (next((usage[n] for n in names if usage.get(n) is not None), None) for names in _NAMES)
     total = _count(usage.get("total_tokens"))
-    asked = _count(inputs) or request.most_tokens
+    asked = _count(inputs) or max(request.most_tokens, _written_otherwise(inputs))
     hidden = max(0, (total or 0) - asked)
     said = _count(outputs)
     if said is None or (said == 0 and not hidden and not _says_nothing(request, body)):
-        said = request.most_answer_tokens
+        said = max(request.most_answer_tokens, _written_otherwise(outputs))
     return asked, max(said, hidden)
 
 
@@ -84,6 +86,14 @@ def _count(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if 0 <= value <= _MOST_TOKENS else None
+
+
+def _written_otherwise(value: object) -> int:
+    """A count that is a float or a string, else 0; it counts only where it exceeds a bound, to charge too much rather
+    than too little."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value):
+        value = float(value)
+    return math.ceil(value) if isinstance(value, float) and 0 <= value <= _MOST_TOKENS else 0
 
 
 def _says_nothing(request: Request, body: Any) -> bool:
@@ -139,7 +149,8 @@ def _chat(body: Any) -> tuple[str, str, str] | None:
 
 
 def _choice(choice: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    message, finish = choice.get("message"), _word(choice.get("finish_reason"))
+    message = choice.get("message", choice.get("delta"))
+    finish = _word(choice.get("finish_reason")) or _word(choice.get("native_finish_reason"))
     if isinstance(message, dict):
         return _text(message.get("content")), _text(message.get("refusal")), finish
     text = _text(message) or _text(choice.get("text"))
@@ -162,7 +173,7 @@ def _responses(body: Any) -> tuple[str, str, str] | None:
     text = "".join(_text(one.get("content")) for one in items) or _text(body.get("output_text"))
     parts = [part for one in items if isinstance(one.get("content"), list) for part in one["content"]]
     refusal = "".join(_text(part.get("refusal")) for part in parts if isinstance(part, dict))
-    is_held_back = how_it_ended(finish) in ("length", "content_filter")
+    is_held_back = how_it_ended(finish) in ("length", "content_filter", "aborted")
     return (text, refusal, finish) if items or text or is_held_back else None
 
 
@@ -193,7 +204,9 @@ def _reported(usage: object) -> dict[str, Any] | None:
 
 
 def _without_template(text: str) -> str:
-    """Removes the tokens of a chat template, and white space, from the end of a text."""
+    """Removes thoughts before a text, and the tokens of a chat template and white space around it."""
+    for end in _THOUGHT:
+        text = text.rpartition(end)[2]
     text = text.strip()
     while found := _TEMPLATE.search(text[-_TAIL:]):
         text = text[: len(text) - len(found[0])].rstrip()

@@ -67,7 +67,7 @@ def _result(line: str, keys: Collection[str]) -> Result:
     status = response.get("status_code")
     status = int(status) if isinstance(status, str) and re.fullmatch(r"[0-9]{3}", status) else status
     body = response.get("body")
-    if isinstance(status, int) and not 200 <= status < 300:
+    if isinstance(status, int) and not isinstance(status, bool) and not 200 <= status < 300:
         return Result(line, named, error=ServerError(status, body or {"error": error}))
     return Result(line, named, parse_body(body) if isinstance(body, str) else body)
 

@@ -30,7 +30,17 @@ class GaveUpError(RequestError):
 
 
 class RefusedError(GaveUpError):
-    """The server does not take this one request (too long, for example), whatever else it takes."""
+    """The server does not take this one request (too long, for example), whatever else it takes.
+
+    Args:
+        message: One line.
+        spent: Tokens to pay for.
+        is_of_its_size: Whether the request is too long or too large, which says nothing of shorter ones.
+    """
+
+    def __init__(self, message: str, spent: tuple[int, int] = (0, 0), is_of_its_size: bool = False):
+        super().__init__(message, spent)
+        self.is_of_its_size = is_of_its_size
 
 
 class PaidError(RequestError):
@@ -70,12 +80,14 @@ class Patience:
         self._in_a_row, self._has_answers = 0, True
 
     def failed(self, error: GaveUpError) -> None:
-        """Notes a failure; the refusal of one request says nothing of a server that answers others.
+        """Notes a failure.
+
+        Refusals do not count once the server has answered another request, nor if a request is too long or too large.
 
         Raises:
             EndpointError: At the tenth in a row.
         """
-        if isinstance(error, RefusedError) and self._has_answers:
+        if isinstance(error, RefusedError) and (self._has_answers or error.is_of_its_size):
             return
         self._in_a_row += 1
         if self._in_a_row >= HOPELESS_AFTER:

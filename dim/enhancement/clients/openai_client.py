@@ -14,6 +14,7 @@ from dim.enhancement.answers import Answer, Api, Request
 from dim.enhancement.clients.address import Mask, check_key, read_address
 from dim.enhancement.clients.answer_body import cost, parse_body, read_answer
 from dim.enhancement.clients.client import EndpointError, GaveUpError, PaidError, RefusedError
+from dim.enhancement.clients.event_stream import parse_answer
 from dim.enhancement.clients.limit_name import LimitName
 from dim.enhancement.clients.server_error import ServerError, error_within
 from dim.errors import DIMError
@@ -228,14 +229,15 @@ class OpenAIClient:
     async def _judge(self, request: Request, received: _Received, tries: int) -> Answer:
         """The answer in what came, which is paid for."""
         text = self.mask.whole(received.content.decode("utf-8", "replace"))
-        body = parse_body(text)
+        body = parse_answer(text)
         spent = cost(request, body)
         error = error_within(body)
         if error is None:
             answer = read_answer(request, body, text)
             if request.api == "chat" and answer.output_tokens > request.most_answer_tokens:
                 self.limit.outgrown()
-            return replace(answer, raw=self.mask(answer.raw)) if answer.raw else answer
+            plain, refusal, raw = self.mask.whole(answer.text), self.mask(answer.refusal), self.mask(answer.raw)
+            return replace(answer, text=plain, refusal=refusal, raw=raw)
         error = replace(error, wait=received.wait)
         if error.concerns == "content":
             return self._declined(request, error, spent)
@@ -251,7 +253,8 @@ class OpenAIClient:
         """Notes an error that passes, and returns its words; raises any other."""
         words = self.mask(error.words)
         if error.concerns == "this request":
-            raise RefusedError(f"refused: {words}", spent)
+            is_of_its_size = error.is_too_long or error.status == 413
+            raise RefusedError(f"refused: {words}", spent, is_of_its_size)
         if error.concerns == "all requests":
             raise EndpointError(words, spent)
         wait = error.wait or 0.0

@@ -160,7 +160,7 @@ def error_within(body: Any) -> ServerError | None:
     choices = choices if isinstance(choices, list) else [choices]
     first = next((one for one in choices if isinstance(one, dict)), {})
     found = next((one["error"] for one in (body, first) if _says_something(one.get("error"))), None)
-    ended = first.get("finish_reason") == "error" or body.get("status") in ("failed", "cancelled")
+    ended = str(first.get("finish_reason")).lower() == "error" or body.get("status") in ("failed", "cancelled")
     if body.get("object") == "error":
         found = found or body
     if not found and not ended:
@@ -169,7 +169,9 @@ def error_within(body: Any) -> ServerError | None:
 
 
 def _says_something(error: Any) -> bool:
-    return any(error.values()) if isinstance(error, dict) else bool(error)
+    if not isinstance(error, dict):
+        return bool(error)
+    return any(error.values()) and error.get("code") not in (200, "200", "0") and error.get("code") != 0
 
 
 def _status(error: Any) -> int:
