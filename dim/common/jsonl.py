@@ -145,7 +145,8 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
         dim.errors_dim.DIMError: the key 'id' occurs twice
     """
     try:
-        row = json.loads(text.decode() if isinstance(text, bytes) else text, object_pairs_hook=_object)
+        text = text.decode() if isinstance(text, bytes) else text
+        row = json.loads(text.lstrip("\ufeff"), object_pairs_hook=_object)  # files that were joined have more than one
     except DIMError:
         raise
     except UnicodeDecodeError as error:

@@ -20,12 +20,16 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         The file.
 
     Raises:
-        DIMError: If it is not a Parquet file.
+        DIMError: If it is not a Parquet file, or a column occurs twice.
     """
     try:
-        return pq.ParquetFile(path)
+        file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise DIMError(f"{path} is not a Parquet file: {' '.join(str(error).split())}.") from error
+        raise DIMError(f"{path} is not a Parquet file: {_line(error)}.") from error
+    names = file.schema_arrow.names
+    if len(set(names)) < len(names):
+        raise DIMError(f"{path}: a column occurs twice in {names}.")
+    return file
 
 
 def parquet_batches(file: pq.ParquetFile, path: Path, rows: int) -> Iterator[pa.RecordBatch]:
@@ -48,7 +52,7 @@ def parquet_batches(file: pq.ParquetFile, path: Path, rows: int) -> Iterator[pa.
             yield batch
             number += len(batch)
     except (pa.ArrowException, OSError) as error:
-        raise DIMError(f"{path} is damaged after row {number}: {' '.join(str(error).split())}.") from error
+        raise DIMError(f"{path} is damaged after row {number}: {_line(error)}.") from error
 
 
 def parquet_rows(batch: pa.RecordBatch, path: Path, start: int = 0) -> list[dict[str, Any]]:
@@ -65,4 +69,8 @@ def parquet_rows(batch: pa.RecordBatch, path: Path, start: int = 0) -> list[dict
     try:
         return batch.to_pylist()
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        raise DIMError(f"{path}, from row {start}: a value cannot be read: {' '.join(str(error).split())}.") from error
+        raise DIMError(f"{path}, from row {start}: a value cannot be read: {_line(error)}.") from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")

@@ -187,8 +187,7 @@ def _csv(path: Path, delimiter: str, refuse: Refuse) -> Iterator[Line]:
         lines = csv.reader(_decoded(stream, str(path)), delimiter=delimiter, strict=True)
         try:
             header = [name.strip() for name in next(filter(_is_row, lines), [])]
-            if len(set(header)) < len(header):
-                raise DIMError(f"{path}, line 1: a column occurs twice in {header}.")
+            _check_header(header, path, delimiter)
             while True:
                 place = f"line {lines.line_num + 1}"
                 cells = next(lines, None)
@@ -200,6 +199,17 @@ def _csv(path: Path, delimiter: str, refuse: Refuse) -> Iterator[Line]:
                     refuse(place, f"{len(cells)} cells, but the header has {len(header)}")
         except csv.Error as error:
             raise DIMError(f"{path}, line {lines.line_num}: not valid CSV ({error}).") from error
+
+
+def _check_header(header: list[str], path: Path, delimiter: str) -> None:
+    named = [name for name in header if name]  # spreadsheets write empty columns at the end
+    if len(set(named)) < len(named):
+        raise DIMError(f"{path}, line 1: a column occurs twice in {named}.")
+    other = next((sign for sign in ",;\t|" if sign in header[0]), None) if len(header) == 1 else None
+    if other:
+        found, expected = (repr(sign).strip("'") for sign in (other, delimiter))
+        what = f"the columns are separated by '{found}', not by '{expected}'; save the file with '{expected}'"
+        raise DIMError(f"{path}, line 1: {what} between the columns.")
 
 
 def _is_row(cells: list[str]) -> bool:
@@ -238,9 +248,6 @@ def _number(cell: str) -> float | str:
 
 def _parquet(path: Path) -> Iterator[Line]:
     file, number = open_parquet(path), 0
-    names = file.schema_arrow.names
-    if len(set(names)) < len(names):
-        raise DIMError(f"{path}: a column occurs twice in {names}.")
     for batch in parquet_batches(file, path, _BATCH_ROWS):
         for row in parquet_rows(batch, path, number):
             yield Line(f"{path}, row {number}", row)

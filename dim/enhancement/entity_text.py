@@ -9,12 +9,13 @@ from typing import Any
 
 import regex  # type: ignore[import-untyped]
 
-from dim.common.fields import FieldError, RowError
-from dim.common.tables import read_table, table_suffix
+from dim.common.fields import RowError
+from dim.common.tables import table_suffix
 from dim.errors import DIMError
 from dim.kb.rows import checked_row
+from dim.kb.sources import read_entities as table_entities
 
-MAX_ID, MAX_NAME, MAX_TYPE, MAX_DESCRIPTION = 200, 300, 100, 4000  # characters of a request
+MAX_NAME, MAX_TYPE, MAX_DESCRIPTION = 300, 100, 4000  # characters of a request
 _JOINERS = "\u200c\u200d"  # format characters that Persian, Indic scripts and emoji need
 _IGNORED = r"\p{Default_Ignorable_Code_Point}"  # shown as nothing
 _HIDDEN = regex.compile(  # all but joiners, and a variation selector of the visible character before it
@@ -96,7 +97,7 @@ def entity_texts(rows: Iterable[Mapping[str, Any]], source: str) -> list[EntityT
         The entities, in order.
 
     Raises:
-        DIMError: For the first row that a knowledge base would refuse, or whose id is too long; and if there is no row.
+        DIMError: For the first row that a knowledge base would refuse, and if there is no row.
 
     Example:
 
@@ -126,8 +127,6 @@ def _checked(rows: Iterable[tuple[str, Mapping[str, Any]]], source: str) -> list
 def _entity_text(row: Mapping[str, Any]) -> EntityText:
     seen = {name: value for name, value in row.items() if name != "images"} if isinstance(row, Mapping) else row
     made = checked_row(seen)
-    if len(made["id"]) > MAX_ID:
-        raise FieldError("id", f"it has more than {MAX_ID} characters")
     original = made["description_original"]
     return EntityText(made["id"], made["name"], made["description"] if original is None else original,
                       made["type"] or "")  # fmt: skip
@@ -155,7 +154,7 @@ def read_entities(source: str) -> list[EntityText]:
         ('e0001', 'e0001')
     """
     if table_suffix(source):
-        return _checked(read_table(source), source)
+        return _checked(((raw.place, raw.row) for raw in table_entities(source).rows), source)
     wanted = ("id", "name", "description", "type", "description_original")
     if (Path(source) / "entities.lance").is_dir():
         from dim.kb import KnowledgeBase

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from dim.common.fields import FieldError, identifier
+from dim.common.text import composed
 from dim.enhancement.entity_text import EntityText, entity_texts
 from dim.enhancement.report import Enhancement, Kept
 from dim.errors import DIMError
@@ -123,14 +125,15 @@ def chosen(kb: "KnowledgeBase", ids: Sequence[str]) -> list[str]:
 
     Args:
         kb: The knowledge base.
-        ids: Ids that it should have.
+        ids: Ids that it should have, accents composed or decomposed.
 
     Returns:
-        Each id once.
+        Each id once, as the knowledge base has it.
 
     Raises:
         DIMError: If it lacks any of them; the message names the first ones.
     """
+    ids = [name if name in kb.row_of else composed(name) for name in ids]
     unknown = [name for name in dict.fromkeys(ids) if name not in kb.row_of]
     if unknown:
         more = f" and {len(unknown) - _NAMED:,} more" if len(unknown) > _NAMED else ""
@@ -149,6 +152,10 @@ def texts_of(kb: "KnowledgeBase", ids: Sequence[str]) -> list[EntityText]:
     Returns:
         Their texts, in the order of `ids`.
 
+    Raises:
+        DIMError: If an id is not in the form in which rows are written today, so that no description could be written
+            back.
+
     Example:
 
         >>> from dim.kb import KnowledgeBase
@@ -158,7 +165,22 @@ def texts_of(kb: "KnowledgeBase", ids: Sequence[str]) -> list[EntityText]:
     """
     if not ids:
         return []
+    _check_forms(kb.uri, ids)
     return entity_texts(kb.take([kb.row_of[name] for name in ids], _TEXTS).to_pylist(), kb.uri)
+
+
+def _check_forms(uri: str, ids: Sequence[str]) -> None:
+    for name in ids:
+        try:
+            is_written = identifier({"id": name}, "id") == name
+        except FieldError:
+            is_written = False
+        if not is_written:
+            raise DIMError(
+                f"{uri}: the id {ascii(name)[:80]} is from an earlier version of dim, in a form that is no longer "
+                "written; nothing was asked. Export the entities (`dim kb export`), correct their ids, and create the "
+                "knowledge base anew (`dim kb create`)."
+            )
 
 
 def write_back(kb: "KnowledgeBase", asked: Sequence[EntityText], result: Enhancement) -> None:

@@ -105,7 +105,7 @@ def mention_row(
     elif mention is None:
         text, spans = parse_brackets(text)
         if len(spans) > 1:
-            raise DIMError(f"{len(spans)} mentions are marked; `link_sentence` links them all.")
+            raise DIMError(f"{len(spans)} mentions are marked; `link_sentence` links them all, a row holds one.")
         [(start, end)] = spans
     elif not mention.strip():
         raise DIMError("The mention is empty; give the part of the sentence that names the entity.")

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,27 @@ def _picture(value: Any) -> Any:
 
 
 def _writable(row: dict[str, Any]) -> dict[str, Any]:
-    """The row without the bytes of its picture; refused if it cannot be written as JSON in UTF-8."""
-    image = row.get("image")
-    plain = {**row, "image": image.get("path")} if isinstance(image, Mapping) else row
+    """The row without the bytes of its pictures, dates as texts; refused if it cannot be written as JSON in UTF-8."""
+    plain, image = dict(row), row.get("image")
+    if image is not None:
+        plain["image"] = list(map(_path, image)) if isinstance(image, list | tuple) else _path(image)
     for name, value in plain.items():
         try:
-            json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+            written = json.dumps({name: value}, ensure_ascii=False, allow_nan=False, default=_date)
+            written.encode()
+            plain[name] = json.loads(written)[name]
         except UnicodeEncodeError as error:
             raise FieldError(ascii(name)[1:-1], "it holds half of a character (a lone surrogate)") from error
         except (TypeError, ValueError, RecursionError) as error:
-            raise FieldError(name, f"it cannot be written as JSON: {error}") from error
+            raise FieldError(name, f"it cannot be written as JSON: {error}; leave the column out") from error
     return plain
+
+
+def _path(image: Any) -> Any:
+    return image.get("path") if isinstance(image, Mapping) else image
+
+
+def _date(value: Any) -> str:
+    if isinstance(value, date | time):  # a `datetime` is a `date`
+        return value.isoformat()
+    raise TypeError(f"it holds {type_name(value)}")

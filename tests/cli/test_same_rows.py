@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from dim.corpora.read import read_release
 from dim.encoding.mention import mentions_of
 from dim.enhancement.entity_text import read_entities
 from dim.errors import DIMError
+from dim.kb import KnowledgeBase
 from dim.kb.rows import FIELDS as ENTITY_FIELDS
 from dim.kb.sources import read_entities as kb_rows
 from dim.linking.mention_rows import FIELDS, checked_mention, read_mentions
@@ -194,6 +196,8 @@ def test_mentions_of_a_dataset_are_checked_before_they_are_encoded():
         ("a.csv", "sentence,mention\nTurkey,Turkey".encode("utf-16"), "is not in UTF-8 but in UTF-16 or UTF-32"),
         ("a.csv", "sentence,mention\nCafé,x".encode("latin-1"), "line 2: not valid UTF-8"),
         ("a.csv", b"mention,mention\nTurkey,Turkey\n", "line 1: a column occurs twice"),
+        ("a.csv", b"sentence;mention\nTurkey;Turkey\n", "line 1: the columns are separated by ';', not by ','"),
+        ("a.tsv", b"sentence,mention\nTurkey,Turkey\n", "line 1: the columns are separated by ',', not by '\\t'"),
         ("a.csv", b"sentence,mention\nTurkey\n", "line 2: 1 cells, but the header has 2"),
         ("a.csv", b'sentence,mention\n"Turkey,Turkey\n', "not valid CSV"),
         ("a.jsonl", b'{"mention": "Turkey", "mention": "Ankara"}', "line 1: the key 'mention' occurs twice"),
@@ -331,3 +335,37 @@ def test_every_field_of_an_entity_is_a_door_for_bad_values(tmp_path):
         for value in (7, True, ["x"], {"a": 1}, "\udfff"):
             with pytest.raises(DIMError, match=f"line 1, field '{field}'"):
                 kb(tmp_path, {"id": "a", "name": "b", field: value})
+
+
+def test_empty_columns_at_the_end_of_a_csv_are_none(tmp_path):
+    (tmp_path / "m.csv").write_text("sentence,mention,,\nTurkey,Turkey,,\n")
+    assert [row for row, _ in read_mentions(tmp_path / "m.csv")] == [{"sentence": "Turkey", "mention": "Turkey"}]
+
+
+def test_files_that_were_joined_with_their_byte_order_marks_are_read(tmp_path):
+    (tmp_path / "m.jsonl").write_bytes(2 * b'\xef\xbb\xbf{"mention": "Turkey"}\n')
+    assert len(list(read_mentions(tmp_path / "m.jsonl"))) == 2
+
+
+def test_dates_and_lists_of_pictures_of_a_parquet_file_are_taken(tmp_path):
+    pictures = [{"bytes": b"x", "path": "a.png"}, {"bytes": b"y", "path": None}]
+    rows = [{"mention": "Turkey", "image": pictures, "seen": datetime(2020, 1, 31), "day": date(2020, 1, 31)}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "m.parquet")
+    ((row, mention),) = read_mentions(tmp_path / "m.parquet")
+    written = {"mention": "Turkey", "image": ["a.png", None], "seen": "2020-01-31T00:00:00", "day": "2020-01-31"}
+    assert row == written
+    assert mention["image"] == pictures
+
+
+@pytest.mark.parametrize("read", [lambda path: list(kb_rows(path).batches()), lambda path: read_entities(str(path))])
+def test_a_column_that_occurs_twice_in_a_parquet_file_is_refused(tmp_path, read):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"]), pa.array(["c"])], names=["id", "name", "name"])
+    pq.write_table(table, tmp_path / "e.parquet")
+    with pytest.raises(DIMError, match="e.parquet: a column occurs twice"):
+        read(tmp_path / "e.parquet")
+
+
+def test_dim_enhance_reads_what_dim_kb_export_writes(tmp_path):
+    kb = KnowledgeBase.create(str(tmp_path / "kb"), [{"id": "x" * 300, "name": "Ada"}])
+    kb.export(tmp_path / "e.parquet")
+    assert [(one.id, one.name) for one in read_entities(str(tmp_path / "e.parquet"))] == [("x" * 300, "Ada")]

@@ -383,3 +383,22 @@ def test_killed_at_any_moment_it_asks_for_nothing_twice(stub, forker, tmp_path, 
     assert 0 < len(durable) < count
     assert len(stub.requests) <= count + kills * concurrency
     assert {name: row["description"] for name, row in rows_of(kb).items()} == {f"Q{n}": new(n) for n in range(count)}
+
+
+@pytest.mark.parametrize("name", ["Cafe\u0301", "Q1\u200b"])
+def test_ids_in_a_form_of_an_earlier_version_are_told_before_anything_is_asked(
+    stub, renew, tmp_path, monkeypatch, capsys, name
+):
+    with monkeypatch.context() as earlier:
+        earlier.setattr("dim.kb.rows.identifier", lambda row, field: row[field])
+        KnowledgeBase.create(tmp_path / "kb", [{"id": name, "name": "Ada", "description_created_at": ago(100)}])
+    assert renew("--older-than", "90d") == 2
+    error = capsys.readouterr().err
+    assert "is from an earlier version of dim" in error
+    assert "dim kb export" in error
+    assert not stub.entities
+
+
+def test_an_id_may_be_given_in_either_form(tmp_path):
+    kb = KnowledgeBase.create(tmp_path / "kb", [{"id": "Caf\u00e9", "name": "a place"}])
+    assert refresh.chosen(kb, ["Cafe\u0301"]) == ["Caf\u00e9"]
