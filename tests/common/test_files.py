@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dim.common import parquet
-from dim.common.files import atomic_file, finish_folder, refusal, remove_folder, reserve, sha256_of, write_text
+from dim.common.files import (
+    atomic_file,
+    finish_folder,
+    naming,
+    refusal,
+    remove_folder,
+    reserve,
+    scratch_folder,
+    sha256_of,
+    write_text,
+)
 from dim.common.jsonl import read_jsonl, write_jsonl
 from dim.common.parquet import write_parquet
 from dim.common.pictures import load_picture
@@ -405,3 +416,45 @@ def test_an_error_names_the_file_and_leaves_nothing(tmp_path, make):
 )
 def test_what_the_system_refuses_is_found_in_errors_of_libraries(text, found):
     assert refusal(RuntimeError(text)) == found
+
+
+def test_space_that_is_not_there_is_refused_when_it_is_reserved(tmp_path):
+    """Else a write to the map of the file would end the process without a word."""
+    reserve(tmp_path / "small", 5000)
+    assert (tmp_path / "small").stat().st_size == 5000
+    with pytest.raises(OSError, match="large'") as raised:
+        reserve(tmp_path / "large", 1 << 60)
+    assert raised.value.errno in (errno.ENOSPC, errno.EFBIG)
+    assert not (tmp_path / "large").exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        OSError("IOError: [Errno 28] No space left on device"),  # of Arrow, without a number
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_an_error_of_a_library_names_the_folder_and_leaves_no_temporary_one(error, tmp_path):
+    temporary, final = tmp_path / ".final", tmp_path / "final"
+    message = "No space left on device: .*/final'"
+    with pytest.raises(OSError, match=message) as raised, scratch_folder(temporary, final):
+        raise error
+    assert raised.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("free, number", [(0, errno.ENOSPC), (1 << 30, errno.EIO)])
+def test_a_file_that_pytorch_could_not_complete(free, number, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="/run'") as raised, naming(tmp_path / "run", tmp_path / "run"):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 9664 vs 9556")
+    assert (raised.value.errno, raised.value.filename) == (number, str(tmp_path / "run"))
+
+
+def test_another_error_stays_what_it_is(tmp_path):
+    with pytest.raises(ZeroDivisionError), scratch_folder(tmp_path / ".a", tmp_path / "a"):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []

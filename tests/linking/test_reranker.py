@@ -153,7 +153,10 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
     error = capsys.readouterr().err
     assert "holds a reranker of another run (--seed is 3, but was 0): replace it by --overwrite" in error
     assert (folder / FOLDER / "model.safetensors").read_bytes() == trained
-    assert main(train) == 0  # it goes on from its last checkpoint, which is the last
+    (folder / FOLDER / "checkpoint-99").mkdir()  # of a run that was killed while it wrote it
+    (folder / FOLDER / "checkpoint-99" / "config.json").write_text("{")
+    assert main(train) == 0  # it goes on from its last complete checkpoint, which is the last
+    assert not (folder / FOLDER / "checkpoint-99").exists()
     assert main([*train, "--seed", "3", "--overwrite"]) == 0
     capsys.readouterr()
     assert main(["link", *base, "--rerank", "3", "--sentence", "[[Turkey]]", "-k", "5", "--json"]) == 0
