@@ -74,7 +74,7 @@ def test_the_last_event_of_a_response_is_the_answer():
     assert (broken.text, how_it_ended(broken.finish_reason)) == ("Ada", "aborted")
 
 
-NAMES = st.sampled_from("choices delta content message error usage type response output status index".split())
+NAMES = st.sampled_from(["choices", "delta", "content", "message", "error", "usage", "type", "response", "output"])
 ANY = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner),

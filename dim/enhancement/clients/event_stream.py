@@ -61,7 +61,9 @@ def _joined(events: list[dict[str, Any]]) -> Any:
 
 def _response(events: list[dict[str, Any]]) -> Any:
     """The response that the last event holds, or without one the text that came."""
-    last = next((event["response"] for event in reversed(events) if isinstance(event.get("response"), dict)), {})
+    last: dict[str, Any] = next(
+        (event["response"] for event in reversed(events) if isinstance(event.get("response"), dict)), {}
+    )
     if last.get("output") or last.get("status") in ("completed", "incomplete", "failed"):
         return last
     texts = [event.get("delta") for event in events if event["type"] == "response.output_text.delta"]
