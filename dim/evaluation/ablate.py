@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from dim.common.files import remove_folder, write_json
+from dim.common.files import remove_folder, scratch_folder, write_json
 from dim.errors import DIMError
 from dim.evaluation.report import cell
 from dim.evaluation.run import Settings, evaluate
@@ -244,8 +244,9 @@ def _from_new_model(values: dict[str, Any], row: Row) -> dict[str, Any]:
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
     processor.entity_template = row.model.get("entity_template", processor.entity_template)
     folder = Path(values["output_dir"]) / "start"
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
+    with scratch_folder(folder, folder):
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
     others = {name: value for name, value in values.items() if name not in _TOWER_ARGUMENTS}
     return others | {"model_name_or_path": str(folder)}
 
