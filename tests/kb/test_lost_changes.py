@@ -31,32 +31,39 @@ def kb(tmp_path):
 
 def renew(kb, number):
     kb.refresh()
-    asked = texts_of(kb, [f"Q{row}" for row in range(40)])
-    rows = [{"id": f"Q{row}", "description": f"text {number}", "description_source": "llm"} for row in range(40)]
+    ids = [name for name in kb.ids if name.startswith("Q")]
+    asked = texts_of(kb, ids)
+    rows = [{"id": name, "description": f"text {number}", "description_source": "llm"} for name in ids]
     write_back(kb, asked, Enhancement(rows))
 
 
-@pytest.mark.parametrize("commits", [15, pytest.param(100, marks=pytest.mark.slow)])
-def test_a_second_process_loses_no_change(kb, dim, commits):
+STEPS = {
+    "refresh": lambda kb, dim, service, number: renew(kb, number),
+    "encode": lambda kb, dim, service, number: kb.encode(*dim),
+    "service": lambda kb, dim, service, number: service.put(f"X{number % 3}", {"name": f"x {number}"}),
+    "merge": lambda kb, dim, service, number: kb.upsert([{"id": "Y", "name": f"y {number}"}]),
+    "compaction": lambda kb, dim, service, number: kb.finish(),
+    "removal": lambda kb, dim, service, number: service.delete(f"X{(number + 1) % 3}"),
+    "index": lambda kb, dim, service, number: kb.index(),
+}
+
+
+@pytest.mark.parametrize("names", [STEPS, *(pytest.param([name], marks=pytest.mark.slow, id=name) for name in STEPS)])
+def test_a_second_process_loses_no_change(tmp_path, dim, names):
+    """150 changes of 40 rows beside all operations in turn; 1,000 changes of 1,000 rows beside each alone."""
     entities = pytest.importorskip("dim.serving.entities", reason="the service needs more packages")
+    count, commits = (40, 15) if names is STEPS else (1000, 100)
+    kb = KnowledgeBase.create(tmp_path / "kb", [{"id": f"Q{row}", "name": f"name {row}"} for row in range(count)])
     kb.encode(*dim)
     service = entities.Entities(DIMLinker(*dim, KnowledgeBase.open(kb.uri)))
-    steps = itertools.cycle([
-        lambda number: renew(kb, number),
-        lambda number: kb.encode(*dim),
-        lambda number: service.put(f"X{number % 3}", {"name": f"x {number}"}),
-        lambda number: kb.upsert([{"id": "Y", "name": f"y {number}"}]),
-        lambda number: kb.finish(),
-        lambda number: service.delete(f"X{(number + 1) % 3}"),
-        lambda number: kb.index(),
-    ])  # fmt: skip
+    steps = itertools.cycle(STEPS[name] for name in names)
     command = [sys.executable, SCRIPT, "edit", kb.uri, str(commits)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as person:
         assert person.stdout.readline() == "begins\n"
         for number, step in enumerate(steps):
             if person.poll() is not None:
                 break
-            step(number)
+            step(kb, dim, service, number)
         last = json.loads(person.stdout.readline())
     kb.refresh()
     rows = {row["id"]: row["type"] for row in kb.table(["id", "type"]).to_pylist()}
