@@ -508,7 +508,7 @@ class TestCommand:
             (["--prompt", "nope"], "There is no prompt 'nope': use one of describe, paper"),
             (["--prompt", "nope.txt"], "cannot be read"),
             (["--price-input", "1"], "Give both --price-input"),
-            (["--price-input", "-1", "--price-output", "1"], "Prices must be 0 or more"),
+            (["--price-input", "-1", "--price-output", "1"], "--price-input must lie between 0"),
             (["--max-cost", "1"], "prices are never guessed"),
             (["--max-answer-tokens", "0"], "must be at least 1"),
         ],
