@@ -64,6 +64,10 @@ def load_all(
     """Loads what the functions above wrote; to be called within [`reading`]."""
     load_model(accelerator.unwrap_model(model), folder / _WEIGHTS)
     optimizer.load_state_dict(_optimizer_state(folder / _OPTIMIZER))
+    for parameter, values in optimizer.state.items():  # in memory as the weights, for a fused step
+        for name, value in values.items():
+            if value.shape == parameter.shape and value.stride() != parameter.stride():
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     schedule = json.loads((folder / _SCHEDULE).read_text(encoding="utf-8"))
     scheduler.load_state_dict(schedule["scheduler"])
     if accelerator.scaler is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from training_run import BASE, start
 
@@ -299,3 +300,17 @@ def test_checkpoint_of_an_older_version_is_refused_in_one_line(options, run, cap
     (run / "checkpoint-2" / "optimizer.safetensors").unlink()
     (run / "checkpoint-2" / CHECKSUMS).unlink()
     refused(capsys, [*options, "--negatives", "mined", *AUTO], "it is damaged, or another version of dim wrote it")
+
+
+def test_a_fused_optimizer_resumes_bit_for_bit(options, tmp_path, monkeypatch):
+    """Its averages must lie in memory as the weights do, also where those are no contiguous blocks."""
+    real = torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda *groups, **given: real(*groups, **given | {"fused": True}))
+    flags = [*options, "--per_device_train_batch_size", "4", "--max_steps", "8", "--save_steps", "4",
+             "--save_total_limit", "9", "--picture_dropout", "0.3"]  # fmt: skip
+    assert main([*flags, "--output_dir", str(tmp_path / "whole")]) == 0
+    middle = next(path for path in checkpoints(tmp_path / "whole") if path.name == "checkpoint-4")
+    assert main([*flags, "--output_dir", str(tmp_path / "cut"), "--resume_from_checkpoint", str(middle)]) == 0
+    whole, cut = (load_file(checkpoints(tmp_path / name)[-1] / "model.safetensors") for name in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(weight, cut[name]) for name, weight in whole.items())
