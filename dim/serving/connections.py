@@ -81,6 +81,7 @@ class Server(uvicorn.Server):
         said = [-_QUIET]
 
         def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            """Logs a lack of descriptors once in a while, and anything else as asyncio does."""
             if "out of system resource" in context["message"]:
                 _say(said, "No file descriptor is left for a connection: raise the limit (ulimit -n).")
             else:
