@@ -96,6 +96,15 @@ def picture_problems(files: Iterable[RepoFile]) -> list[str]:
 
     Returns:
         One sentence for each licence that does not allow publishing, with the number of its pictures.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> import pyarrow as pa
+        >>> rows = [{"image": {"path": "a.png"}, "image_license": one} for one in ("cc0-1.0", "fair use")]
+        >>> _ = pq.write_table(pa.Table.from_pylist(rows), "train.parquet")
+        >>> picture_problems([RepoFile("train.parquet", Path("train.parquet"))])
+        ["1 of the pictures have the licence 'fair use', which does not allow publishing, or is unknown."]
     """
     counts: Counter[str] = Counter()
     for file in files:
@@ -121,12 +130,24 @@ def _licences_of(source: Any) -> Counter[str]:
 
 
 def is_own(text: str) -> bool:
-    """Returns whether a card is of a build of a user's own data."""
+    """Returns whether a card is of a build of a user's own data.
+
+    Example:
+
+        >>> is_own("| layout | jsonl |"), is_own("| layout | kgmel |")
+        (True, False)
+    """
     return _build(text).get("layout") == "jsonl"
 
 
 def has_pictures(text: str) -> bool:
-    """Returns whether a card is of a build with embedded pictures."""
+    """Returns whether a card is of a build with embedded pictures.
+
+    Example:
+
+        >>> has_pictures("| pictures | embedded |"), has_pictures("| pictures | none |")
+        (True, False)
+    """
     return _build(text).get("pictures") == "embedded"
 
 
