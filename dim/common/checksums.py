@@ -59,22 +59,25 @@ def _is_covered(name: str) -> bool:
     return not hidden and parts[-1] != CHECKSUMS and not name.endswith(_FREE)
 
 
-def verify_checksums(folder: Path, complete: bool = True) -> None:
-    """Compares the files of a folder with its `checksums.json`. A folder without one passes.
+def verify_checksums(folder: Path, complete: bool = True, manifest: str = CHECKSUMS) -> None:
+    """Compares the files of a folder with its `checksums.json`, or another manifest. A folder without one passes.
 
     It does nothing inside of [`unverified`].
 
     Args:
         folder: The folder.
         complete: Whether every file must be there; otherwise missing ones are skipped, as in a folder of the Hub cache.
+        manifest: Name of a JSON file in the folder whose `files` holds the SHA-256 of each file.
 
     Raises:
-        DIMError: If a file is missing or differs, or `checksums.json` cannot be read.
+        DIMError: If a file is missing or differs, or the manifest cannot be read.
     """
-    path = folder / CHECKSUMS
+    path = folder / manifest
     if not _VERIFY.get() or not path.is_file():
         return
     for name, checksum in _read(path).items():
+        if not _is_covered(name):
+            continue
         file = folder / name
         if file.is_file():
             if sha256_of(file) != checksum:
@@ -130,7 +133,7 @@ def _read(path: Path) -> dict[str, str]:
     damaged = f"{path} is damaged: write or download it again, or pass --no-verify."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        algorithm, files = content["algorithm"], content["files"]
+        files, algorithm = content["files"], content["algorithm"] if path.name == CHECKSUMS else "sha256"
         local = all(isinstance(value, str) and name.isprintable() and not Path(name).is_absolute()
                     and ".." not in Path(name).parts for name, value in files.items())  # fmt: skip
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:

@@ -1,13 +1,16 @@
 """Loads mentions, entities and candidates from a folder or the Hub, and checks them before long work starts."""
 
+import functools
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import datasets
 
+from dim.common.checksums import verify_checksums
 from dim.common.ids import index_of
-from dim.corpora.schema import SPLITS
+from dim.corpora.schema import MANIFEST, SPLITS
 from dim.errors import DIMError
 
 MENTION_COLUMNS = ("id", "sentence", "mention", "start", "end", "image", "entity_id")
@@ -148,7 +151,8 @@ def load_dataset_folder(dataset: str, config: str, split: str) -> datasets.Datas
         The rows.
 
     Raises:
-        DIMError: If the dataset, the config or the split is missing.
+        DIMError: If the dataset, the config or the split is missing, or a file differs from the manifest of the command
+            that wrote the folder.
 
     Example:
         >>> load_dataset_folder("datasets/namesakes", "candidates", "test").column_names
@@ -157,13 +161,26 @@ def load_dataset_folder(dataset: str, config: str, split: str) -> datasets.Datas
     path = _path(dataset)
     cache = None
     if Path(path).is_dir():
-        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / state_of([Path(path)]))
+        state = state_of([Path(path)])
+        _verify(path, state)
+        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / state)
     try:
         return datasets.load_dataset(path, config, split=split, cache_dir=cache)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise _not_there(dataset) from error
     except ValueError as error:  # unknown config, unknown split, or files that are no data
         raise DIMError(f"{dataset} cannot give the split {split!r} of its config {config!r}: {error}") from error
+
+
+@functools.lru_cache(maxsize=64)
+def _verify(folder: str, state: str) -> None:
+    """Compares a dataset that a command wrote with its manifest, once for each state of its files."""
+    try:
+        made_by = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["made_by"]
+    except (OSError, ValueError, LookupError, TypeError):  # none, or one of another program
+        return
+    if str(made_by).startswith("dim "):
+        verify_checksums(Path(folder), manifest=MANIFEST)
 
 
 def state_of(paths: Iterable[Path]) -> str:

@@ -4,6 +4,7 @@ import datasets
 
 SPLITS = ("train", "validation", "test")
 CONFIGS = ("mentions", "entities", "candidates")
+MANIFEST = "manifest.json"  # of a dataset that a command wrote, with the checksums of its files
 
 # Where a description comes from, as `dim enhance` writes it; null where it is the release's own.
 PROVENANCE = (

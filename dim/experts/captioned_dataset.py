@@ -16,13 +16,14 @@ from dim.common.files import finish_folder, scratch_folder, sha256_of, write_jso
 from dim.common.jsonl import write_jsonl
 from dim.common.parquet import Written, write_parquet
 from dim.common.pictures import load_picture
+from dim.corpora.schema import MANIFEST
 from dim.errors import DIMError, PictureError
 from dim.experts.cache import AnswerCache
 from dim.experts.captioned_card import captioned_card
 from dim.experts.captioning import CaptionRequest, picture_content
 
 UNANSWERED = "unanswered.jsonl"
-_MANIFEST, _MADE_BY = "manifest.json", "dim caption"
+_MADE_BY = "dim caption"
 _COLUMNS = ("expert_answer", "expert_model", "expert_prompt")
 _ROWS = 16
 
@@ -105,7 +106,7 @@ def check_out(source: Source, out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        made_by = json.loads((out / _MANIFEST).read_text(encoding="utf-8"))["made_by"]
+        made_by = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["made_by"]
     except (OSError, ValueError, LookupError, TypeError):  # none, or one of another program
         made_by = None
     if made_by != _MADE_BY:
@@ -175,7 +176,7 @@ def _copy_others(source: Source, work: Path) -> None:
     for path in sorted(source.folder.rglob("*")):
         name = path.relative_to(source.folder)
         hidden = any(part.startswith(".") for part in name.parts)
-        if path.is_file() and not hidden and path.absolute() not in old and name.name not in ("README.md", _MANIFEST):
+        if path.is_file() and not hidden and path.absolute() not in old and name.name not in ("README.md", MANIFEST):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, work / name)
 
@@ -220,7 +221,7 @@ def _write_manifest(work: Path, source: Source, request: CaptionRequest) -> None
         "options": {"expert": request.identity, "prompt": request.prompt, "max_new_tokens": request.max_new_tokens},
         "files": {str(path.relative_to(work)): sha256_of(path) for path in paths},
     }
-    write_json(work / _MANIFEST, manifest)
+    write_json(work / MANIFEST, manifest)
 
 
 class _Filling:

@@ -22,12 +22,12 @@ from raw_release import PEOPLE, PROVENANCE, SENTENCES, python, write_pictures, w
 
 from dim.common.cards import read_card
 from dim.corpora.build.corpus import Corpus
-from dim.corpora.build.dataset import MANIFEST, build, summary
+from dim.corpora.build.dataset import build, summary
 from dim.corpora.build.embed import embed
 from dim.corpora.build.facts import recalls
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.corpora.release import Mention, Release
-from dim.corpora.schema import CONFIGS, FEATURES
+from dim.corpora.schema import CONFIGS, FEATURES, MANIFEST
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data"

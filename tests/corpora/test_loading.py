@@ -1,8 +1,14 @@
 """Datasets read by path, and what is refused before long work starts."""
 
+import json
+import shutil
+from pathlib import Path
+
 import datasets
 import pytest
 
+from dim.common.checksums import unverified
+from dim.corpora.build.dataset import build
 from dim.corpora.loading import (
     load_candidates,
     load_dataset_folder,
@@ -11,6 +17,7 @@ from dim.corpora.loading import (
     load_splits,
     splits_of,
 )
+from dim.errors import DIMError
 
 
 def write(folder, config, split, columns):
@@ -99,3 +106,42 @@ def test_rewritten_files_are_noticed(tmp_path):
             "    path: mentions/train.parquet\n---\n"
         )
         assert load_mentions(str(tmp_path), "train")["sentence"][:] == [text]
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    """A dataset that `dim build` wrote."""
+    folder = tmp_path_factory.mktemp("letters")
+    mention = {"id": "m1", "sentence": "Ada wrote it.", "mention": "Ada", "split": "test", "entity_id": "k1"}
+    (folder / "mentions.jsonl").write_text(json.dumps(mention))
+    (folder / "entities.jsonl").write_text(json.dumps({"id": "k1", "name": "Ada Lovelace"}))
+    build("letters", [folder], folder.with_name("built"), layout="jsonl")
+    return folder.with_name("built")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("config", ["mentions", "entities", "candidates"])
+@pytest.mark.parametrize("damage", [flip, lambda path: path.write_bytes(path.read_bytes()[:-9]), Path.unlink])
+def test_a_damaged_file_of_a_built_dataset_is_named(letters, tmp_path, config, damage):
+    copy = shutil.copytree(letters, tmp_path / "built")
+    [file] = (copy / config).glob("*.parquet")
+    damage(file)
+    with pytest.raises(DIMError, match=f"{file.name} (was damaged or changed|is missing)"):
+        load_entities(str(copy))
+
+
+def test_a_card_may_be_edited_and_checks_may_be_left_out(letters, tmp_path):
+    copy = shutil.copytree(letters, tmp_path / "built")
+    with (copy / "README.md").open("a") as card:
+        card.write("\nMine.\n")
+    assert load_entities(str(copy))["id"][:] == ["k1"]
+    (copy / "rejected.jsonl").unlink()
+    with pytest.raises(DIMError, match=r"rejected.jsonl is missing"):
+        load_entities(str(copy))
+    with unverified():
+        assert load_entities(str(copy))["id"][:] == ["k1"]

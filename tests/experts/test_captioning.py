@@ -293,7 +293,7 @@ class TestCommand:
             (["--prompt", " "], "--prompt is empty"),
             (["--base-url", "http://a/v1"], "--base-url is for --expert openai"),
             (["--expert", "openai", "--dtype", "float16"], "--revision and --dtype are for"),
-            (["--vlm", "./nothing"], "nothing cannot be loaded"),
+            (["--vlm", "./nothing"], "There is no checkpoint './nothing': it looks like a path"),
         ],
     )
     def test_bad_input(self, command, capsys, more, message):

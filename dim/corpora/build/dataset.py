@@ -18,11 +18,10 @@ from dim.corpora.build.corpus import Corpus
 from dim.corpora.build.facts import Tables, missing_pictures, recalls, written
 from dim.corpora.build.shards import ShardFolder
 from dim.corpora.readers.raw import DATASETS
-from dim.corpora.schema import CONFIGS, FEATURES
+from dim.corpora.schema import CONFIGS, FEATURES, MANIFEST
 from dim.errors import DIMError
 
 NAMES = (*DATASETS, *(f"{name}_plus" for name in DATASETS))
-MANIFEST = "manifest.json"
 _MADE_BY = "dim build"
 PUBLISHED = asset("datasets")
 
