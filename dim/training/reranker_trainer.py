@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import datasets
@@ -19,6 +20,7 @@ from transformers import (
     set_seed,
 )
 
+from dim.common.checksums import verify_checksums, write_checksums
 from dim.common.files import remove_folder, scratch_folder, write_json
 from dim.encoding.mention import mentions_of
 from dim.errors import DIMError
@@ -60,6 +62,8 @@ class _NPairTrainer(Trainer):
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         with scratch_folder(folder, folder):
             super()._save_checkpoint(*given, **options)
+            if self.is_world_process_zero():
+                write_checksums(folder)
 
 
 def train_reranker(
@@ -112,7 +116,15 @@ def train_reranker(
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / _MARK, run)
     trainer = _NPairTrainer(model, arguments, train_dataset=data, data_collator=_PairCollator(tokenizer, texts))
-    trainer.train(resume_from_checkpoint=bool(checkpoints(folder)))
+    found = checkpoints(folder)
+    if found:
+        verify_checksums(found[-1])
+    try:
+        trainer.train(resume_from_checkpoint=bool(found))
+    except UnpicklingError as error:  # the Trainer reads its states as weights only, which runs no code
+        raise DIMError(
+            f"{found[-1]} cannot be resumed: it holds more than states. Start anew by --overwrite."
+        ) from error
 
     def save(temporary: Path) -> None:
         trainer.save_model(str(temporary))

@@ -1,5 +1,7 @@
 """The cross-encoder: its effect on a ranking, and its training."""
 
+import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.cli.main import main
+from dim.common.checksums import CHECKSUMS
 from dim.encoding.loading import load_dim
 from dim.encoding.mention import Mention, mentions_of
 from dim.kb.store import KnowledgeBase
@@ -134,6 +137,16 @@ def test_learns_who_the_golds_are(linker, tmp_path):
     assert [best(tmp_path, row) for row in brown] == ["brown"] * 4
 
 
+class _Planted:
+    """A pickle that makes a file when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
 def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_path, capsys):
     folder, kb = made[0], KnowledgeBase.create(tmp_path / "kb", str(tiny_mel_dir))
     kb.encode(*load_dim(folder), progress=False)
@@ -157,6 +170,18 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
     (folder / FOLDER / "checkpoint-99" / "config.json").write_text("{")
     assert main(train) == 0  # it goes on from its last complete checkpoint, which is the last
     assert not (folder / FOLDER / "checkpoint-99").exists()
+    last = max((folder / FOLDER).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    planted = [path for path in last.iterdir() if path.suffix in (".pt", ".pth", ".bin")]
+    assert len(planted) >= 3
+    for path in planted:
+        path.write_bytes(pickle.dumps(_Planted(tmp_path / "ran"), protocol=2))
+    capsys.readouterr()
+    assert main(train) == 2
+    assert "was damaged or changed after it was written" in capsys.readouterr().err
+    (last / CHECKSUMS).unlink()  # whoever plants a file can do that, too
+    assert main(train) == 2
+    assert "cannot be resumed: it holds more than states" in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
     assert main([*train, "--seed", "3", "--overwrite"]) == 0
     capsys.readouterr()
     assert main(["link", *base, "--rerank", "3", "--sentence", "[[Turkey]]", "-k", "5", "--json"]) == 0
