@@ -14,7 +14,7 @@ from PIL import Image
 from dim.cli.train import main as train
 from dim.corpora.build.dataset import build, summary
 from dim.evaluation.report import write_report
-from dim.evaluation.run import Settings, evaluate, folder_for
+from dim.evaluation.run import Settings, evaluate
 
 folder = Path(tempfile.mkdtemp())
 raw = folder / "raw"
@@ -40,4 +40,5 @@ if train([*arguments, "--max_steps", "2", "--per_device_train_batch_size", "4", 
     raise SystemExit(1)
 
 report = evaluate(Settings(str(data), model=str(model), baselines=("fuzzy",), samples=100))
-print([path.name for path in write_report(report, folder_for(folder / "report"))])
+(folder / "report").mkdir()
+print([path.name for path in write_report(report, folder / "report")])

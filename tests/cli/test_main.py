@@ -232,7 +232,10 @@ def test_build_of_own_data(tmp_path, capsys):
             "The contact 'me' must",
         ),
         (["fetch-images", "wikimel", "--raw", "{raw}", "--out", "{out}", "--contact", "a@b.org"], "There is no URL"),
-        (["fetch-images", "x", "--raw", "{raw}", "--out", "{out}", "--contact", "a@b", "--concurrency", "0"], "is 0"),
+        (
+            ["fetch-images", "x", "--raw", "{raw}", "--out", "{out}", "--contact", "a@b", "--concurrency", "0"],
+            "--concurrency must lie between 1",
+        ),
     ],
 )
 def test_bad_input_of_the_dataset_commands(wikimel, command, message, tmp_path, capsys):

@@ -171,8 +171,8 @@ def test_page_runs(page, run_page):
     if shutil.which("curl") is None and any(command.words[:1] == ["curl"] for command in shells):
         pytest.skip("needs curl")
     if page == "README.md":  # its reader has pushed these
-        assert main(["push", "model", "your-name/dim", "--from", "demo/model"]) == 0
-        assert main(["push", "dataset", "your-name/wikimel_plus", "--from", "data/wikimel_plus"]) == 0
+        assert main(["push", "model", "your-name/dim", "--from", "demo/model", "--license", "apache-2.0"]) == 0
+        assert main(["push", "dataset", "your-name/wikimel_plus", "--from", "data/wikimel_plus", "--private"]) == 0
     run_page(page)
 
 

@@ -16,7 +16,8 @@ import logging, resource, socket, sys
 import uvicorn
 from dim.serving import connections
 logging.basicConfig(format="%(message)s")
-resource.setrlimit(resource.RLIMIT_NOFILE, (320, 320))
+limit = 320 if sys.argv[1] == "bound" else 64  # few, so that they run out at once
+resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
 
 async def app(scope, receive, send):
     if scope["type"] == "http":
@@ -25,7 +26,7 @@ async def app(scope, receive, send):
 
 most = connections.most_connections() if sys.argv[1] == "bound" else 10**6
 listener = socket.create_server(("127.0.0.1", 0), backlog=connections.BACKLOG)
-config = uvicorn.Config(app, http=connections.protocol(most, 1.0), lifespan="off", log_level="warning",
+config = uvicorn.Config(app, http=connections.protocol(most, 2.0), lifespan="off", log_level="warning",
                         access_log=False, backlog=connections.BACKLOG)
 print(listener.getsockname()[1], flush=True)
 connections.Server(config).run(sockets=[listener])
@@ -56,21 +57,21 @@ def asked(port: int) -> bytes:
 def test_idle_connections_leave_room_and_one_line(server):
     process, port = server
     assert asked(port) == b"ok"
-    idle = []
+    idle, begun = [], time.monotonic()
     for _ in range(500):
         one = socket.socket()
         one.setblocking(False)
         one.connect_ex(("127.0.0.1", port))
         idle.append(one)
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + 60
     while asked(port) != b"ok":  # after the seconds that a connection may be idle
         assert time.monotonic() < ends
-    assert all(select.select([one], [], [], 5)[0] for one in idle[:5])  # closed by the server
+    assert all(select.select([one], [], [], 20)[0] for one in idle[:5])  # closed by the server
     for one in idle:
         one.close()
     process.terminate()
     lines = process.communicate(timeout=30)[1].splitlines()
-    assert len(lines) <= 3, lines
+    assert len(lines) <= 3 + (time.monotonic() - begun) / 10, lines  # one in ten seconds
     assert any("connections are open" in line or "No file descriptor" in line for line in lines)
 
 

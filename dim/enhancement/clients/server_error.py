@@ -38,7 +38,8 @@ _CONTENT_WORDS = re.compile(
     re.IGNORECASE,
 )
 _MODEL_WORDS = re.compile(
-    r"(?:invalid|unknown|unsupported) model\b|\bmodel\b.{0,100}\b(?:not found|not exist|not supported|no access)",
+    r"(?:invalid|unknown|unsupported) model\b|\bmodel\b.{0,100}\b(?:not found|not exist|not supported|no access)"
+    r"|\bpinned to\b.{0,200}\brequested\b",  # transformers serve
     re.IGNORECASE,
 )
 _OF_THE_TEXT = ("messages", "input", "instructions", "prompt", "contents", "")  # fields that differ between requests
