@@ -18,7 +18,7 @@ help: ## list these targets
 install: $(STAMP) ## create .venv with the tested versions of everything
 
 demo: $(STAMP) ## train DIM on the sample, rank, link, and write demo/report.html
-	$(BIN)/python examples/demo.py --out demo
+	@if ! [ -t 2 ]; then export TQDM_DELAY=30 TQDM_MININTERVAL=30; fi; $(BIN)/python examples/demo.py --out demo
 
 test: $(STAMP) ## run every test that this machine can, but for the slow ones
 	$(PYTEST) $(PARALLEL) -m "not slow and not network"
