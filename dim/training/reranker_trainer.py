@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import datasets
@@ -119,12 +118,7 @@ def train_reranker(
     found = checkpoints(folder)
     if found:
         verify_checksums(found[-1])
-    try:
-        trainer.train(resume_from_checkpoint=bool(found))
-    except UnpicklingError as error:  # the Trainer reads its states as weights only, which runs no code
-        raise DIMError(
-            f"{found[-1]} cannot be resumed: it holds more than states. Start anew by --overwrite."
-        ) from error
+    trainer.train(resume_from_checkpoint=bool(found))  # reads its states as weights only, which runs no code
 
     def save(temporary: Path) -> None:
         trainer.save_model(str(temporary))
