@@ -4,11 +4,11 @@ import ast
 import contextlib
 import importlib
 import re
-import time
 from pathlib import Path
 
 import pytest
 import regex
+from growth import grows
 
 import dim
 from dim.common.names import name_words, sentence_words, telling_signs
@@ -98,17 +98,6 @@ def patterns_of_answers() -> list:
     return [pytest.param(re.compile(pattern, re.IGNORECASE), True, id=f"answer_checks:{pattern[:30]}")
             for value in vars(checks).values() if isinstance(value, tuple)
             for pattern in value if isinstance(pattern, str)]  # fmt: skip
-
-
-def grows(act, few, many, floor=0.001) -> bool:
-    """Whether four times the length takes more than eight times as long, in three tries of CPU time."""
-
-    def seconds(text):
-        started = time.process_time()
-        act(text)
-        return time.process_time() - started
-
-    return all(seconds(many) > 8 * max(floor, seconds(few)) for _ in range(3))
 
 
 def texts(start, piece, size):
