@@ -79,7 +79,7 @@ def linker_parts() -> tuple:
     from towers import minilm
 
     from dim import DIMModel, DIMProcessor
-    from dim.encoding.prior_features import LEXICAL_FEATURES
+    from dim.lexical_dim import LEXICAL_FEATURES
 
     torch.manual_seed(0)
     model = DIMModel.from_towers(minilm(), num_lexical_features=len(LEXICAL_FEATURES))

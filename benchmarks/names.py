@@ -15,8 +15,8 @@ import pyarrow as pa
 from babel import Locale
 
 from dim.common.offsets import find_span
-from dim.encoding.name_features import NAME_FEATURES, NameFeatures
 from dim.linking.candidates import _fused
+from dim.name_features_dim import NAME_FEATURES, NameFeatures
 from dim.search.texts import LexicalIndex, LexicalSearch
 
 COUNT = 200

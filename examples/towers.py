@@ -8,7 +8,7 @@ from transformers import ResNetConfig
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from dim import DIMModel, DIMProcessor
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 
 PICTURE_SIZE = 64  # pixels
 WIDTH = 576  # of the shared space: 384 dimensions for MiniLM's vectors, 192 for the pictures

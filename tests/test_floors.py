@@ -27,7 +27,7 @@ ALLOWED = {
     "common": {"hub"},
     "metrics": {"hub", "common"},
     "encoding": {"hub", "common"},
-    "search": {"hub", "common"},
+    "search": {"hub"},
     "corpora": {"hub", "common", "metrics", "search"},
     "kb": {"hub", "common", "encoding", "search", "corpora"},
     "linking": {"hub", "common", "metrics", "encoding", "search", "kb"},

@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dim"
 HUB_LIBRARIES = {"torch", "transformers", "huggingface_hub", "numpy", "PIL"}
+LEXICAL_LIBRARIES = {"rapidfuzz", "regex", "scipy"}  # of the processor, which makes the lexical features
 HUB_FILES = sorted(path.name for path in PACKAGE.glob("*_dim.py"))
 LINKS = ("configuration_dim.py", "modeling_dim.py", "processing_dim.py")
 
@@ -128,9 +129,24 @@ def test_hub_files_import_only_what_every_user_has():
                 continue
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module] if isinstance(node, ast.ImportFrom) else []
-            allowed = HUB_LIBRARIES | set(sys.stdlib_module_names)
+            allowed = HUB_LIBRARIES | LEXICAL_LIBRARIES | set(sys.stdlib_module_names)
             found += [f"{name}:{node.lineno} imports {m}" for m in modules if m.split(".")[0] not in allowed]
     assert found == []
+
+
+def hub_closure(name: str) -> set[str]:
+    """A Hub file and those that it imports, directly or not."""
+    nodes = ast.walk(ast.parse(source(f"dim/{name}")))
+    below = {f"{node.module}.py" for node in nodes if isinstance(node, ast.ImportFrom) and node.level}
+    return {name}.union(*map(hub_closure, below))
+
+
+def test_the_model_alone_needs_no_library_of_the_lexical_features():
+    for name in sorted(hub_closure("modeling_dim.py")):
+        nodes = list(ast.walk(ast.parse(source(f"dim/{name}"))))
+        modules = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+        modules += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+        assert not {module.split(".")[0] for module in modules} & LEXICAL_LIBRARIES, name
 
 
 def test_hub_files_have_no_import_in_their_docstrings():

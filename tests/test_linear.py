@@ -11,12 +11,13 @@ import regex
 from growth import grows
 
 import dim
-from dim.common.names import name_words, sentence_words, telling_signs
-from dim.common.text import composed, fold, sentence_key, words
-from dim.encoding.context_features import ContextFeatures, gender, life_span
+from dim.common.text import sentence_key, words
+from dim.context_features_dim import ContextFeatures, gender, life_span
 from dim.encoding.mention import Mention
-from dim.encoding.name_features import NameFeatures
+from dim.folding_dim import composed, fold
 from dim.linking.mention import mention_row
+from dim.name_features_dim import NameFeatures
+from dim.names_dim import name_words, sentence_words, telling_signs
 from dim.search.tokens import name_tokens, searchable, spellings, split_names, split_words, word_tokens
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -162,6 +163,6 @@ def test_what_reads_mentions_and_descriptions_is_linear(act, what, piece, start)
 
 def test_the_patterns_are_found():
     names = {case.id for case in compiled()}
-    assert {"dim/encoding/context_features.py:_BIRTH", "dim/common/names.py:_EMOJI"} <= names
+    assert {"dim/context_features_dim.py:_BIRTH", "dim/names_dim.py:_EMOJI"} <= names
     assert len(names) > 40
     assert dim.__file__ is not None

@@ -16,8 +16,8 @@ from _gpu.processes import Found
 from _gpu.timing import device, median, times
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.kb import database
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.linking.linker import CANDIDATES, DIMLinker
 
 

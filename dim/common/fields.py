@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dim.common.jsonl import type_name
-from dim.common.text import composed
 from dim.errors import DIMError
+from dim.folding_dim import composed
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")  # JSON can hold what UTF-8 cannot
 # Controls, spaces other than " ", and marks of order or direction; not the joiners of scripts and emoji.

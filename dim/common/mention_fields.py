@@ -6,7 +6,7 @@ from typing import Any
 
 from dim.common.fields import RowError, absent, optional_text, whole
 from dim.common.offsets import find_span
-from dim.common.text import composed
+from dim.folding_dim import composed
 
 _SHOWN = 80  # characters of a mention in an error
 

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
-from dim.common.text import PARTICLES, SMALL_WORDS, TITLES, Folded, Word, fold_character, words
+from dim.common.text import PARTICLES, SMALL_WORDS, TITLES, Folded, Word, words
+from dim.folding_dim import fold_character
 from dim.words_dim import occurrences
 
 Span = tuple[int, int, str]

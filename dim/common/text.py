@@ -1,15 +1,12 @@
-"""Folding of letter case and accents, and words with their offsets in the original text."""
+"""Words of a text with their offsets, and small words of names."""
 
 import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
-from itertools import groupby
 
 import regex  # type: ignore[import-untyped]
 
-from dim.words_dim import SPACELESS
+from dim.folding_dim import UNSEEN, WORD, fold, fold_character
 
 _PARTICLES = """
     a af al av bin conte d da dal das de degli dei del della den der des di do dos du el ibn in l la las le lo los no of
@@ -25,80 +22,7 @@ PARTICLES = frozenset(_PARTICLES.split())  # connect the parts of a name
 SMALL_WORDS = PARTICLES | frozenset(_CONJUNCTIONS.split())  # words that releases drop from names, or add to them
 TITLES = frozenset(_TITLES.split())
 _ROMAN = re.compile("[IVX]+")
-
-# A word is a run of letters and digits with their marks. Invisible format characters may stand within, and letters of
-# scripts without spaces are apart from others. The pattern is possessive, so that it is linear.
-_BARE = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in SPACELESS)
-_BARE_LETTER = rf"[[{_BARE}]&&[\p{{L}}\u3007]]"
-_OTHER_LETTER = rf"[[\p{{L}}\p{{N}}]--{_BARE_LETTER}]"
-INVISIBLE = r"[\p{Cf}--\u200b]"  # U+200B separates words
-WORD = "|".join(
-    rf"{letter}(?:[{letter}\p{{M}}]|{INVISIBLE}++(?=[{letter}\p{{M}}]))*+" for letter in (_BARE_LETTER, _OTHER_LETTER)
-)
 _WORD = regex.compile(WORD, regex.V1)
-UNSEEN = regex.compile(rf"[{INVISIBLE}\p{{Variation_Selector}}]", regex.V1)
-"""Characters that change only how others look: format characters and variation selectors."""
-_MARKS = regex.compile(r"\p{M}{2,}")
-_ACCENTS = ("\u0300", "\u036f")
-_NEGATION = "\u0338"  # in the block of accents, but part of signs such as "≠"
-
-
-def fold(text: str) -> str:
-    """Removes letter case and accents from a text (NFKD without U+0300-U+036F, case folded).
-
-    A text and its composed or decomposed form (NFC, NFD) have the same folded form.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The folded text.
-
-    Example:
-        >>> fold("Beyoncé GROẞ")
-        'beyonce gross'
-    """
-    if text.isascii():
-        return text.lower()
-    return _MARKS.sub(_in_order, "".join(map(fold_character, text)))
-
-
-def decomposed(text: str) -> str:
-    """Decomposes a text like `unicodedata.normalize("NFD", text)`, but not in quadratic time for long runs of marks.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The decomposed text.
-    """
-    return _MARKS.sub(_in_order, "".join(unicodedata.normalize("NFD", character) for character in text))
-
-
-def composed(text: str) -> str:
-    """Composes a text like `unicodedata.normalize("NFC", text)`, but not in quadratic time for long runs of marks.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The composed text.
-    """
-    return text if text.isascii() else unicodedata.normalize("NFC", decomposed(text))
-
-
-def _in_order(marks: regex.Match[str]) -> str:
-    """Puts a run of marks in canonical order."""
-    runs = groupby(marks[0], key=lambda mark: unicodedata.combining(mark) > 0)
-    return "".join("".join(sorted(run, key=unicodedata.combining) if moves else run) for moves, run in runs)
-
-
-@cache
-def fold_character(character: str) -> str:
-    """Folds one character, to any number of characters; to none for a combining accent."""
-    parts = unicodedata.normalize("NFKD", character)
-    first, last = _ACCENTS
-    return "".join(part for part in parts if not first <= part <= last or part == _NEGATION).casefold()
 
 
 class Folded:

@@ -10,8 +10,8 @@ from itertools import takewhile
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import unquote
 
-from dim.common.text import composed
 from dim.errors import DIMError
+from dim.folding_dim import composed
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".svg", ".tif", ".tiff", ".bmp")
 

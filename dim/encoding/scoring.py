@@ -7,8 +7,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.errors import DIMError
+from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
 from dim.modeling_dim import DIMModel
 
 _PAIRS = 2**21  # pairs scored at a time: 64 MiB of features, 256 MiB inside the prior

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from dim.common.fields import FieldError, identifier
-from dim.common.text import composed
 from dim.enhancement.entity_text import EntityText, entity_texts
 from dim.enhancement.report import Enhancement, Kept
 from dim.errors import DIMError
+from dim.folding_dim import composed
 
 if TYPE_CHECKING:
     from dim.enhancement.ledger import Ledger

@@ -8,7 +8,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dim.common.ids import index_of
-from dim.common.text import fold
 from dim.corpora.loading import load_candidates, load_entities, load_mentions, splits_of
 from dim.errors import DIMError
 from dim.evaluation import report_numbers
@@ -19,6 +18,7 @@ from dim.evaluation.systems.base import System
 from dim.evaluation.systems.baselines import BM25, CharNgrams, FuzzyName, Popularity
 from dim.evaluation.systems.dim import Encoder
 from dim.evaluation.systems.zero_shot import ZeroShotPicture, ZeroShotText
+from dim.folding_dim import fold
 from dim.metrics.protocols import LIMIT, CandidateLists, dim_limit, find_protocol
 
 BASELINES = ("fuzzy", "bm25", "ngrams", "popularity", "text", "picture")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dim.common.ids import gold_indices
-from dim.common.text import fold
+from dim.folding_dim import fold
 
 TYPES = 8
 """Largest number of entity types with a slice of their own."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dim.common.checksums import changing
 from dim.common.files import write_json
-from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.errors import DIMError
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.linking.ranking import Ranking
 
 FILE = "calibration.json"

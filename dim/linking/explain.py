@@ -8,7 +8,7 @@ import torch
 
 from dim.encoding.encode import mention_batch
 from dim.encoding.mention import mentions_of
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.linking.channels import CHANNELS
 from dim.linking.links import Links
 from dim.linking.mention import one_picture_each

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LexicalFeatures
 from dim.encoding.scoring import check_lexical, exact
 from dim.errors import DIMError
+from dim.lexical_dim import LexicalFeatures
 from dim.modeling_dim import DIMModel
 
 

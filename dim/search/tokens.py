@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 from anyascii import anyascii
 
-from dim.common.names import name_words, telling_signs
-from dim.common.text import UNSEEN, fold
+from dim.folding_dim import UNSEEN, fold
+from dim.names_dim import name_words, telling_signs
 from dim.words_dim import SPACELESS
 
 BUCKETS = 1 << 20  # of the hash; a collision adds little to a similarity

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dim.common.offsets import ABSENT, AMBIGUOUS, find_span, find_spans
-from dim.common.text import Folded, fold, words
+from dim.common.text import Folded, words
+from dim.folding_dim import fold
 from dim.words_dim import find_mention, occurrences
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"

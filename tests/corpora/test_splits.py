@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dim.common.text import fold
 from dim.corpora.release import Mention, Rejected, Release
 from dim.corpora.splits import clean, disjoint_splits, seeded_order
+from dim.folding_dim import fold
 
 SPLITS = ("train", "validation", "test")
 

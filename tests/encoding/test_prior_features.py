@@ -5,10 +5,10 @@ import pytest
 import torch
 from datasets import Dataset
 
-from dim.encoding.context_features import ContextFeatures
+from dim.context_features_dim import ContextFeatures
 from dim.encoding.mention import Mention
-from dim.encoding.name_features import NameFeatures
 from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures, lexical_features
+from dim.name_features_dim import NameFeatures
 
 COLUMNS = {
     "name": ["Taylor Swift", "Swift (bird)", "Jonathan Swift"],

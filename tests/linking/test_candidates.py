@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
 
-from dim.common.text import fold
 from dim.encoding.mention import Mention
+from dim.folding_dim import fold
 from dim.kb import KnowledgeBase, database
 from dim.kb.encode import encoded
 from dim.kb.rows import CONTENT

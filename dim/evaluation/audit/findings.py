@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow.compute as pc
 from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
 
-from dim.common.text import fold, sentence_key
+from dim.common.text import sentence_key
 from dim.corpora.loading import load_entities, load_splits
 from dim.evaluation.audit.near_duplicates import Pictures, near_duplicates, read_pictures
+from dim.folding_dim import fold
 
 EXAMPLES = 5
 """Number of ids shown for each finding."""

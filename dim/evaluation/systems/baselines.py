@@ -8,11 +8,11 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm.auto import tqdm
 
-from dim.common.text import fold
 from dim.encoding.mention import column
 from dim.errors import DIMError
 from dim.evaluation.systems.base import Block, as_scores, parts
 from dim.evaluation.systems.name_match import NameMatch
+from dim.folding_dim import fold
 
 
 class FuzzyName:

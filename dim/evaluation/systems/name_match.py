@@ -7,8 +7,8 @@ import torch
 from rapidfuzz import fuzz, process
 
 from dim.common.ids import group_indices
-from dim.common.text import composed, fold
 from dim.errors import DIMError
+from dim.folding_dim import composed, fold
 
 
 def comparable(text: str) -> str:

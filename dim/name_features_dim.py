@@ -1,3 +1,9 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Similarities of a mention and an entity's names, as features of the lexical prior."""
 
 from collections.abc import Iterator, Sequence
@@ -10,10 +16,9 @@ from rapidfuzz.distance import JaroWinkler
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from dim.common.ids import group_indices
-from dim.common.names import name_words, sentence_words, telling_signs, without_qualifier
-from dim.errors import DIMError
-from dim.words_dim import is_character_border, kind
+from .errors_dim import DIMError
+from .names_dim import name_words, sentence_words, telling_signs, without_qualifier
+from .words_dim import is_character_border, kind
 
 NAME_FEATURES = (
     "equal",
@@ -206,4 +211,8 @@ def _unique_words(mentions: Sequence[str]) -> tuple[list[list[str]], list[str], 
     """Words of each mention, the distinct texts, and each mention's index in them: equal texts are compared once."""
     words = [name_words(mention) for mention in mentions]
     texts = [" ".join(mention) for mention in words]
-    return words, list(dict.fromkeys(texts)), np.array(group_indices(texts))
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    return words, list(places), np.array([places[text] for text in texts])
+
+
+__all__ = ["NAME_FEATURES", "NameFeatures"]

@@ -8,8 +8,9 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dim.common.names import name_words, sentence_words, telling_signs, without_qualifier
-from dim.common.text import composed, decomposed, fold, words
+from dim.common.text import words
+from dim.folding_dim import composed, decomposed, fold
+from dim.names_dim import name_words, sentence_words, telling_signs, without_qualifier
 
 SIGNED = ["C", "C++", "C#", "C--", "C*", "F", "F#", "J", "J++", ".NET", "NET", "ASP.NET", "A", "A+", "A-", "A*", "1",
           "+1", "-1", "Help", "Help!", "Help?", "Help?!", "5", "$5", "€5", "Who", "¿Who?", "A+B", "A B", "Q#", "Q",

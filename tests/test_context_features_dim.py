@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dim.encoding.context_features import CONTEXT_FEATURES, MAX_READ, ContextFeatures, gender, life_span
+from dim.context_features_dim import CONTEXT_FEATURES, MAX_READ, ContextFeatures, gender, life_span
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 from rapidfuzz.distance import JaroWinkler
 
-from dim.common.names import telling_signs
-from dim.common.text import fold
-from dim.encoding.name_features import NAME_FEATURES, NameFeatures, name_words
+from dim.folding_dim import fold
+from dim.name_features_dim import NAME_FEATURES, NameFeatures, name_words
+from dim.names_dim import telling_signs
 
 NAMES = ["Taylor Swift", "Taylor (band)", "Łódź", "…", "José de San Martín", "Swift"]
 ALIASES = [["T-Swift", "Tay"], [], ["Lodz"], [], ["San Martín"], []]

@@ -1,3 +1,9 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Features of a sentence and an entity: years against life spans, pronouns against gender.
 
 They read English words and Arabic numerals; for a text without any, every feature is 0.
@@ -10,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dim.common.text import fold
+from .folding_dim import fold
 
 CONTEXT_FEATURES = (
     "alive",
@@ -171,3 +177,6 @@ def _against_life(years: np.ndarray, birth: np.ndarray, death: np.ndarray) -> np
             ],
             axis=1,
         )
+
+
+__all__ = ["CONTEXT_FEATURES", "MAX_READ", "ContextFeatures", "gender", "life_span"]

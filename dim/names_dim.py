@@ -1,3 +1,9 @@
+# Copyright 2026 The DIM authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License"); you may not use this file except in compliance with
+# the License. You may obtain a copy of the License at http://www.apache.org/licenses/LICENSE-2.0
+# Unless required by applicable law or agreed to in writing, software distributed under the License is distributed on
+# an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Words of names and sentences in any script, and the signs that tell names apart (C, C++, C#, .NET, Help!)."""
 
 import re
@@ -5,7 +11,7 @@ from collections.abc import Iterator
 
 import regex  # type: ignore[import-untyped]
 
-from dim.common.text import UNSEEN, WORD, decomposed, fold
+from .folding_dim import UNSEEN, WORD, decomposed, fold
 
 _TAIL = r"(?:[+#]++(?![\p{L}\p{N}]))?+"  # signs at the end of a word, as in C++
 _SIGN = r"(?<!\S)\.(?=[\p{L}\p{N}])|[\p{S}--\p{Sk}--[©®]]|[!?*%¡¿؟‽]"
@@ -135,3 +141,6 @@ def _plain_words(text: str) -> list[str]:
     if folded.isascii():
         return _ASCII_WORDS.findall(folded)
     return [UNSEEN.sub("", word) for word in _WORDS.findall(folded)]
+
+
+__all__ = ["name_words", "sentence_words", "telling_signs", "without_qualifier"]
