@@ -18,7 +18,7 @@ from dim.errors import DIMError
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 """Suffixes of the files that [`read_table`] reads, in any case; all but `.parquet` may have `.gz` behind them."""
 
-LISTS = ("aliases", "images", "image_licenses")
+LISTS = ("aliases", "images", "image_licenses", "region")
 """Columns of a CSV or TSV whose cells are lists, separated by a vertical bar."""
 
 _NUMBERS = ("start", "end")
@@ -46,7 +46,7 @@ def read_table(path: str | Path, refuse: Refuse | None = None) -> Iterator[Line]
 
     Texts are in UTF-8; a byte-order mark and blank lines are skipped. A file may be compressed by gzip, whatever its
     name. NaN is read as null. In a CSV or TSV, an empty cell is missing, `LISTS` are separated by a vertical bar, and
-    `start` and `end` are numbers.
+    `start`, `end` and those of `region` are numbers.
 
     Args:
         path: The file; `-` for JSON Lines from standard input.
@@ -234,6 +234,8 @@ def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any]:
     for name in _NUMBERS:
         if name in row:
             row[name] = _number(row[name])
+    if "region" in row:
+        row["region"] = [_number(part) for part in row["region"]]
     return row
 
 

@@ -172,6 +172,8 @@ def _locate(mentions: Sequence[Mention]) -> Counter[str]:
     for mention in mentions:
         if mention.start >= 0:
             counts["given"] += 1
+        elif not mention.mention:
+            counts["a picture alone"] += 1
         else:
             sentences[mention.sentence, mention.image_id].append(mention)
     for (sentence, _), found in sentences.items():

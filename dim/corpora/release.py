@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from dim.common.regions import Region
+
 
 @dataclass(slots=True)
 class Mention:
@@ -22,6 +24,7 @@ class Mention:
         topic: Topic of the sentence, where the release has it.
         image_keys: Other names that the picture's file may have, in case `image` is not found.
         image_license: Licence of the picture, where the release has it.
+        region: The part of the picture that the mention is about, see [`dim.common.regions`]; `None` for all of it.
     """
 
     id: str
@@ -37,6 +40,7 @@ class Mention:
     topic: str = ""
     image_keys: tuple[str, ...] = ()
     image_license: str = ""
+    region: Region | None = None
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ MENTIONS = datasets.Features(
         "image": datasets.Image(),
         "image_id": _TEXT,
         "image_license": _TEXT,
+        "region": datasets.List(datasets.Value("int32")),
         "entity_id": _TEXT,
         "entity_type": _TEXT,
         "topic": _TEXT,
@@ -37,7 +38,9 @@ MENTIONS = datasets.Features(
     }
 )
 """Columns of a mention. `start` and `end` are character offsets, -1 where the mention is not in its sentence.
-`entity_id` is empty for NIL. `image` may be null; mentions with the same `image_id` share their picture.
+`entity_id` is empty for NIL. `image` may be null; mentions with the same `image_id` share their picture. `region` is
+null, or four numbers (left, top, right, bottom) in pixels of the picture for a mention that is a part of it. A mention
+that is a picture alone has an empty `sentence` and `mention`.
 `image_license` is an identifier of the Hub such as cc-by-4.0, empty where the release does not say it."""
 
 ENTITIES = datasets.Features(

@@ -99,4 +99,5 @@ def _identities(mention: Mention, contents: Mapping[str, str]) -> list[_Identity
     content = contents.get(mention.image_id, "") if mention.image_id else ""
     known = [("name", mention.image), ("id", mention.image_id), ("content", content)]
     pictures = [("picture", by, value) for by, value in known if value]
-    return [("sentence", "words", sentence_key(mention.sentence)), *pictures]
+    sentences = [("sentence", "words", sentence_key(mention.sentence))] if mention.sentence else []
+    return sentences + pictures

@@ -10,8 +10,10 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import BatchFeature
 
+from dim.common.fields import FieldError
 from dim.common.ids import gold_indices, index_of
-from dim.common.pictures import PictureSource
+from dim.common.pictures import PictureSource, load_picture
+from dim.common.regions import cut_out
 from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
@@ -212,17 +214,29 @@ def _gold(mentions: Dataset, index: dict[str, int], source: str) -> Tensor:
 
 
 def _mention_pictures(mentions: Dataset, loaders: list, used: bool) -> Tensor:
-    """Index of each mention's picture among `loaders`, -1 for none; mentions with the same `image_id` share one."""
-    keys = mentions["image_id" if "image_id" in mentions.column_names else "id"][:]
-    present = mentions.data.column("image").is_valid().to_pylist() if used else [False] * len(keys)
-    known: dict[str, int] = {}
+    """Index of each mention's picture among `loaders`, -1 for none; mentions share a region of the same `image_id`."""
+    names = mentions["image_id" if "image_id" in mentions.column_names else "id"][:]
+    regions = mentions["region"][:] if "region" in mentions.column_names else [None] * len(names)
+    present = mentions.data.column("image").is_valid().to_pylist() if used else [False] * len(names)
+    known: dict[tuple[str, tuple[int, ...] | None], int] = {}
     indices = []
-    for row, (key, there) in enumerate(zip(keys, present, strict=True)):
+    for row, (name, region, there) in enumerate(zip(names, regions, present, strict=True)):
+        key = name, None if region is None else tuple(region)
         if there and key not in known:
             known[key] = len(loaders)
-            loaders.append(lambda row=row: mentions[row]["image"])
+            loaders.append(lambda row=row: _mention_picture(mentions[row]))
         indices.append(known[key] if there else -1)
     return torch.tensor(indices)
+
+
+def _mention_picture(mention: dict) -> PictureSource:
+    """The picture of a mention, or the region of it."""
+    if mention.get("region") is None:
+        return mention["image"]
+    try:
+        return cut_out(load_picture(mention["image"]), mention["region"])
+    except FieldError as error:
+        raise DIMError(f"mention {mention['id']!r}: {error}.") from error
 
 
 def _entity_pictures(entities: Dataset, loaders: list, used: bool) -> Tensor:

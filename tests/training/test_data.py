@@ -5,6 +5,7 @@ import shutil
 import datasets
 import pytest
 import torch
+from PIL import Image
 
 from dim import DIMConfig, DIMProcessor
 from dim.common.pictures import load_picture
@@ -57,3 +58,53 @@ def test_bad_rows_are_refused(tiny_mel_dir, tiny_dim_dir, tmp_path, table, colum
     processor = DIMProcessor.from_pretrained(tiny_dim_dir)
     with pytest.raises(ValueError, match=message):
         MELData(arguments, processor, tmp_path / "p.u8", DIMConfig())
+
+
+def with_columns(source, folder, change):
+    """A copy of a dataset whose mentions `change` has changed, as a list of rows for each split."""
+    shutil.copytree(source, folder)
+    for split in ("train", "validation"):
+        path = folder / "mentions" / f"{split}.parquet"
+        rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(folder / "cache"))
+        rows = rows.cast_column("image", datasets.Image(decode=False))
+        features = datasets.Features({**rows.features, "region": datasets.List(datasets.Value("int32"))})
+        datasets.Dataset.from_list(change(rows.to_list()), features=features).to_parquet(str(path))
+    return str(folder)
+
+
+def halves(rows):
+    """All mentions get the first one's picture, by turns its left half, its right half, and all of it."""
+    boxes = [[0, 0, 10, 20], [10, 0, 20, 20], None]
+    return [{**row, "image": rows[0]["image"], "image_id": "i0", "region": boxes[place % 3]}
+            for place, row in enumerate(rows)]  # fmt: skip
+
+
+def test_two_regions_of_one_picture_are_two_pictures(tiny_mel_dir, tiny_dim_dir, tmp_path):
+    picture = Image.new("RGB", (20, 20), "red")
+    picture.paste("blue", (10, 0, 20, 20))
+    picture.save(tmp_path / "two.png")
+
+    def two_colours(rows):
+        cell = {"bytes": (tmp_path / "two.png").read_bytes(), "path": None}
+        return halves([{**rows[0], "image": cell}, *rows[1:]])
+
+    dataset = with_columns(tiny_mel_dir, tmp_path / "regions", two_colours)
+    processor = DIMProcessor.from_pretrained(tiny_dim_dir)
+    data = MELData(DataArguments(dataset=dataset), processor, tmp_path / "p.u8", DIMConfig())
+    rows = data.train.pictures.tolist()
+    assert rows[:3] == rows[3:6]
+    assert len(set(rows)) == 3
+    parts = [picture.crop((0, 0, 10, 20)), picture.crop((10, 0, 20, 20)), picture]
+    expected = processor(images=parts)["pixel_values"]
+    torch.testing.assert_close(data.pictures.fetch(data.train.pictures[:3], "")["pixel_values"], expected,
+                               atol=1e-5, rtol=1e-4)  # fmt: skip
+
+
+def test_a_region_outside_of_its_picture_is_refused_by_the_mentions_id(tiny_mel_dir, tiny_dim_dir, tmp_path):
+    def outside(rows):
+        return [{**row, "region": [0, 0, 90, 9] if place == 2 else None} for place, row in enumerate(rows)]
+
+    dataset = with_columns(tiny_mel_dir, tmp_path / "outside", outside)
+    processor = DIMProcessor.from_pretrained(tiny_dim_dir)
+    with pytest.raises(ValueError, match=r"mention 'm24-2': field 'region': it is \(0, 0, 90, 9\), outside"):
+        MELData(DataArguments(dataset=dataset), processor, tmp_path / "p.u8", DIMConfig())

@@ -12,6 +12,7 @@ from dim.common.files import sha256_of
 from dim.corpora.build.descriptions import Description, read_descriptions
 from dim.corpora.build.embed import PictureFile, Row
 from dim.corpora.build.name_candidates import SOURCE, name_candidates
+from dim.corpora.build.picture_mentions import reject_without_picture
 from dim.corpora.picture_folder import PictureFolder
 from dim.corpora.read import read_release
 from dim.corpora.release import Entity, Mention, Release
@@ -153,7 +154,7 @@ class Corpus:
         columns = {name: getattr(mention, name, "") for name in FEATURES["mentions"]}  # those of the caption are empty
         columns["image"] = None
         if self.pictures is None or not mention.image_id:
-            return Row(columns)
+            return Row(columns | {"region": None})
         reference = mention.image or mention.image_keys[0]
         return Row(columns, (PictureFile(mention.image_id, reference, self.pictures.of_mentions[mention.image_id]),))
 
@@ -192,13 +193,14 @@ def read_corpus(
         The corpus.
 
     Raises:
-        DIMError: If a folder or file is missing or not as expected.
+        DIMError: If a folder or file is missing or not as expected, or no mention is left.
     """
     release = read_release(dataset, raw, layout)
     pictures = Pictures.find(release, images, progress) if images else None
     if clean:
         release, leaks = without_leaks(release, pictures.checksums(progress) if pictures else None)
         release.rejected = [*release.rejected, *leaks]
+    release = reject_without_picture(release, pictures.of_mentions if pictures else {}, progress)
     replaced: Mapping[str, Description] = {}
     if descriptions is not None:
         replaced = read_descriptions(descriptions, {entity.id: entity.description for entity in release.entities})

@@ -101,8 +101,8 @@ def with_pictures(rows: Iterable[Row], missing: list[MissingPicture]) -> Iterato
         missing: Gets an entry for each picture that cannot be loaded.
 
     Yields:
-        The columns of each row; `image` is `None`, and `images` and `image_licenses` are shorter, where pictures are
-        missing.
+        The columns of each row; `image` and `region` are `None`, and `images` and `image_licenses` are shorter, where
+        pictures are missing.
     """
     groups = ((pictures, list(same)) for pictures, same in groupby(rows, key=lambda row: row.pictures))
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -120,7 +120,7 @@ def _filled(rows: list[Row], loaded: Future, missing: list[MissingPicture]) -> I
     missing.extend(cell for cell in loaded.result() if isinstance(cell, MissingPicture))
     for row in rows:
         if "image" in row.columns:
-            yield {**row.columns, "image": cells[0] if cells else None}
+            yield {**row.columns, "image": cells[0]} if cells else {**row.columns, "image": None, "region": None}
         elif "images" in row.columns:
             licences = row.columns.get("image_licenses", [])
             known = [licence for licence, cell in zip(licences, loaded.result(), strict=False)

@@ -9,7 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from dim.common.fields import FieldError
 from dim.common.pictures import load_picture
+from dim.common.regions import cut_out
 from dim.errors import PictureError
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -34,6 +36,7 @@ class Card:
         name: The entity's name.
         text: The entity's description.
         thumbnail: The entity's picture, undecoded, if it has one.
+        region: The part of the mention's picture that is shown; `None` for all of it.
     """
 
     picture: Mapping[str, Any]
@@ -42,6 +45,7 @@ class Card:
     name: str
     text: str
     thumbnail: Mapping[str, Any] | None
+    region: Sequence[int] | None = None
 
 
 def draw_cards(title: str, cards: Sequence[Card]) -> Image.Image:
@@ -69,11 +73,13 @@ def _draw_card(sheet: Image.Image, at: tuple[int, int], card: Card) -> None:
     draw = ImageDraw.Draw(sheet)
     (left, top), (width, height) = at, _CARD
     draw.rounded_rectangle((left, top, left + width, top + height), 10, _PAPER, _EDGE)
-    _paste(sheet, (left + _PAD, top + _PAD), _PICTURE, card.picture)
+    _paste(sheet, (left + _PAD, top + _PAD), _PICTURE, card.picture, card.region)
     left, right = left + 2 * _PAD + _PICTURE, left + width - _PAD
     before, mention, after = card.sentence
     parts = [(before, False), (mention, True), (after, False)]
-    if not mention:
+    if not card.mention:
+        parts = [("(a picture alone)", False)]
+    elif not mention:
         parts += [(" (", False), (card.mention, True), (" is not in it)", False)]
     _write(draw, (left, top + _PAD), _words(*parts), 18, right - left, 5, _INK)
     line = top + height - 2 * _PAD - _THUMBNAIL
@@ -85,13 +91,15 @@ def _draw_card(sheet: Image.Image, at: tuple[int, int], card: Card) -> None:
     _write(draw, (left, line + _PAD + 21), _words((card.text, False)), 15, right - left, 2, _SOFT)
 
 
-def _paste(sheet: Image.Image, at: tuple[int, int], side: int, source: Mapping[str, Any]) -> None:
-    """Draws a picture into a square, or the reason why it cannot be read."""
+def _paste(
+    sheet: Image.Image, at: tuple[int, int], side: int, source: Mapping[str, Any], region: Sequence[int] | None = None
+) -> None:
+    """Draws a picture, or a region of it, into a square, or the reason why it cannot be read."""
     draw = ImageDraw.Draw(sheet)
     draw.rectangle((*at, at[0] + side - 1, at[1] + side - 1), _EMPTY)
     try:
-        picture = load_picture(source)
-    except PictureError as error:
+        picture = cut_out(load_picture(source), region)
+    except (PictureError, FieldError) as error:
         _write(draw, (at[0] + 4, at[1] + 4), _words((str(error), False)), 12, side - 8, side // 18, _WRONG)
         return
     scale = side / max(picture.size)

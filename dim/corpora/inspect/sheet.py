@@ -190,6 +190,7 @@ def _parts(row: Mapping[str, Any]) -> tuple[str, str, str]:
 def _example(split: str, row: Mapping[str, Any], linked: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     before, mention, after = _parts(row)
     sentence = f"{before}[[{mention}]]{after}" if mention else f"{before} ([[{row['mention']}]] is not in it)"
+    sentence = sentence if row["mention"] else "(a picture alone)"
     name, text = _entity(row, linked)
     known = f"{row['entity_id']} {name}" if row["entity_id"] in linked else name
     entity = f"{known}: {text}" if text else known
@@ -213,4 +214,5 @@ def _entity(row: Mapping[str, Any], linked: Mapping[str, Mapping[str, Any]]) -> 
 
 def _card(row: Mapping[str, Any], linked: Mapping[str, Mapping[str, Any]]) -> Card:
     pictures = linked[row["entity_id"]]["images"] if row["entity_id"] in linked else []
-    return Card(row["image"], _parts(row), row["mention"], *_entity(row, linked), pictures[0] if pictures else None)
+    thumbnail = pictures[0] if pictures else None
+    return Card(row["image"], _parts(row), row["mention"], *_entity(row, linked), thumbnail, row.get("region"))

@@ -15,6 +15,7 @@ from dim.common.fields import (
     text_list,
 )
 from dim.common.mention_fields import mention_fields
+from dim.common.regions import given_region
 from dim.common.tables import read_table
 from dim.corpora.readers.draft import Draft
 from dim.corpora.readers.files import Files
@@ -45,7 +46,8 @@ def read(files: Files, dataset: str, seed: int) -> Draft:
 
     A mention needs `id`, `sentence`, `mention`, `split` and `entity_id` (`""` or `null` for NIL), and may have `start`
     and `end` (found where they are missing or -1), `image` (path, file name or URL), `image_id`, `image_license`,
-    `entity_type` and `topic`. An entity needs `id` and `name`, and may have `aliases`, `description`, `images`,
+    `region` (of the picture), `entity_type` and `topic`. `sentence` and `mention` may be missing or empty, both of
+    them, where there is a picture. An entity needs `id` and `name`, and may have `aliases`, `description`, `images`,
     `image_licenses` (as many) and `type`. What later steps write (`expert_answer`, `description_source`, ...) must be
     missing or empty.
 
@@ -106,15 +108,18 @@ def _check_keys(row: dict[str, Any], known: set[str]) -> None:
 
 def _mention(row: dict[str, Any]) -> Mention:
     _check_keys(row, {*MENTION_FEATURES, "split"})
-    name, form = identifier(row, "id"), required_text(row, "mention")
-    sentence, given = required_text(row, "sentence"), required_text(row, "split")
+    name, image, given = identifier(row, "id"), _plain(row, "image"), required_text(row, "split")
+    is_picture = bool(image) and not _plain(row, "mention") and not _plain(row, "sentence")
+    form, sentence = ("", "") if is_picture else (required_text(row, "mention"), required_text(row, "sentence"))
     split = split_name(given)
     if split is None:
         raise RowError(f"the split {given!r} is none of train, validation (dev, val) and test")
     if "entity_id" not in row:
         raise RowError("it has no 'entity_id' (\"\" for NIL)")
-    start, end = mention_fields(row).span or (-1, -1)
-    image = _plain(row, "image")
+    span = mention_fields(row).span
+    if is_picture and span is not None:
+        raise RowError("it has 'start' and 'end' without a 'sentence'")
+    start, end = span or (-1, -1)
     return Mention(
         name,
         sentence,
@@ -128,6 +133,7 @@ def _mention(row: dict[str, Any]) -> Mention:
         entity_type=_plain(row, "entity_type"),
         topic=_plain(row, "topic"),
         image_license=_plain(row, "image_license"),
+        region=given_region({"image": image or None, "region": row.get("region")}),
     )
 
 
