@@ -23,7 +23,8 @@ class LexicalFeatures:
     """Lexical features of mention-entity pairs: [`NameFeatures`] and [`ContextFeatures`].
 
     Each depends on its pair alone: the mention, its sentence, and the entity's name, aliases and description. None
-    depends on the identity of the entity, on how often it was an answer, or on other entities.
+    depends on the identity of the entity, on how often it was an answer, or on other entities. An empty mention, which
+    is a picture alone, has features of 0 with every entity.
 
     Args:
         names: Names of the `E` entities.
@@ -67,7 +68,8 @@ class LexicalFeatures:
             pass a large set in parts.
         """
         texts, sentences = _split(mentions)
-        return torch.cat([self.names(texts, sentences, rows), self.context(sentences, rows)], -1)
+        found = torch.cat([self.names(texts, sentences, rows), self.context(sentences, rows)], -1)
+        return found * _is_named(texts)
 
     def pairs(self, mentions: Sequence[tuple[Any, ...]], rows: Tensor) -> Tensor:
         """Features of each mention with its own candidates.
@@ -80,12 +82,18 @@ class LexicalFeatures:
             `torch.Tensor` of shape `(M, C, F)`, float32.
         """
         texts, sentences = _split(mentions)
-        return torch.cat([self.names.pairs(texts, sentences, rows), self.context(sentences, rows)], -1)
+        found = torch.cat([self.names.pairs(texts, sentences, rows), self.context(sentences, rows)], -1)
+        return found * _is_named(texts)
 
 
 def _split(mentions: Sequence[tuple[Any, ...]]) -> tuple[list[str], list[str]]:
     """Returns the texts and the sentences of mentions."""
     return [mention[0] for mention in mentions], [mention[1] for mention in mentions]
+
+
+def _is_named(texts: Sequence[str]) -> Tensor:
+    """1 for each mention with a text, and 0 for a picture alone, `(M, 1, 1)`."""
+    return torch.tensor([float(bool(text.strip())) for text in texts]).view(-1, 1, 1)
 
 
 __all__ = ["LEXICAL_FEATURES", "LexicalFeatures"]

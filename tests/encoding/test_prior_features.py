@@ -46,3 +46,17 @@ def test_bad_input_is_refused():
         LexicalFeatures([])
     with pytest.raises(ValueError, match="2 names, but descriptions for 1"):
         LexicalFeatures(["a", "b"], descriptions=["x"])
+
+
+def test_a_picture_alone_says_nothing_about_any_name():
+    """Also not about a name without words, one that is all signs, or one with a qualifier."""
+    names = ["Swift (bird)", "---", "!!!", " ", "Born 1900"]
+    features = LexicalFeatures(names, [["", "a"], [], [""], [], []], ["born 1989", "", "He", "she", ""])
+    rows = torch.arange(5).expand(2, -1)
+    for mentions in ([Mention("", "")] * 2, [Mention(" ", "")] * 2):
+        assert not features(mentions).any()
+        assert not features.pairs(mentions, rows).any()
+    beside = [Mention("", ""), Mention("Swift", "Swift sat.")]
+    assert torch.equal(features(beside)[1], features(beside[1:])[0])
+    assert torch.equal(features.pairs(beside, rows), features(beside))
+    assert features(beside)[1].any()
