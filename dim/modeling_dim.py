@@ -14,15 +14,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_dim import DIMConfig, text_positions
 from .errors_dim import DIMError
 from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
 from .losses_dim import IGNORED_LABEL, n_pair_loss, squared_length
-from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMOutput, Inputs
+from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, MISSING_FEATURES, DIMOutput, Features, Inputs
 from .pretrained_dim import load_towers
 from .towers_dim import build_tower, pool, pooled_width, to_device, to_dtype, tower_mask
+
+logger = logging.get_logger(__name__)
 
 
 class DIMModel(PreTrainedModel):
@@ -332,14 +335,15 @@ class DIMModel(PreTrainedModel):
         """
         return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
-    def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None) -> Tensor:
+    def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Features = None) -> Tensor:
         """Scores every mention with every entity; training, ranking and serving share this score.
 
         Args:
             mention_embeds: From `get_mention_features`, shape `(..., B, D)`.
             entity_embeds: From `get_entity_features`, shape `(..., E, D)`.
-            lexical_features: Features of the pairs, shape `(..., B, E, F)`, for a model with a lexical prior; without
-                them, the score of the vectors alone is returned.
+            lexical_features: Features of the pairs, shape `(..., B, E, F)`, for a model with a lexical prior, from
+                [`DIMProcessor.lexical_features`]. Without them the vectors alone are compared, and such a model warns
+                once; `False` compares the vectors alone on purpose.
 
         Returns:
             Scores of shape `(..., B, E)`, float32, or float64 for float64 vectors; higher is better.
@@ -351,22 +355,22 @@ class DIMModel(PreTrainedModel):
         with torch.autocast(mention_embeds.device.type, enabled=False):
             logits = mention_embeds.to(wide) @ entity_embeds.to(wide).mT
             logits = logits * self.logit_scale() if self.config.normalize else logits
-            if lexical_features is None:
+            if lexical_features is None and self.config.num_lexical_features:
+                logger.warning_once(MISSING_FEATURES)
+            if lexical_features is None or lexical_features is False:
                 return logits
             expected = (*logits.shape, self.config.num_lexical_features)
             if self.config.num_lexical_features == 0 or lexical_features.shape != expected:
                 raise DIMError(f"lexical_features must have shape {expected}, got {tuple(lexical_features.shape)}.")
             return self.lexical_prior(logits, lexical_features)
 
-    def score_pairs(
-        self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Tensor | None = None
-    ) -> Tensor:
+    def score_pairs(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Features = None) -> Tensor:
         """Scores each mention with its own candidates.
 
         Args:
             mention_embeds: Shape `(M, D)`.
             entity_embeds: Vectors of the candidates, shape `(M, C, D)`.
-            lexical_features: Features of the pairs, shape `(M, C, F)`.
+            lexical_features: Features of the pairs, shape `(M, C, F)`, or `False`, as for `score`.
 
         Returns:
             Scores of shape `(M, C)`, as [`DIMModel.score`] gives them.
@@ -374,7 +378,7 @@ class DIMModel(PreTrainedModel):
         Raises:
             DIMError: As [`DIMModel.score`].
         """
-        features = None if lexical_features is None else lexical_features[:, None]
+        features = lexical_features[:, None] if isinstance(lexical_features, Tensor) else lexical_features
         return self.score(mention_embeds[:, None], entity_embeds, features)[:, 0]
 
     @can_return_tuple
@@ -395,7 +399,7 @@ class DIMModel(PreTrainedModel):
         entity_pixel_mask: Tensor | None = None,
         labels: Tensor | None = None,
         entity_ids: Tensor | None = None,
-        lexical_features: Tensor | None = None,
+        lexical_features: Features = None,
         mention_pooled: Tensor | None = None,
         sentence_pooled: Tensor | None = None,
         image_pooled: Tensor | None = None,
@@ -419,6 +423,7 @@ class DIMModel(PreTrainedModel):
                 of the gold are not negatives.
             lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): Features of the pairs, for a model with
                 a lexical prior. The loss is then the mean of the loss with them and of that of the vectors alone.
+                Without them, such a model warns once, as `score` does, unless `labels` are given.
             num_truncated_tokens, entity_num_truncated_tokens: Counts of the processor; not used.
             mention_states, entity_states (`torch.Tensor` of shape `(B, D)` or `(E, D)`, *optional*): Vectors before
                 normalisation, from an earlier call, instead of a side's inputs.
@@ -456,14 +461,15 @@ class DIMModel(PreTrainedModel):
         mention_embeds = None if mention_states is None else self._unit(mention_states)
         entity_embeds = None if entity_states is None else self._unit(entity_states)
         if mention_embeds is not None and entity_embeds is not None:
-            logits = self.score(mention_embeds, entity_embeds, lexical_features)
+            vectors_alone = lexical_features is None and labels is not None  # a loss may leave out the prior
+            logits = self.score(mention_embeds, entity_embeds, False if vectors_alone else lexical_features)
         if labels is not None:
             if mention_states is None or entity_states is None or logits is None:
                 raise DIMError("A loss needs a mention and an entity; one of them is not given.")
             loss = n_pair_loss(logits, labels, entity_ids)
-            if lexical_features is not None:
-                vectors_alone = self.score(self._unit(mention_states), self._unit(entity_states))
-                loss = (loss + n_pair_loss(vectors_alone, labels, entity_ids)) / 2
+            if isinstance(lexical_features, Tensor):
+                bare = self.score(self._unit(mention_states), self._unit(entity_states), False)
+                loss = (loss + n_pair_loss(bare, labels, entity_ids)) / 2
             counted = labels != IGNORED_LABEL
             loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states, counted))
             loss = loss + self.config.l2_weight * squared_length(entity_states)

@@ -8,12 +8,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 Inputs = Mapping[str, Tensor | None]
+Features = Tensor | Literal[False] | None  # lexical features; False where vectors are compared alone on purpose
 MENTION_INPUTS = (
     *(
         f"{side}_{kind}"
@@ -25,6 +27,11 @@ MENTION_INPUTS = (
 ENTITY_INPUTS = (
     *("entity_input_ids", "entity_attention_mask", "entity_pooled", "entity_num_truncated_tokens"),
     *("entity_pixel_values", "entity_pixel_mask", "entity_image_pooled"),
+)
+MISSING_FEATURES = (
+    "The model has a lexical prior, but gets no lexical_features: it compares vectors alone, and ranks worse. The "
+    "processor makes the features: pass mentions, sentences, names and descriptions to it in one call, or use "
+    "processor.lexical_features. To compare vectors alone, pass lexical_features=False."
 )
 
 
@@ -67,4 +74,4 @@ class DIMOutput(ModelOutput):
     vision_model_output: BaseModelOutputWithPooling | None = None
 
 
-__all__ = ["ENTITY_INPUTS", "MENTION_INPUTS", "DIMOutput", "Inputs"]
+__all__ = ["ENTITY_INPUTS", "MENTION_INPUTS", "MISSING_FEATURES", "DIMOutput", "Features", "Inputs"]

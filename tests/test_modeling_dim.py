@@ -8,6 +8,7 @@ from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import logging
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.layers_dim import DIMAttention
@@ -309,6 +310,30 @@ def test_lexical_features_must_fit(model):
         model(**inputs, lexical_features=torch.rand(BATCH, POOL, 2))
     with pytest.raises(ValueError, match=r"must have shape \(3, 4, 3\), got \(3, 4, 2\)"):
         with_prior()[0](**inputs, lexical_features=torch.rand(BATCH, POOL, 2))
+
+
+def test_missing_lexical_features_are_named_once(caplog):
+    logging.warning_once.cache_clear()
+    model, _ = with_prior()
+    inputs = {name: value for name, value in tiny_inputs().items() if name not in ("labels", "entity_ids")}
+    vectors = torch.randn(2, model.config.projection_dim), torch.randn(3, model.config.projection_dim)
+    whole = model.eval()(**inputs)
+    assert torch.equal(model.score(*vectors), model.score(*vectors, False))
+    assert torch.equal(whole.logits, model(**inputs, lexical_features=False).logits)
+    (told,) = caplog.messages
+    assert "lexical prior" in told
+    assert "processor.lexical_features" in told
+
+
+def test_vectors_are_compared_alone_on_purpose_without_a_word(caplog, model):
+    logging.warning_once.cache_clear()
+    with_a_prior, features = with_prior()
+    pairs = torch.randn(2, with_a_prior.config.projection_dim), torch.randn(2, 3, with_a_prior.config.projection_dim)
+    for lexical_features in (None, False, features):  # with labels, a loss may leave the prior out
+        assert torch.isfinite(with_a_prior(**tiny_inputs(), lexical_features=lexical_features).loss)
+    with_a_prior.score_pairs(*pairs, False)
+    model(**{name: value for name, value in tiny_inputs().items() if name != "labels"})
+    assert caplog.messages == []
 
 
 def test_pooled_vectors_stand_in_for_towers(model):

@@ -10,6 +10,7 @@ from dim.encoding.mention import Mention
 from dim.errors import DIMError
 from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
 from dim.modeling_dim import DIMModel
+from dim.outputs_dim import Features
 
 _PAIRS = 2**21  # pairs scored at a time: 64 MiB of features, 256 MiB inside the prior
 
@@ -61,5 +62,5 @@ def score_blocks(
     queries, entities, size = exact(queries, model), exact(entities, model), max(1, _PAIRS // len(entities))
     for start in tqdm(range(0, len(queries), size), desc="scoring", disable=not progress):
         part = slice(start, min(start + size, len(queries)))
-        lexical = None if features is None else features(mentions[part]).to(model.device)
+        lexical: Features = False if features is None else features(mentions[part]).to(model.device)
         yield part, model.score(queries[part], entities, lexical).float().cpu()

@@ -116,7 +116,7 @@ def rank_candidates(
     check_lexical(model)
     there, own = places >= 0, places.clamp(min=0)
     pairs = exact(queries, model), exact(vectors, model)[own.to(model.device)]
-    scores = vector_scores = model.score_pairs(*pairs).float().cpu()
+    scores = vector_scores = model.score_pairs(*pairs, False).float().cpu()
     lexical = torch.zeros(*places.shape, 0)
     if features is not None:
         lexical = features.pairs(mentions, own)
