@@ -73,8 +73,10 @@ class Dataset(_PushFolder):
 
     def publication(self, scratch: Path) -> "Publication":
         """The dataset's files."""
+        from dim.corpora.loading import verify_dataset
         from dim.publishing.dataset import dataset_publication
 
+        verify_dataset(self.source)
         return dataset_publication(self.source, self.target, self.private)
 
 

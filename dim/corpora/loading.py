@@ -121,7 +121,7 @@ def splits_of(dataset: str, config: str = "mentions") -> tuple[str, ...]:
         Those of `train`, `validation`, `test` and `kb` that it has, in this order; none where it lacks the config.
 
     Raises:
-        DIMError: If there is no such dataset.
+        DIMError: If there is no such dataset, or its files cannot be read.
 
     Example:
         >>> splits_of("datasets/namesakes"), splits_of("datasets/namesakes", "entities")
@@ -133,6 +133,8 @@ def splits_of(dataset: str, config: str = "mentions") -> tuple[str, ...]:
         there = datasets.get_dataset_split_names(path, config) if config in configs else []
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise _not_there(dataset) from error
+    except ValueError as error:  # files that are no data
+        raise DIMError(f"{dataset} cannot give the splits of its config {config!r}: {_why(error)}") from error
     return tuple(split for split in (*SPLITS, "kb") if split in there)
 
 
@@ -152,7 +154,8 @@ def load_dataset_folder(dataset: str, config: str, split: str) -> datasets.Datas
 
     Raises:
         DIMError: If the dataset, the config or the split is missing, or a file differs from the manifest of the command
-            that wrote the folder.
+            that wrote the folder or cannot be read.
+        OSError: If the operating system refuses to read the files or to write the cache.
 
     Example:
         >>> load_dataset_folder("datasets/namesakes", "candidates", "test").column_names
@@ -161,20 +164,36 @@ def load_dataset_folder(dataset: str, config: str, split: str) -> datasets.Datas
     path = _path(dataset)
     cache = None
     if Path(path).is_dir():
-        state = state_of([Path(path)])
-        _verify(path, state)
-        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / state)
+        cache = str(Path(datasets.config.HF_DATASETS_CACHE) / "dim" / verify_dataset(Path(path)))
     try:
         return datasets.load_dataset(path, config, split=split, cache_dir=cache)
     except (datasets.exceptions.DatasetNotFoundError, FileNotFoundError, ConnectionError) as error:
         raise _not_there(dataset) from error
-    except ValueError as error:  # unknown config, unknown split, or files that are no data
-        raise DIMError(f"{dataset} cannot give the split {split!r} of its config {config!r}: {error}") from error
+    except (ValueError, datasets.exceptions.DatasetGenerationError) as error:  # no such config or split, or no data
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:  # such as a full disk
+            raise error.__cause__ from error
+        raise DIMError(f"{dataset} cannot give the split {split!r} of its config {config!r}: {_why(error)}") from error
+
+
+def verify_dataset(folder: Path) -> str:
+    """Compares the files of a dataset that a command wrote with its manifest, once for each state of them.
+
+    Args:
+        folder: Folder of a dataset; one without a manifest of dim passes.
+
+    Returns:
+        [`state_of`] the folder.
+
+    Raises:
+        DIMError: If a file is missing or differs, or the manifest cannot be read.
+    """
+    state = state_of([folder])
+    _verify(str(folder), state)
+    return state
 
 
 @functools.lru_cache(maxsize=64)
 def _verify(folder: str, state: str) -> None:
-    """Compares a dataset that a command wrote with its manifest, once for each state of its files."""
     try:
         made_by = json.loads((Path(folder) / MANIFEST).read_text(encoding="utf-8"))["made_by"]
     except (OSError, ValueError, LookupError, TypeError):  # none, or one of another program
@@ -205,6 +224,11 @@ def _path(dataset: str) -> str:
     if dataset.startswith((".", "/", "~")):
         raise DIMError(f"There is no dataset folder {dataset}.")
     return dataset
+
+
+def _why(error: Exception) -> str:
+    """The message of an error of `datasets`, or of its cause, in one line."""
+    return " ".join(str(error.__cause__ or error).split())
 
 
 def _not_there(dataset: str) -> DIMError:

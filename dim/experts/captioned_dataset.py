@@ -16,6 +16,7 @@ from dim.common.files import finish_folder, scratch_folder, sha256_of, write_jso
 from dim.common.jsonl import write_jsonl
 from dim.common.parquet import Written, write_parquet
 from dim.common.pictures import load_picture
+from dim.corpora.loading import verify_dataset
 from dim.corpora.schema import MANIFEST
 from dim.errors import DIMError, PictureError
 from dim.experts.cache import AnswerCache
@@ -70,8 +71,8 @@ def find_dataset(dataset: str) -> Source:
         The folder, and the files by split.
 
     Raises:
-        DIMError: If there is no such dataset, or its config `mentions` is not in Parquet files with the columns `id`,
-            `mention` and `image`.
+        DIMError: If there is no such dataset, a file differs from the manifest of the command that wrote it, or its
+            config `mentions` is not in Parquet files with the columns `id`, `mention` and `image`.
 
     Example:
         >>> list(find_dataset("datasets/namesakes").files)
@@ -83,6 +84,7 @@ def find_dataset(dataset: str) -> Source:
             folder = Path(snapshot_download(dataset, repo_type="dataset"))
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise DIMError(f"There is no dataset {dataset!r}, neither as a folder nor on the Hub.") from error
+    verify_dataset(folder)
     try:
         found = datasets.load_dataset_builder(str(folder.resolve()), "mentions").config.data_files or {}
     except (ValueError, FileNotFoundError, datasets.exceptions.DatasetNotFoundError) as error:

@@ -1,5 +1,6 @@
 """Datasets read by path, and what is refused before long work starts."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from dim.common.checksums import unverified
 from dim.corpora.build.dataset import build
+from dim.corpora.inspect.sheet import describe
 from dim.corpora.loading import (
     load_candidates,
     load_dataset_folder,
@@ -145,3 +147,24 @@ def test_a_card_may_be_edited_and_checks_may_be_left_out(letters, tmp_path):
         load_entities(str(copy))
     with unverified():
         assert load_entities(str(copy))["id"][:] == ["k1"]
+
+
+@pytest.mark.parametrize("config", ["mentions", "entities", "candidates"])
+def test_without_a_manifest_a_file_that_is_no_parquet_is_one_line(letters, tmp_path, config):
+    copy = shutil.copytree(letters, tmp_path / "built")
+    (copy / "manifest.json").unlink()
+    [file] = (copy / config).glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(DIMError, match=config) as raised:
+        describe(str(copy), 1)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_full_disk_is_told_as_one(letters, monkeypatch):
+    def full(self, *more):
+        raise OSError(errno.ENOSPC, "No space left on device", "cache")
+
+    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "_write_table", full)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        load_dataset_folder(str(shutil.copytree(letters, letters.with_name("full"))), "mentions", "test")
+    assert raised.value.errno == errno.ENOSPC
