@@ -1,6 +1,7 @@
 """`dim ablate`: variants of a model in one table."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from dim.cli.command import Command
 from dim.common.parser import option
@@ -28,10 +29,11 @@ class Ablate(Command):
         print(text, end="")
 
 
-def _train(argv: list[str]) -> int:
-    from dim.cli.train import main
+def _train(argv: list[str]) -> None:
+    from dim.common.locks import locked
+    from dim.training.arguments import parse_arguments
+    from dim.training.loop import train
 
-    code = main(argv)
-    if code == 130:
-        raise KeyboardInterrupt
-    return code
+    groups = parse_arguments(argv)
+    with locked(Path(groups[-1].output_dir), "dim ablate", inside=True):
+        train(*groups)

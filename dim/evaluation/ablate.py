@@ -12,24 +12,25 @@ from dim.common.files import remove_folder, scratch_folder, write_json
 from dim.errors import DIMError
 from dim.evaluation.report import cell
 from dim.evaluation.run import Settings, evaluate
-from dim.metrics.protocols import find_protocol
 from dim.training.arguments import parse_arguments
+from dim.training.interruption import StoppedError
 
 RESULT = "ablation.json"
 """File in the folder of each row: its settings, written before training, and its metrics, written last."""
-_KEYS = {"rows", "protocols", "samples", "base", "output_dir"}
-_ROW_KEYS = {"name", "arguments", "model"}
+_KEYS: dict[str, type] = {"base": dict, "rows": list, "output_dir": str, "protocols": list, "samples": int}
+_ROW_KEYS: dict[str, type] = {"name": str, "arguments": dict, "model": dict}
+_KINDS = {dict: "a mapping", list: "a list", str: "a text", int: "a whole number"}
 _CONFIG_FIELDS = ("fusion", "mention_modalities", "entity_pictures")
 _MODEL_FIELDS = (*_CONFIG_FIELDS, "entity_template")
 _TOWER_ARGUMENTS = ("text_tower", "vision_tower", "max_length", "dropout", "logit_scale_init_value", "lexical_prior")
 
 
 class TrainingError(DIMError):
-    """The training of a row failed.
+    """The training of a row was refused, failed or stopped.
 
     Args:
         message: One line.
-        exit_code: The exit code of the training, which is that of `dim ablate`, too.
+        exit_code: The exit code of `dim train`, which is that of `dim ablate`, too.
     """
 
     def __init__(self, message: str, exit_code: int):
@@ -82,19 +83,21 @@ def read_ablation(path: Path) -> Ablation:
         The ablation.
 
     Raises:
-        DIMError: If the file is not valid YAML, a key is unknown or missing, two rows have the same name, or the
-            training arguments of a row are wrong (the message gives the row).
+        DIMError: If the file is not valid YAML, a key is unknown or missing, a value is of another type or out of
+            range, two rows have the same name, or the training arguments of a row are wrong (the message names it).
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DIMError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict) or not {"base", "rows", "output_dir"} <= values.keys() <= _KEYS:
+    if not isinstance(values, dict) or not {"base", "rows", "output_dir"} <= values.keys() <= _KEYS.keys():
         raise DIMError(f"{path} must have the keys base, rows and output_dir, and may have protocols and samples.")
+    _check_kinds(f"{path}", values, _KEYS)
     rows = []
     for number, row in enumerate(values["rows"], 1):
-        if not isinstance(row, dict) or "name" not in row or not row.keys() <= _ROW_KEYS:
+        if not isinstance(row, dict) or "name" not in row or not row.keys() <= _ROW_KEYS.keys():
             raise DIMError(f"{path}: row {number} must have a name, and may have arguments and model.")
+        _check_kinds(f"{path}: row {number}", row, _ROW_KEYS)
         unknown = row.get("model", {}).keys() - set(_MODEL_FIELDS)
         if unknown:
             raise DIMError(
@@ -107,16 +110,21 @@ def read_ablation(path: Path) -> Ablation:
         values["base"], tuple(rows), Path(values["output_dir"]),
         tuple(values.get("protocols", ("full_kb",))), values.get("samples", 1000),
     )  # fmt: skip
-    for protocol in ablation.protocols:
-        find_protocol(protocol)
     for row in rows:
         try:
             model, _, _ = parse_arguments(flags(arguments_of(ablation, row)))
+            _settings(arguments_of(ablation, row), ablation)
         except ValueError as error:  # ours, and those of TrainingArguments
             raise DIMError(f"{path}: row {row.name!r}: {error}") from error
         if row.model and model.text_tower is None:
             raise DIMError(f"{path}: row {row.name!r}: `model` needs a new model: give text_tower in its arguments.")
     return ablation
+
+
+def _check_kinds(place: str, values: dict[str, Any], kinds: dict[str, type]) -> None:
+    for name, value in values.items():
+        if not isinstance(value, kinds[name]):
+            raise DIMError(f"{place}: {name} must be {_KINDS[kinds[name]]}, got {value!r}.")
 
 
 def slug(name: str) -> str:
@@ -170,12 +178,12 @@ def flags(values: dict[str, Any]) -> list[str]:
     return found
 
 
-def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool = False) -> list[dict[str, Any]]:
+def ablate(ablation: Ablation, train: Callable[[list[str]], None], progress: bool = False) -> list[dict[str, Any]]:
     """Trains and ranks every row; finished rows are skipped, and an interrupted training is resumed.
 
     Args:
         ablation: The ablation.
-        train: Trains by flags, and returns an exit code: `dim.cli.train.main`.
+        train: Trains by flags, and raises the errors of [`dim.training.loop.train`].
         progress: Whether to show progress bars.
 
     Returns:
@@ -183,7 +191,8 @@ def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool
 
     Raises:
         DIMError: If ranking fails, or the folder of a row holds other files.
-        TrainingError: If training fails.
+        TrainingError: If the training of a row is refused, fails or stops. Its folder stays if there is something to
+            resume.
     """
     folders = [ablation.output_dir / slug(row.name) for row in ablation.rows]
     for folder in folders:
@@ -193,7 +202,7 @@ def ablate(ablation: Ablation, train: Callable[[list[str]], int], progress: bool
 
 
 def _row(
-    ablation: Ablation, row: Row, folder: Path, train: Callable[[list[str]], int], progress: bool
+    ablation: Ablation, row: Row, folder: Path, train: Callable[[list[str]], None], progress: bool
 ) -> dict[str, Any]:
     values = arguments_of(ablation, row)
     asked = {"name": row.name, "arguments": values, "model": row.model}
@@ -205,24 +214,38 @@ def _row(
         write_json(folder / RESULT, asked)
         known = {}
     if "metrics" not in known:
-        code = train(flags(_from_new_model(values, row) if row.model else values))
-        if code:
-            message = f"the training of row {row.name!r} ended with exit code {code}; run it again to resume."
-            raise TrainingError(message, code)
+        _train(row, folder, values, train)
     elif {name: known[name] for name in ranked} == ranked:
         return known
-    found = asked | ranked | {"metrics": _rank(values, ablation, progress)}
+    metrics = evaluate(_settings(values, ablation, progress)).numbers["systems"][0]["metrics"]
+    found = asked | ranked | {"metrics": metrics}
     write_json(folder / RESULT, found)
     return found
 
 
-def _rank(values: dict[str, Any], ablation: Ablation, progress: bool) -> dict[str, Any]:
+def _train(row: Row, folder: Path, values: dict[str, Any], train: Callable[[list[str]], None]) -> None:
+    """Trains a row; a folder without anything to resume is removed."""
+    try:
+        train(flags(_from_new_model(values, row) if row.model else values))
+    except StoppedError as error:
+        message = f"the training of row {row.name!r} was stopped; run it again to resume."
+        raise TrainingError(message, error.exit_code) from error
+    except Exception as error:
+        if not any(folder.glob("checkpoint-*")) and not (folder / "model.safetensors").exists():
+            remove_folder(folder)
+        if not isinstance(error, DIMError | FloatingPointError):
+            raise
+        code = 1 if isinstance(error, FloatingPointError) else getattr(error, "exit_code", 2)
+        raise TrainingError(f"row {row.name!r}: {error}", code) from error
+
+
+def _settings(values: dict[str, Any], ablation: Ablation, progress: bool = False) -> Settings:
+    """How the model of a row is ranked."""
     _, data, train = parse_arguments(flags(values))
-    settings = Settings(
+    return Settings(
         dataset=str(data.dataset), model=values["output_dir"], protocols=ablation.protocols, baselines=(), slices=(),
         examples=0, samples=ablation.samples, batch_size=train.per_device_eval_batch_size, progress=progress,
     )  # fmt: skip
-    return evaluate(settings).numbers["systems"][0]["metrics"]
 
 
 def _from_new_model(values: dict[str, Any], row: Row) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Ablations: checks before training, one training for each row, one table."""
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,10 @@ import yaml
 
 from dim import DIMModel, DIMProcessor
 from dim.cli.main import main
-from dim.evaluation.ablate import ablate, ablation_markdown, read_ablation
+from dim.evaluation.ablate import TrainingError, ablate, ablation_markdown, read_ablation
+from dim.training.arguments import parse_arguments
+from dim.training.interruption import StoppedError
+from dim.training.loop import train as train_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,9 +63,7 @@ def test_finished_rows_are_skipped_and_changed_ones_trained_again(write, tmp_pat
 
     def train(flags):
         asked.append(flags[flags.index("--output_dir") + 1])
-        from dim.cli.train import main as real
-
-        return real(flags)
+        train_model(*parse_arguments(flags))
 
     rows = [{"name": "a"}, {"name": "b", "arguments": {"seed": 1}}]
     first = ablate(read_ablation(write(rows)), train)
@@ -77,17 +80,65 @@ def test_finished_rows_are_skipped_and_changed_ones_trained_again(write, tmp_pat
     assert ablation_markdown(first).count("| a |") == 1
 
 
-def test_a_failed_training_is_reported_and_resumed(write, tmp_path):
+def test_a_training_that_stops_or_fails_is_reported_and_resumed(write, tmp_path):
     ablation, asked = read_ablation(write([{"name": "a"}])), []
-    for code in (143, 1):
-        with pytest.raises(
-            ValueError, match=f"the training of row 'a' ended with exit code {code}; run it again to resume"
-        ):
-            ablate(ablation, lambda flags, code=code: asked.append(flags) or code)
-        (tmp_path / "runs" / "a" / "checkpoint-1").mkdir(exist_ok=True)
+    errors = {143: StoppedError(1, 143), 1: FloatingPointError("the loss is nan")}
+    messages = {143: "the training of row 'a' was stopped; run it again to resume", 1: "row 'a': the loss is nan"}
+    for code, error in errors.items():
+
+        def train(flags, error=error):
+            asked.append(flags)
+            (tmp_path / "runs" / "a" / "checkpoint-1").mkdir(exist_ok=True)
+            raise error
+
+        with pytest.raises(TrainingError, match=messages[code]) as raised:
+            ablate(ablation, train)
+        assert raised.value.exit_code == code
     assert asked[0] == asked[1]
     assert "auto" in asked[0]
     assert (tmp_path / "runs" / "a" / "checkpoint-1").is_dir()  # what was there is gone on from
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        ({"arguments": {"dataset": "./none"}}, "There is no dataset folder ./none"),
+        ({"arguments": {"text_tower": "./none"}}, "There is no tower './none'"),
+        ({"arguments": {"text_tower": "./none"}, "model": {"fusion": "sum"}}, "There is no tower './none'"),
+    ],
+)
+def test_a_row_that_is_refused_is_one_line_and_leaves_no_folder(write, tmp_path, capsys, row, message):
+    assert main(["ablate", str(write([{"name": "a"}, {"name": "b", **row}], samples=100))]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("dim ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"dim ablate: row 'b': {message}")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["a"]
+    assert (tmp_path / "runs" / "a" / "model.safetensors").is_file()
+
+
+def test_a_refusal_of_the_system_leaves_no_folder_either(write, tmp_path):
+    def train(flags):
+        raise OSError(errno.ENOSPC, "No space left on device", "model")
+
+    with pytest.raises(OSError, match="No space left"):
+        ablate(read_ablation(write([{"name": "a"}])), train)
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_row_that_is_refused_later_keeps_what_it_has(write, tmp_path, tiny_mel_dir, capsys):
+    data = shutil.copytree(tiny_mel_dir, tmp_path / "data")
+    ablation = write([{"name": "a", "arguments": {"dataset": str(data)}}])
+    assert main(["ablate", str(ablation)]) == 0
+    result = tmp_path / "runs" / "a" / "ablation.json"
+    known = json.loads(result.read_text())
+    del known["metrics"]  # as after a kill while it was ranked
+    result.write_text(json.dumps(known))
+    for checkpoint in (tmp_path / "runs" / "a").glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    data.rename(tmp_path / "away")
+    assert main(["ablate", str(ablation)]) == 2
+    assert "There is no dataset folder" in capsys.readouterr().err
+    assert (tmp_path / "runs" / "a" / "model.safetensors").is_file()
 
 
 def test_a_folder_with_other_files_raises(write, tmp_path):
@@ -106,6 +157,15 @@ def test_a_folder_with_other_files_raises(write, tmp_path):
         ([], {}, "there must be at least one row"),
         ([{"nme": "a"}], {}, "row 1 must have a name"),
         ([{"name": "a"}], {"protocols": ["kb"]}, "there is no protocol 'kb'"),
+        ([{"name": "a"}], {"samples": 10}, "samples is 10: give at least 100"),
+        ([{"name": "a"}], {"samples": "many"}, "ablation.yaml: samples must be a whole number, got 'many'"),
+        ([{"name": "a"}], {"protocols": "full_kb"}, "ablation.yaml: protocols must be a list, got 'full_kb'"),
+        ([{"name": "a"}], {"protocols": []}, "there is nothing to evaluate"),
+        ([{"name": "a"}], {"base": []}, "ablation.yaml: base must be a mapping, got []"),
+        ([{"name": "a"}], {"output_dir": 3}, "ablation.yaml: output_dir must be a text, got 3"),
+        (None, {}, "ablation.yaml: rows must be a list, got None"),
+        ([{"name": 7}], {}, "ablation.yaml: row 1: name must be a text, got 7"),
+        ([{"name": "a", "model": "sum"}], {}, "ablation.yaml: row 1: model must be a mapping, got 'sum'"),
         ([{"name": "a"}], {"row": []}, "must have the keys base, rows and output_dir"),
         ([{"name": "a", "model": {"fusion": "sum"}, "arguments": {"text_tower": None, "model_name_or_path": "x"}}], {},
          "`model` needs a new model: give text_tower"),
