@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from .errors_dim import DIMError
@@ -176,6 +176,13 @@ class DIMConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self.mention_modalities = list(self.mention_modalities)
+        for side, tower in (("text", self.text_config), ("vision", self.vision_config)):
+            kind = tower.get("model_type") if isinstance(tower, dict) else None
+            if kind is not None and kind not in CONFIG_MAPPING:
+                raise DIMError(
+                    f"The {side} tower is of type {kind!r}, which transformers does not know; if its classes are your "
+                    "own, import the module that registers them first."
+                )
         super().__post_init__(**kwargs)
 
     @property

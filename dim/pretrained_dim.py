@@ -166,9 +166,12 @@ def _check_names(chosen: dict) -> None:
 def _load_tower(load: "_Loader", name: str, side: str, revision: str | None, pooling: str | None) -> tuple[Tower, bool]:
     """Loads a tower, and tells whether its checkpoint has both."""
     try:
-        config = AutoConfig.from_pretrained(name, revision=revision)
+        config = AutoConfig.from_pretrained(name, revision=revision, trust_remote_code=False)
     except ValueError as error:
-        raise DIMError(f"transformers does not know the model {name}: {one_line(error)}") from error
+        raise DIMError(
+            f"transformers does not know the model {name}; if its classes are your own, import the module that "
+            f"registers them first ({one_line(error)})."
+        ) from error
     own = getattr(config, f"{side}_config", None)
     if isinstance(own, PreTrainedConfig):
         return _load_side(load, name, side, config, own, revision, pooling), True

@@ -8,6 +8,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from transformers.utils import logging
 from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
 from .pictures_dim import prepare_picture
+from .towers_dim import one_line
 from .words_dim import find_mention
 
 logger = logging.get_logger(__name__)
@@ -105,7 +107,30 @@ class DIMProcessor(ProcessorMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "DIMProcessor":
         """Loads a saved processor, with the PIL backend, which gives the same pixels with and without torchvision."""
-        return super().from_pretrained(pretrained_model_name_or_path, **({"backend": "pil"} | kwargs))
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **({"backend": "pil"} | kwargs))
+        except DIMError:
+            raise
+        except ValueError as error:
+            raise DIMError(
+                f"The processor {pretrained_model_name_or_path} cannot be loaded; if its image processor is your own, "
+                f"import the module that registers it first ({one_line(error)})."
+            ) from error
+
+    @classmethod
+    def get_processor_dict(
+        cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Reads the processor's arguments; whether there is a lexical prior, from the config of a DIM beside it."""
+        fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
+        file = cached_file(
+            pretrained_model_name_or_path, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **options
+        )
+        config = json.loads(Path(file).read_text(encoding="utf-8")) if file else {}
+        if config.get("model_type") == "dim":
+            fields = fields | {"lexical_prior": config.get("num_lexical_features", 0) > 0}
+        return fields, unused
 
     @classmethod
     def from_towers(cls, text: str, vision: str | BaseImageProcessor | None = None, **kwargs: Any) -> "DIMProcessor":
@@ -114,7 +139,7 @@ class DIMProcessor(ProcessorMixin):
         Args:
             text: Folder or Hub name of the text tower, or of a checkpoint with both towers.
             vision: Folder or Hub name of the vision tower, or an image processor. `None` takes that of `text` if it
-                has one, and otherwise CLIP's defaults, which a text-only model never uses.
+                has a vision tower, and otherwise CLIP's defaults, which a text-only model never uses.
             **kwargs: Other arguments of [`DIMProcessor`].
 
         Returns:
@@ -122,17 +147,15 @@ class DIMProcessor(ProcessorMixin):
 
         Raises:
             OSError: If a tower is neither a folder nor reachable on the Hub.
-            DIMError: If nothing states a token limit, or `max_length` is above the tower's.
+            DIMError: If the vision tower's folder has no image processor or one that transformers does not know,
+                nothing states a token limit, or `max_length` is above the tower's.
         """
-        tokenizer = AutoTokenizer.from_pretrained(text)
+        tokenizer = AutoTokenizer.from_pretrained(text, trust_remote_code=False)
         if isinstance(vision, str):
-            vision = AutoImageProcessor.from_pretrained(vision, backend="pil")
+            vision = _image_processor(vision)
         elif vision is None:
-            try:
-                vision = AutoImageProcessor.from_pretrained(text, backend="pil")
-            except OSError:
-                logger.info(f"{text} has no image processor; CLIP's defaults are used.")
-                vision = CLIPImageProcessorPil()
+            has_pictures = hasattr(AutoConfig.from_pretrained(text, trust_remote_code=False), "vision_config")
+            vision = _image_processor(text) if has_pictures else CLIPImageProcessorPil()
         return cls(vision, tokenizer, **_text_settings(text, tokenizer, kwargs))
 
     @property
@@ -418,9 +441,27 @@ def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, 
     return (start if start < first else first - left), (end if end > last else last + right)
 
 
+def _image_processor(name: str) -> BaseImageProcessor:
+    """Loads the image processor of a vision tower; code that its folder brings along never runs."""
+    try:
+        return AutoImageProcessor.from_pretrained(name, backend="pil", trust_remote_code=False)
+    except OSError as error:
+        if not Path(name).is_dir():
+            raise
+        raise DIMError(
+            f"The vision tower {name} has no image processor (preprocessor_config.json), which states how its pictures "
+            "are scaled; save one into the folder, or give an image processor in place of the folder."
+        ) from error
+    except ValueError as error:
+        raise DIMError(
+            f"transformers does not know the image processor of {name}; if it is your own, import the module that "
+            f"registers it first ({one_line(error)})."
+        ) from error
+
+
 def _text_settings(name: str, tokenizer: Any, chosen: dict[str, Any]) -> dict[str, Any]:
     """The arguments of a processor, with the padding and the token limit that fit a text tower."""
-    config = AutoConfig.from_pretrained(name)
+    config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     config = getattr(config, "text_config", config)
     positions, length = text_positions(config), chosen.get("max_length")
     if length is None:
