@@ -108,9 +108,11 @@ class DIMConfig(PreTrainedConfig):
             Number of heads in the attention over the modalities.
         dropout (`float`, defaults to 0.4):
             Dropout on the attention over the modalities and on the fused vector.
-        fusion (`"attention"` or `"sum"`, defaults to `"attention"`):
-            `"attention"`: the mention attends to the other modalities (the paper). `"sum"`: the modalities are added
-            without projections (the authors' code).
+        fusion (`"attention"`, `"pairs"` or `"sum"`, defaults to `"attention"`):
+            `"attention"`: the mention attends to the other modalities, and the entity's pictures are added to its text
+            (the paper). `"pairs"`: the same mention is compared with the entity's text alone, and picture with picture;
+            scores are then comparable whatever either side lacks. `"sum"`: the modalities are added without projections
+            (the authors' code).
         mention_modalities (`list[str]`, defaults to `["sentence", "picture", "expert"]`):
             Modalities of a mention besides its own text, which is always used; `"expert"` is the caption.
         entity_pictures (`bool`, defaults to `True`):
@@ -160,7 +162,7 @@ class DIMConfig(PreTrainedConfig):
     projection_dim: int = 512
     num_attention_heads: int = 8
     dropout: int | float = 0.4
-    fusion: Literal["attention", "sum"] = "attention"
+    fusion: Literal["attention", "pairs", "sum"] = "attention"
     mention_modalities: list[str] | tuple[str, ...] = MODALITIES
     entity_pictures: bool = True
     text_pooling: Literal["pooler", "mean", "cls"] = "pooler"
@@ -190,6 +192,16 @@ class DIMConfig(PreTrainedConfig):
         """Whether the model uses pictures of mentions or entities."""
         return self.entity_pictures or "picture" in self.mention_modalities
 
+    @property
+    def matches_pictures(self) -> bool:
+        """Whether vectors have a second block, for the score of picture against picture."""
+        return self.fusion == "pairs" and self.entity_pictures
+
+    @property
+    def vector_dim(self) -> int:
+        """Width of the vectors of mentions and entities: `projection_dim`, or twice as much with two blocks."""
+        return self.projection_dim * (2 if self.matches_pictures else 1)
+
     def validate_architecture(self) -> None:
         """Checks the fields for contradictions; called by `@strict` when a config is built or saved."""
         if self.projection_dim < 1 or self.num_attention_heads < 1:
@@ -213,6 +225,11 @@ class DIMConfig(PreTrainedConfig):
             raise DIMError(
                 f"mention_modalities ({list(self.mention_modalities)}) must name each of {list(MODALITIES)} "
                 "at most once."
+            )
+        if self.matches_pictures and "picture" not in self.mention_modalities:
+            raise DIMError(
+                f"fusion='pairs' compares pictures of both sides, but mention_modalities "
+                f"({list(self.mention_modalities)}) lacks 'picture'; add it, or set entity_pictures=False."
             )
         if self.uses_pictures and self.vision_config is None:
             raise DIMError(

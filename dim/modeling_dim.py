@@ -9,26 +9,25 @@
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
-from transformers import initialization as init
+from transformers import PreTrainedConfig
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_dim import DIMConfig, text_positions
+from .configuration_dim import DIMConfig
+from .encoders_dim import DIMPreTrainedModel
 from .errors_dim import DIMError
-from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale
+from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale, DIMPictureMatch
 from .losses_dim import IGNORED_LABEL, n_pair_loss, squared_length
 from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, MISSING_FEATURES, DIMOutput, Features, Inputs
 from .pretrained_dim import load_towers
-from .towers_dim import build_tower, pool, pooled_width, to_device, to_dtype, tower_mask
+from .towers_dim import build_tower, pooled_width, to_dtype
 
 logger = logging.get_logger(__name__)
 
 
-class DIMModel(PreTrainedModel):
+class DIMModel(DIMPreTrainedModel):
     r"""Multimodal entity linking with one vector per mention and per entity, and one score.
 
     The mention `m` attends to its sentence `t`, its picture `v` and the expert's caption `c`,
@@ -63,17 +62,6 @@ class DIMModel(PreTrainedModel):
         (torch.Size([2, 2]), [1.0])
     """
 
-    config: DIMConfig
-    base_model_prefix = ""
-    main_input_name = "mention_input_ids"
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    _supports_sdpa = True
-    _supports_flash_attn = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
-    accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must average it over accumulation steps
-
     def __init__(self, config: DIMConfig):
         super().__init__(config)
         width = config.projection_dim
@@ -84,30 +72,21 @@ class DIMModel(PreTrainedModel):
             self.vision_model = build_tower(config.vision_config, config.vision_pooling, "vision")
             vision_width = pooled_width(self.vision_model, "vision", config.vision_pooling, config.vision_width)
             self.visual_projection = nn.Linear(vision_width, width, bias=False)
-        if config.fusion == "attention":
+        if config.fusion != "sum":
             if config.mention_modalities:
                 self.attention = DIMAttention(config)
             self.mention_projection = DIMIdentityLinear(width, width)
             self.entity_projection = DIMIdentityLinear(width, width)
-            if config.entity_pictures:
+            if config.fusion == "attention" and config.entity_pictures:
                 self.entity_picture_projection = DIMIdentityLinear(width, width)
+        if config.matches_pictures:
+            self.picture_match = DIMPictureMatch(config)
         self.dropout = nn.Dropout(config.dropout)
         if config.normalize:
             self.logit_scale = DIMLogitScale(config)
         if config.num_lexical_features:
             self.lexical_prior = DIMLexicalPrior(config)
         self.post_init()
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, DIMLogitScale):
-            init.constant_(module.log_scale, self.config.logit_scale_init_value)
-        elif isinstance(module, DIMIdentityLinear):
-            init.eye_(module.weight)
-        elif isinstance(module, DIMLexicalPrior):
-            init.zeros_(module.output_weight)
-            init.ones_(module.vector_weight)
 
     @classmethod
     def from_towers(
@@ -154,100 +133,22 @@ class DIMModel(PreTrainedModel):
             towers.vision.copy_to(model.vision_model, model.visual_projection)
         return model.to(precision).eval()
 
-    def pool_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
-        """Computes pooled vectors of the text tower, before projection, for the inputs `*_pooled`.
+    def normalize_vectors(self, vectors: Tensor) -> Tensor:
+        """Brings mention vectors, such as the mean of several, to the length at which they are ranked.
 
         Args:
-            input_ids: Token ids of shape `(B, T)`.
-            attention_mask: 1 for tokens and 0 for padding, shape `(B, T)`.
+            vectors: Vectors of shape `(..., config.vector_dim)`.
 
         Returns:
-            `torch.Tensor` of shape `(B, H)`.
+            The vectors, each block of `config.projection_dim` of unit length or zero; unchanged without
+            `config.normalize`.
         """
-        return self._pooled_texts(input_ids, attention_mask)[0]
+        return self._unit(vectors.unflatten(-1, (-1, self.config.projection_dim))).flatten(-2)
 
-    def pool_pictures(self, pixel_values: Tensor) -> Tensor:
-        """Computes pooled vectors of the vision tower, before projection, for the inputs `*image_pooled`.
-
-        Args:
-            pixel_values: Pictures of shape `(P, 3, h, w)`, from the processor.
-
-        Returns:
-            `torch.Tensor` of shape `(P, H)`.
-        """
-        return pool(self.vision_model(pixel_values=pixel_values.to(self.dtype)), self.config.vision_pooling)
-
-    def _pooled_texts(
-        self, input_ids: Tensor, attention_mask: Tensor | None
-    ) -> tuple[Tensor, BaseModelOutputWithPooling]:
-        """Pooled vectors `(B, H)` of texts `(B, T)`, and the text tower's output."""
-        limit = text_positions(self.config.text_config)
-        if limit is not None and input_ids.shape[1] > limit:
-            raise DIMError(f"A text has {input_ids.shape[1]} tokens, but the text tower has {limit} positions; cut it.")
-        mask = None if self.config.attend_to_padding else attention_mask
-        outputs = self.text_model(input_ids=input_ids, attention_mask=tower_mask(self.text_model, mask))
-        return pool(outputs, self.config.text_pooling, mask), outputs
-
-    def _encode_text(
-        self, inputs: Inputs, side: str, presence: Tensor | None = None
-    ) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
-        """Projects the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`, to vectors `(B, D)`.
-
-        An absent text may hold anything: the tower reads one token 0 in its place, and its vector is 0.
-        """
-        pooled, outputs = inputs.get(f"{side}_pooled"), None
-        absent = None if presence is None else ~presence.to(torch.bool)[:, None]  # (B, 1)
-        if pooled is None:
-            input_ids, attention_mask = inputs.get(f"{side}_input_ids"), inputs.get(f"{side}_attention_mask")
-            if input_ids is None:
-                return None, None
-            if input_ids.shape[1] == 0:
-                input_ids, attention_mask = input_ids.new_zeros(len(input_ids), 1, dtype=torch.long), None
-            if absent is not None:
-                absent = absent.to(input_ids.device)
-                first = torch.arange(input_ids.shape[1], device=input_ids.device) == 0
-                input_ids = input_ids.masked_fill(absent, 0)
-                attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-                attention_mask = torch.where(absent, first.to(attention_mask.dtype), attention_mask)
-            pooled, outputs = self._pooled_texts(input_ids, attention_mask)
-        if absent is not None:
-            pooled = pooled.masked_fill(absent.to(pooled.device), 0.0)
-        return self._unit(self.text_projection(pooled)), outputs
-
-    def _encode_pictures(
-        self, inputs: Inputs, side: str
-    ) -> tuple[Tensor | None, Tensor | None, BaseModelOutputWithPooling | None]:
-        """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower runs on present ones only.
-
-        A mask on the CPU is read without waiting for a GPU.
-        """
-        pooled, pixels = inputs.get(f"{side}image_pooled"), inputs.get(f"{side}pixel_values")
-        given, inner = (pixels, 3) if pooled is None else (pooled, 1)
-        if given is None:
-            return None, None, None
-        mask = inputs.get(f"{side}pixel_mask")
-        if mask is None:
-            mask = torch.ones(given.shape[:-inner], dtype=torch.bool)
-        places = mask.to("cpu", torch.bool).flatten().nonzero().flatten()  # (P,)
-        mask, places = to_device(mask.to(torch.bool), given.device), to_device(places, given.device)
-        if len(places) == 0:  # some towers (batch norm) refuse an empty batch
-            return given.new_zeros(*mask.shape, self.config.projection_dim, dtype=self.dtype), mask, None
-        present, outputs = given.flatten(0, mask.dim() - 1), None  # (..., 3, h, w) -> (P, 3, h, w)
-        if len(places) < len(present):
-            present = present[places]
-        if pooled is None:
-            outputs = self.vision_model(pixel_values=present.to(self.dtype))
-            present = pool(outputs, self.config.vision_pooling)  # (P, H)
-        present = self._unit(self.visual_projection(present))  # (P, D)
-        vectors = present.new_zeros(mask.numel(), present.shape[-1]).index_copy(0, places, present)
-        return vectors.view(*mask.shape, -1), mask, outputs
-
-    def _unit(self, vectors: Tensor) -> Tensor:
-        """Vectors of unit length, computed in float32 or wider; a vector of zeros stays 0."""
-        if not self.config.normalize:
-            return vectors
-        wide = vectors.to(torch.promote_types(vectors.dtype, torch.float32))
-        return F.normalize(wide, dim=-1).to(vectors.dtype)
+    def _entity_embeds(self, states: Tensor) -> Tensor:
+        """Entity vectors as they are ranked, from vectors before normalisation."""
+        vectors = self.normalize_vectors(states)
+        return self.picture_match.weigh(vectors) if self.config.matches_pictures else vectors
 
     def _mention_vectors(self, inputs: Inputs) -> tuple[Tensor, Tensor | None, BaseModelOutputWithPooling | None]:
         """Mention vectors before normalisation, weights of the modalities, vision tower's output."""
@@ -265,19 +166,22 @@ class DIMModel(PreTrainedModel):
                 vector, _ = self._encode_text(inputs, modality, presence)
             if vector is not None:
                 parts[modality] = vector, everyone if presence is None else presence.to(mention.device, torch.bool)
+        picture = parts.get("picture", (torch.zeros_like(mention), ~everyone))
         if order and not parts:  # distributed training needs every weight in every process
             parts[order[0]] = torch.zeros_like(mention), ~everyone
         if parts:
             modalities, there = (torch.stack(part, 1) for part in zip(*parts.values(), strict=True))  # (B, K, ...)
-            if self.config.fusion == "attention":
+            if self.config.fusion != "sum":
                 places = [order.index(modality) for modality in parts]
                 context, weights = self.attention(mention, modalities, there, places)
             else:
                 context = modalities.masked_fill(~there.unsqueeze(-1), 0.0).sum(1)
             mention = mention + context
         mention = self.dropout(mention)
-        if self.config.fusion == "attention":
+        if self.config.fusion != "sum":
             mention = self.mention_projection(mention)
+        if self.config.matches_pictures:
+            mention = torch.cat([mention, self.picture_match.mention(*picture)], -1)
         return mention, weights, vision_output
 
     def _entity_vectors(self, inputs: Inputs) -> tuple[Tensor, BaseModelOutputWithPooling | None]:
@@ -285,15 +189,19 @@ class DIMModel(PreTrainedModel):
         entity, text_output = self._encode_text(inputs, "entity")
         if entity is None:
             raise DIMError("An entity's text is needed: give entity_input_ids or entity_pooled.")
+        mean, any_picture = torch.zeros_like(entity), torch.zeros(len(entity), dtype=torch.bool, device=entity.device)
         if self.config.entity_pictures:
             pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
             if pictures is not None and presence is not None:
                 count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
-                picture = pictures.sum(1) / count.clamp(min=1)  # (E, D), mean over the present pictures
-                if self.config.fusion == "attention":
-                    picture = self.entity_picture_projection(picture).masked_fill(count == 0, 0.0)
-                entity = entity + picture
-        return (self.entity_projection(entity) if self.config.fusion == "attention" else entity), text_output
+                mean, any_picture = pictures.sum(1) / count.clamp(min=1), presence.any(1)  # over the present pictures
+        if self.config.fusion == "attention" and self.config.entity_pictures:
+            mean = self.entity_picture_projection(mean).masked_fill(~any_picture[:, None], 0.0)
+        if self.config.matches_pictures:
+            states = self.entity_projection(entity), self.picture_match.entity(mean, any_picture)
+            return torch.cat(states, -1), text_output
+        entity = entity + mean
+        return (entity if self.config.fusion == "sum" else self.entity_projection(entity)), text_output
 
     def get_input_embeddings(self) -> nn.Module:
         """Returns the token embeddings of the text tower."""
@@ -305,8 +213,8 @@ class DIMModel(PreTrainedModel):
         Args:
             **inputs: Output of [`DIMProcessor.process_mentions`]: `mention_input_ids`, `mention_attention_mask`,
                 `sentence_input_ids`, `sentence_attention_mask` `(B, T)`; `pixel_values` `(B, 3, h, w)` and
-                `pixel_mask` `(B,)`; `expert_input_ids`, `expert_attention_mask` `(B, T)` and `expert_mask` `(B,)`.
-                Or pooled vectors of the towers: `mention_pooled`, `sentence_pooled`, `expert_pooled`,
+                `pixel_mask` `(B,)`; `expert_input_ids`, `expert_attention_mask` `(B, T)` and `expert_mask` `(B,)`;
+                `sentence_mask` `(B,)` if one has no sentence. Or pooled vectors of the towers: `mention_pooled`, `sentence_pooled`, `expert_pooled`,
                 `image_pooled` `(B, H)`.
 
         Returns:
@@ -316,7 +224,7 @@ class DIMModel(PreTrainedModel):
             DIMError: If no mention is given.
             TypeError: If an argument is unknown.
         """
-        return self._unit(self._mention_vectors(_known(inputs, MENTION_INPUTS))[0])
+        return self.normalize_vectors(self._mention_vectors(_known(inputs, MENTION_INPUTS))[0])
 
     def get_entity_features(self, **inputs: Tensor) -> Tensor:
         """Computes entity vectors, as they are ranked: unit length if `config.normalize`.
@@ -333,7 +241,7 @@ class DIMModel(PreTrainedModel):
             DIMError: If no entity text is given.
             TypeError: If an argument is unknown.
         """
-        return self._unit(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
+        return self._entity_embeds(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
     def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Features = None) -> Tensor:
         """Scores every mention with every entity; training, ranking and serving share this score.
@@ -392,6 +300,7 @@ class DIMModel(PreTrainedModel):
         pixel_mask: Tensor | None = None,
         expert_input_ids: Tensor | None = None,
         expert_attention_mask: Tensor | None = None,
+        sentence_mask: Tensor | None = None,
         expert_mask: Tensor | None = None,
         entity_input_ids: Tensor | None = None,
         entity_attention_mask: Tensor | None = None,
@@ -443,8 +352,8 @@ class DIMModel(PreTrainedModel):
         """
         mention_inputs: Inputs = dict(zip(MENTION_INPUTS, (
             mention_input_ids, mention_attention_mask, mention_pooled, sentence_input_ids, sentence_attention_mask,
-            sentence_pooled, expert_input_ids, expert_attention_mask, expert_pooled, expert_mask, pixel_values,
-            pixel_mask, image_pooled, num_truncated_tokens), strict=True))  # fmt: skip
+            sentence_pooled, expert_input_ids, expert_attention_mask, expert_pooled, sentence_mask, expert_mask,
+            pixel_values, pixel_mask, image_pooled, num_truncated_tokens), strict=True))  # fmt: skip
         entity_inputs: Inputs = dict(zip(ENTITY_INPUTS, (
             entity_input_ids, entity_attention_mask, entity_pooled, entity_num_truncated_tokens, entity_pixel_values,
             entity_pixel_mask, entity_image_pooled), strict=True))  # fmt: skip
@@ -458,21 +367,21 @@ class DIMModel(PreTrainedModel):
             raise DIMError("Neither a mention nor an entity is given.")
         if entity_states is not None and gather is not None:
             entity_states = gather(entity_states)
-        mention_embeds = None if mention_states is None else self._unit(mention_states)
-        entity_embeds = None if entity_states is None else self._unit(entity_states)
-        if mention_embeds is not None and entity_embeds is not None:
+        mention_embeds = None if mention_states is None else self.normalize_vectors(mention_states)
+        entity_embeds = None if entity_states is None else self._entity_embeds(entity_states)
+        if not (mention_states is None or entity_states is None or mention_embeds is None or entity_embeds is None):
             vectors_alone = lexical_features is None and labels is not None  # a loss may leave out the prior
             logits = self.score(mention_embeds, entity_embeds, False if vectors_alone else lexical_features)
-        if labels is not None:
-            if mention_states is None or entity_states is None or logits is None:
-                raise DIMError("A loss needs a mention and an entity; one of them is not given.")
-            loss = n_pair_loss(logits, labels, entity_ids)
-            if isinstance(lexical_features, Tensor):
-                bare = self.score(self._unit(mention_states), self._unit(entity_states), False)
-                loss = (loss + n_pair_loss(bare, labels, entity_ids)) / 2
-            counted = labels != IGNORED_LABEL
-            loss = loss_weight * (loss + self.config.l2_weight * squared_length(mention_states, counted))
-            loss = loss + self.config.l2_weight * squared_length(entity_states)
+            if labels is not None:
+                loss = n_pair_loss(logits, labels, entity_ids)
+                if isinstance(lexical_features, Tensor):
+                    bare = self.score(mention_embeds, entity_embeds, False)
+                    loss = (loss + n_pair_loss(bare, labels, entity_ids)) / 2
+                lengths = squared_length(mention_states, labels != IGNORED_LABEL)
+                loss = loss_weight * (loss + self.config.l2_weight * lengths)
+                loss = loss + self.config.l2_weight * squared_length(entity_states)
+        elif labels is not None:
+            raise DIMError("A loss needs a mention and an entity; one of them is not given.")
         return DIMOutput(
             loss=loss,
             logits=logits,

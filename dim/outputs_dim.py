@@ -22,7 +22,7 @@ MENTION_INPUTS = (
         for side in ("mention", "sentence", "expert")
         for kind in ("input_ids", "attention_mask", "pooled")
     ),
-    *("expert_mask", "pixel_values", "pixel_mask", "image_pooled", "num_truncated_tokens"),
+    *("sentence_mask", "expert_mask", "pixel_values", "pixel_mask", "image_pooled", "num_truncated_tokens"),
 )
 ENTITY_INPUTS = (
     *("entity_input_ids", "entity_attention_mask", "entity_pooled", "entity_num_truncated_tokens"),
@@ -59,7 +59,7 @@ class DIMOutput(ModelOutput):
         >>> ids = torch.tensor([[5, 6], [7, 8]])
         >>> model = DIMModel.from_pretrained("demo/model")
         >>> output = model(mention_input_ids=ids, sentence_input_ids=ids, entity_input_ids=ids)
-        >>> output.logits.shape, output.mention_embeds.shape == (2, model.config.projection_dim), output.loss
+        >>> output.logits.shape, output.mention_embeds.shape == (2, model.config.vector_dim), output.loss
         (torch.Size([2, 2]), True, None)
     """
 

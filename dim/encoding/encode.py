@@ -14,6 +14,7 @@ from dim.common.unreadable_pictures import UnreadablePictures
 from dim.encoding.batching import inputs_to, longest_first
 from dim.encoding.eight_bit import EightBitPictures
 from dim.encoding.mention import column
+from dim.encoding.mention_pictures import check_pictures_alone, mention_picture
 from dim.encoding.workers import Wait, workers_for
 from dim.errors import DIMError
 from dim.modeling_dim import DIMModel
@@ -29,9 +30,12 @@ class _Collate:
     def __init__(self, processor: DIMProcessor, pictures: bool, make: Callable):
         self.processor, self.pictures, self.make = processor, pictures, make
 
-    def __call__(self, rows: list[dict]) -> tuple[dict[str, Tensor], UnreadablePictures]:
+    def __call__(self, rows: list[dict]) -> tuple[dict[str, Tensor], UnreadablePictures] | DIMError:
         unreadable = UnreadablePictures()  # of this batch, since a worker shares no memory
-        return dict(self.make(self.processor, rows, self.pictures, unreadable)), unreadable
+        try:
+            return dict(self.make(self.processor, rows, self.pictures, unreadable)), unreadable
+        except DIMError as error:  # the loader would add the worker's traceback to the message
+            return DIMError(str(error))
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,15 @@ def mention_batch(
 
     Returns:
         Tensors on the CPU.
+
+    Raises:
+        DIMError: If a row is invalid, see [`mention_picture`].
     """
     spans = [(row["start"], row["end"]) for row in rows]
-    load = (UnreadablePictures() if unreadable is None else unreadable).load
     images = None
     if pictures:
-        images = [None if row.get("image") is None else load(row["image"], row.get("id")) for row in rows]
+        report = UnreadablePictures() if unreadable is None else unreadable
+        images = [mention_picture(row, report) for row in rows]
     answers = [row.get("expert_answer") for row in rows]
     return processor.process_mentions(
         [row["mention"] for row in rows],
@@ -98,8 +105,9 @@ def encode_mentions(
     Args:
         model: A DIM.
         processor: Its processor.
-        mentions: Rows with `mention`, `sentence`, `start`, `end` and optionally `image` (any input of `load_picture`)
-            and `expert_answer`; a list or a `datasets.Dataset`.
+        mentions: Rows with `mention`, `sentence`, `start`, `end` and optionally `image` (any input of `load_picture`),
+            `region` (of the picture) and `expert_answer`; a list or a `datasets.Dataset`. A mention that is a picture
+            alone has an empty `mention` and `sentence`.
         batch_size: Rows per batch.
         num_workers: Processes that decode pictures and tokenise; 0 for this process alone. By default, as many as pay:
             for a model on a GPU and seconds of work, up to all cores but one, and otherwise none.
@@ -111,7 +119,8 @@ def encode_mentions(
         `torch.Tensor` of shape `(M, D)`, float32, on the CPU, in the order of `mentions`.
 
     Raises:
-        DIMError: If there is no mention, or a row is invalid.
+        DIMError: If there is no mention, or a row is invalid: a region does not lie in its picture, or there is neither
+            a text nor a picture that the model reads.
 
     Example:
 
@@ -120,6 +129,7 @@ def encode_mentions(
         >>> encode_mentions(*load_dim("demo/model"), rows).shape[0]
         1
     """
+    check_pictures_alone(model.config, mentions)
     lengths = _token_counts(processor, column(mentions, "sentence"))
     collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
     rows, loading = _undecoded(mentions), _Loading(batch_size, num_workers, progress, unreadable)
@@ -206,10 +216,13 @@ def _encode(
     )
     training = model.training
     model.eval()
-    vectors, found = _Vectors(len(lengths), model.config.projection_dim), UnreadablePictures()
+    vectors, found = _Vectors(len(lengths), model.config.vector_dim), UnreadablePictures()
     wait = Wait(len(lengths), workers)
     bar = tqdm(zip(batches, loader, strict=True), total=len(batches), desc="encoding", disable=not loading.progress)
-    for indices, (batch, missing) in wait.measured(bar):
+    for indices, loaded in wait.measured(bar):
+        if isinstance(loaded, DIMError):
+            raise loaded
+        batch, missing = loaded
         found.update(missing)
         inputs = inputs_to(batch, device)
         vectors.add(indices, encode(**(inputs if split is None else split.normalised(inputs))).float())

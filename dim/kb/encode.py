@@ -63,7 +63,7 @@ def encode_entities_of(
     if batch_size < 1 or part_rows < 1:
         raise DIMError(f"Batches and parts must have at least 1 row, got {batch_size} and {part_rows}.")
     state = PartialState(cpu=model.device.type == "cpu")
-    encoder, width = fingerprint(model, processor), model.config.projection_dim
+    encoder, width = fingerprint(model, processor), model.config.vector_dim
     if state.is_main_process and kb.width != width:
         kb.set_width(width)
     state.wait_for_everyone()

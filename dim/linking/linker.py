@@ -8,10 +8,10 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from dim.common.regions import Region
 from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import fingerprint, load_dim
 from dim.encoding.mention import Mention, mentions_of
@@ -113,12 +113,13 @@ class DIMLinker:
 
     def __call__(
         self,
-        text: str,
+        text: str = "",
         mention: str | None = None,
         image: object = None,
         k: int = 5,
         *,
         span: tuple[int, int] | None = None,
+        region: Region | None = None,
         expert_answer: str | None = None,
         why: bool = False,
     ) -> Links:
@@ -126,12 +127,14 @@ class DIMLinker:
 
         Args:
             text: The sentence, with the mention in double brackets if neither `mention` nor `span` is given. It may be
-                empty: the mention is then read on its own.
+                empty: the mention is then read on its own, and without a mention the picture is linked alone.
             mention: The mention; it need not be in the sentence.
             image: The picture of the sentence: a path, bytes or a PIL image. The mention's vectors are averaged over
                 several pictures in a list; without a picture, the model uses the text alone.
             k: Number of entities, at most 64.
             span: Character offsets of the mention in the sentence.
+            region: The part of the picture that is the mention: left, top, right and bottom in pixels of the picture as
+                it is shown (EXIF orientation applied).
             expert_answer: A caption of the picture from an expert.
             why: Whether to explain each score; the mention is then encoded up to three times.
 
@@ -139,10 +142,11 @@ class DIMLinker:
             The `k` best candidates, best first; fewer if the knowledge base has fewer entities.
 
         Raises:
-            DIMError: If the mention is not clear (see `mention_row`), or `k` is out of range.
+            DIMError: If the mention is not clear (see `mention_row`), the region does not lie in the picture, the model
+                reads no pictures and there is nothing else, or `k` is out of range.
             PictureError: If the picture cannot be read.
         """
-        row = mention_row(text, mention, span, load_pictures(image), expert_answer)
+        row = mention_row(text, mention, span, load_pictures(image), expert_answer, region)
         [links] = self.link([row], k)
         return explain(self, row, links) if why else links
 
@@ -175,7 +179,7 @@ class DIMLinker:
         """Links the mentions of a dataset.
 
         Args:
-            dataset: Columns `mention`, `sentence`, `start`, `end` and optionally `image` and `expert_answer`.
+            dataset: Columns `mention`, `sentence`, `start`, `end` and optionally `image`, `region` and `expert_answer`.
             k: Number of entities per mention, at most 64.
             batch_size: Mentions per batch.
             num_workers: Processes that decode pictures and tokenise; see `encode_mentions`.
@@ -216,7 +220,7 @@ class DIMLinker:
         of = torch.tensor(owners)
         sums = vectors.new_zeros(len(mentions), vectors.shape[1]).index_add_(0, of, vectors)
         mean = sums / of.bincount()[:, None]
-        return F.normalize(mean, dim=-1) if self.model.config.normalize else mean
+        return self.model.normalize_vectors(mean)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.model.device.type, self.dtype, enabled=self.dtype != torch.float32)

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
 
         >>> model, processor = DIMModel.from_pretrained("demo/model"), DIMProcessor.from_pretrained("demo/model")
         >>> encoder = Encoder(model, "mention")  # torch.compile(encoder) returns the same vectors, faster
-        >>> encoder(example_inputs(processor, "mention")).shape == (2, model.config.projection_dim)
+        >>> encoder(example_inputs(processor, "mention")).shape == (2, model.config.vector_dim)
         True
     """
 

@@ -29,6 +29,8 @@ class ModelArguments:
     model_name_or_path: str | None = option("Folder or Hub name of a DIM, trained or not, with its processor.", None)
     text_tower: str | None = option("Folder or Hub name of a text encoder, or of a model with both towers.", None)
     vision_tower: str | None = option("Folder or Hub name of a vision encoder, if text_tower has none.", None)
+    fusion: str | None = option("How a new DIM joins texts and pictures, see DIMConfig. Default: attention.", None,
+                                choices=["attention", "pairs", "sum"])  # fmt: skip
     projection_dim: int | None = option("Width of a new DIM's vectors. Default: that of the towers' features.", None,
                                         least=1, most=65_536)  # fmt: skip
     max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)
@@ -64,6 +66,8 @@ class DataArguments:
     mine_every: int = option("Epochs between two minings.", 1, least=1)
     picture_dropout: float = option("Share of training mentions without their picture, redrawn each epoch.", 0.0,
                                     least=0, most=1)  # fmt: skip
+    entity_picture_dropout: float = option("Share of batches in which entities lose their pictures: a random share of "
+                                           "them, from none to all.", 0.0, least=0, most=1)  # fmt: skip
     mention_masking: float = option("Share of mentions with a picture but a hidden name, redrawn each epoch.", 0.0,
                                     least=0, most=1)  # fmt: skip
     mask_text: str = option("Text in place of a hidden name.", "it")
@@ -194,7 +198,15 @@ def _check(model: ModelArguments, data: DataArguments, train: TrainArguments) ->
         raise DIMError(
             "Give either --model_name_or_path (a DIM to continue with) or --text_tower (to build a new one)."
         )
-    for name in ("vision_tower", "projection_dim", "max_length", "dropout", "logit_scale_init_value", "lexical_prior"):
+    for name in (
+        "vision_tower",
+        "fusion",
+        "projection_dim",
+        "max_length",
+        "dropout",
+        "logit_scale_init_value",
+        "lexical_prior",
+    ):
         if model.model_name_or_path and getattr(model, name):
             raise DIMError(f"--{name} belongs to --text_tower; a saved DIM has its own.")
     if train.max_steps == 0:

@@ -128,6 +128,7 @@ class BatchDataset(Dataset):
         pictures = torch.where(torch.rand(len(rows), generator=generator) < arguments.picture_dropout, -1, pictures)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
         shares = self._pool(rows, hidden, generator)
+        without = self._without_pictures([len(share) for share in shares], generator)
 
         own = slice(self.rank, None, world)
         count, rows, pictures, hidden = len(rows), rows[own], pictures[own], hidden[own]
@@ -135,7 +136,7 @@ class BatchDataset(Dataset):
         if arguments.augment:
             change = partial(augment_pictures, generator=self._generator(epoch, -1 - index * world - self.rank))
         inputs = mention_inputs(self.data, train, rows, pictures, change, hidden)
-        inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change)
+        inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change, without[self.rank])
         return Batch(
             inputs=inputs,
             targets=self._targets(rows, hidden, torch.cat(shares)),
@@ -155,6 +156,12 @@ class BatchDataset(Dataset):
             others = torch.randperm(len(self.data.entities.ids), generator=generator)
             pool = torch.cat([pool, others[~torch.isin(others, pool)][: self.world - len(pool)]])
         return [pool[rank :: self.world] for rank in range(self.world)]
+
+    def _without_pictures(self, sizes: list[int], generator: torch.Generator) -> list[Tensor]:
+        """Which entities of each share lose their pictures: a share of all that is drawn for the batch, often none."""
+        dropped, share = torch.rand(2, generator=generator).tolist()
+        share = share if dropped < self.data.arguments.entity_picture_dropout else 0.0
+        return [torch.rand(size, generator=generator) < share for size in sizes]
 
     def _targets(self, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
         train = self.data.train
@@ -213,14 +220,36 @@ def mention_inputs(
     batch = side.mention_texts.fetch(texts, "mention") | side.sentence_texts.fetch(texts, "sentence")
     if side.caption_texts is not None:
         batch |= side.caption_texts.fetch(rows, "expert") | {"expert_mask": side.has_caption[rows]}
+    if not side.has_sentence.all():
+        batch["sentence_mask"] = side.has_sentence[rows]
     if data.pictures is not None:
         batch |= data.pictures.fetch(pictures, "", change)
     return batch
 
 
-def entity_inputs(data: MELData, side: EntitySide, rows: Tensor, change: partial | None = None) -> dict[str, Tensor]:
-    """The model's inputs for the entities at indices `rows` `(E,)`; `change` augments their pictures."""
+def entity_inputs(
+    data: MELData,
+    side: EntitySide,
+    rows: Tensor,
+    change: partial | None = None,
+    without_pictures: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The model's inputs for some entities.
+
+    Args:
+        data: The prepared dataset.
+        side: The knowledge base.
+        rows: Indices of the entities, `(E,)`.
+        change: Augmentation of the pictures.
+        without_pictures: Which entities to take as if they had no pictures, `(E,)`; none by default.
+
+    Returns:
+        Arguments of [`DIMModel.forward`] for the entity side.
+    """
     batch = side.texts.fetch(rows, "entity")
     if data.pictures is not None:
-        batch |= data.pictures.fetch(side.pictures[rows], "entity_", change)
+        pictures = side.pictures[rows]
+        if without_pictures is not None:
+            pictures = pictures.masked_fill(without_pictures[:, None], -1)
+        batch |= data.pictures.fetch(pictures, "entity_", change)
     return batch

@@ -128,7 +128,7 @@ class Run:
         if self.arguments.mini_batch_size is not None:
             check_caching(self.model, self.accelerator)
         if self.arguments.picture_weights != [1.0] and self.model.config.fusion == "sum":
-            raise DIMError("--picture_weights needs fusion='attention'; fusion='sum' adds pictures as they are.")
+            raise DIMError("--picture_weights needs fusion='attention' or 'pairs'; 'sum' adds pictures as they are.")
 
     def _prepare_data(self, arguments: DataArguments) -> MELData:
         pictures = self.output_dir / "cache" / f"pictures-{self.accelerator.process_index}.u8"

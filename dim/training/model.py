@@ -6,8 +6,8 @@ from torch import nn
 
 from dim.common.hub import check_repository
 from dim.encoding.loading import load_dim
-from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.errors import DIMError
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 from dim.training.arguments import ModelArguments, TrainArguments
@@ -37,7 +37,7 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
         else:
             for tower in filter(None, (source, arguments.vision_tower)):
                 check_repository(tower, "tower")
-            known = ("projection_dim", "dropout", "logit_scale_init_value")
+            known = ("fusion", "projection_dim", "dropout", "logit_scale_init_value")
             chosen = {name: getattr(arguments, name) for name in known}
             fields = {name: value for name, value in chosen.items() if value is not None}
             fields["num_lexical_features"] = len(LEXICAL_FEATURES) if arguments.lexical_prior else 0

@@ -1,11 +1,12 @@
 """Ranks the validation split of prepared data against the whole knowledge base."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from dim.encoding.batching import longest_first
@@ -112,13 +113,16 @@ def picture_weight(model: DIMModel, weight: float) -> Iterator[None]:
         model: A model; one without pictures of entities is not changed.
         weight: The factor.
     """
-    layer = getattr(model, "entity_picture_projection", None)
-    if layer is None:
-        yield
-        return
-    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
-    layer.load_state_dict({name: tensor * weight for name, tensor in before.items()})
+    if model.config.matches_pictures:
+        parameters, change = [model.picture_match.log_weight], partial(torch.add, other=math.log(weight))
+    else:
+        layer = getattr(model, "entity_picture_projection", nn.Identity())
+        parameters, change = list(layer.parameters()), partial(torch.mul, other=weight)
+    before = [parameter.data for parameter in parameters]
+    for parameter in parameters:
+        parameter.data = change(parameter.data)
     try:
         yield
     finally:
-        layer.load_state_dict(before)
+        for parameter, value in zip(parameters, before, strict=True):
+            parameter.data = value

@@ -11,9 +11,10 @@ from torch import Tensor
 from dim.encoding.encode import encode_entities, encode_mentions
 from dim.encoding.loading import load_dim
 from dim.encoding.mention import Mention, mentions_of
-from dim.encoding.prior_features import LexicalFeatures, lexical_features
+from dim.encoding.prior_features import lexical_features
 from dim.encoding.scoring import check_lexical, score_blocks
 from dim.evaluation.systems.base import Block
+from dim.lexical_dim import LexicalFeatures
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
@@ -115,7 +116,7 @@ class Encoder:
             For each mention, weights by modality, without those that it lacks; empty for a model without attention.
         """
         names = self.model.config.mention_modalities
-        if self.model.config.fusion != "attention" or not names:
+        if self.model.config.fusion == "sum" or not names:
             return [{} for _ in mentions]
         found: list[Tensor] = []
         hook = self.model.attention.register_forward_hook(lambda module, inputs, output: found.append(output[1]))
