@@ -29,6 +29,7 @@ from .errors_dim import DIMError
 from .pictures_dim import prepare_picture
 from .towers_dim import one_line
 from .words_dim import find_mention
+from .sentences_dim import locate_mentions, mark_mention, mark_mentions, token_window
 
 logger = logging.get_logger(__name__)
 
@@ -39,18 +40,6 @@ EXPERT_PROMPTS = {
     "default": "Question: Who or what is shown in the picture? Answer:",
     "paper": "Question: Who are the characters in the picture? Answer:",
 }
-
-
-def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> str:
-    """Puts marks before and after a mention in its sentence.
-
-    Example:
-
-        >>> mark_mention("Jordan played well; in Jordan it rained.", 23, 29, ("[", "]"))
-        'Jordan played well; in [Jordan] it rained.'
-    """
-    opening, closing = marks
-    return f"{sentence[:start]}{opening}{sentence[start:end]}{closing}{sentence[end:]}"
 
 
 class DIMProcessor(ProcessorMixin):
@@ -195,8 +184,9 @@ class DIMProcessor(ProcessorMixin):
         """
         _same_length(mentions=mentions, sentences=sentences, images=images, expert_answers=expert_answers, spans=spans)
         if spans is None:
-            spans = [find_mention(sentence, mention) for mention, sentence in zip(mentions, sentences, strict=True)]
-        texts, marked = self._mark(mentions, sentences, spans)
+            pictured = [image is not None for image in ([None] * len(mentions) if images is None else images)]
+            spans = locate_mentions(mentions, sentences, pictured)
+        texts, marked = mark_mentions(mentions, sentences, spans, self.mention_marks)
         batch = self._tokenize("mention", mentions)[0]
         windows, dropped = self._windows(texts, marked)
         sentence_batch, cut = self._tokenize("sentence", windows)
@@ -207,6 +197,8 @@ class DIMProcessor(ProcessorMixin):
         if images is not None:
             batch |= self._mention_pixels(images)
         return BatchFeature(batch)
+        if not all(texts):
+            batch["sentence_mask"] = torch.tensor([bool(text) for text in texts])
 
     def process_entities(
         self,
@@ -319,30 +311,6 @@ class DIMProcessor(ProcessorMixin):
             for name, text in zip(names, descriptions, strict=True)
         ]
 
-    def _mark(
-        self, mentions: Sequence[str], sentences: Sequence[str], spans: Sequence[tuple[int, int]]
-    ) -> tuple[list[str], list[tuple[int, int]]]:
-        """Marks the mentions in their sentences; returns the sentences and the spans of the marked mentions."""
-        added = sum(map(len, self.mention_marks))
-        texts, marked = [], []
-        for row, (mention, sentence, (start, end)) in enumerate(zip(mentions, sentences, spans, strict=True)):
-            if not sentence or not sentence.strip():
-                raise DIMError(f"Sentence {row} is empty; give the text that contains the mention {mention!r}.")
-            if not mention or not mention.strip():
-                raise DIMError(f"Mention {row} is empty; give the part of the sentence that names the entity.")
-            if (start, end) == (-1, -1):
-                texts.append(sentence)
-                marked.append((0, 0))
-            elif 0 <= start < end <= len(sentence):
-                texts.append(mark_mention(sentence, start, end, self.mention_marks))
-                marked.append((start, end + added))
-            else:
-                raise DIMError(
-                    f"Span {row} is ({start}, {end}), outside its sentence of {len(sentence)} characters; "
-                    "use (-1, -1) for a mention that is not in its sentence."
-                )
-        return texts, marked
-
     def _windows(self, texts: list[str], marked: list[tuple[int, int]]) -> tuple[list[str], Tensor]:
         """Cuts texts to the token limit around the marked span, and counts the tokens that each has lost."""
         room = self.max_length - self._num_special_tokens
@@ -353,7 +321,7 @@ class DIMProcessor(ProcessorMixin):
         for row in [row for row, pieces in enumerate(offsets) if len(pieces) > room]:
             budget, length = room, len(offsets[row])
             while length > room:  # a cut text may have more tokens than the same part of the whole
-                first, last = _token_window(texts[row], offsets[row], marked[row], budget)
+                first, last = token_window(texts[row], offsets[row], marked[row], budget)
                 windows[row] = texts[row][offsets[row][first][0] : offsets[row][last][1]]
                 length = len(self.tokenizer(windows[row], add_special_tokens=False, verbose=False)["input_ids"])
                 budget -= 1
@@ -420,25 +388,6 @@ class DIMProcessor(ProcessorMixin):
         padded = pixels.new_zeros(*mask.shape, *pixels.shape[1:])
         padded[mask] = pixels
         return {"pixel_values": padded, "pixel_mask": mask}
-
-
-def _token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, int], budget: int) -> tuple[int, int]:
-    """Returns the first and last token of a window of at most `budget` tokens around the marked characters."""
-    inside = [token for token, (start, end) in enumerate(offsets) if start < marked[1] and end > marked[0]]
-    first, last = (inside[0], inside[-1]) if inside else (0, 0)
-    if last - first + 1 >= budget:
-        return first, first + budget - 1
-    spare = budget - (last - first + 1)
-    before, after = first, len(offsets) - 1 - last
-    left = min(before, max(spare // 2, spare - after))
-    right = min(after, spare - left)
-    start, end = first - left, last + right
-    while start < first and start > 0 and not text[offsets[start][0] - 1].isspace():
-        start += 1
-    while end > last and end < len(offsets) - 1 and not text[offsets[end][1] : offsets[end][1] + 1].isspace():
-        end -= 1
-    # A script without spaces has no word borders: cut between tokens there.
-    return (start if start < first else first - left), (end if end > last else last + right)
 
 
 def _image_processor(name: str) -> BaseImageProcessor:

@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 from dim.common.fields import RowError, text
 from dim.common.mention_fields import check_span, given_span
 from dim.errors import DIMError
-from dim.processing_dim import find_mention
+from dim.sentences_dim import NOWHERE
+from dim.words_dim import find_mention
 
 _COLUMNS = ("mention", "sentence", "start", "end")
-NOWHERE = (-1, -1)
-"""The span of a mention that is not in its sentence."""
 
 
 class Mention(NamedTuple):

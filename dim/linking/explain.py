@@ -1,4 +1,4 @@
-"""Explanation of a score: shares of vectors, lexical prior, reranker, picture and caption, and attention weights."""
+"""Explanation of a score: shares of vectors, prior, reranker, picture and caption, attention, and nearest picture."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -8,10 +8,12 @@ import torch
 
 from dim.encoding.encode import mention_batch
 from dim.encoding.mention import mentions_of
+from dim.encoding.mention_pictures import is_picture_alone
 from dim.lexical_dim import LEXICAL_FEATURES
 from dim.linking.channels import CHANNELS
 from dim.linking.links import Links
 from dim.linking.mention import one_picture_each
+from dim.linking.nearest_picture import nearest_pictures
 from dim.linking.ranking import Ranking
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
     by the reranker, if there is one; `features`, the prior's features that are not 0; `found_by`, the retrieval
     channels that found the entity; `attention`, the weight of each modality in the mention's vector, averaged over
     heads and pictures; and, if the mention has them, `without_picture` and `without_expert`, the entity's score without
-    the picture or the caption.
+    the picture or the caption (not for a picture alone). If both have pictures, `nearest_picture` is the `index` of the
+    entity's picture that is nearest to the mention's, from 0, with its `similarity`, a cosine.
 
     Args:
         linker: The linker that linked the mention.
@@ -41,7 +44,8 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
         >>> linker = DIMLinker.from_pretrained("demo/model", kb="demo/kb")
         >>> [entity] = linker("We saw [[Turkey]].", image="demo/example.png", k=1, why=True)  # calls `explain`
         >>> list(entity.why)
-        ['score_by_vectors', 'score_by_prior', 'features', 'found_by', 'attention', 'without_picture']
+        ['score_by_vectors', 'score_by_prior', 'features', 'found_by', 'attention', 'without_picture',
+        'nearest_picture']
         >>> entity.why["features"]["equal"], sorted(entity.why["attention"])
         (1.0, ['picture', 'sentence'])
     """
@@ -55,9 +59,13 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
         return linker.score(linker.encode([question]), mentions, rows, nothing)
 
     whole = scored(mention)
-    parts = {"without_picture": "image", "without_expert": "expert_answer"}
-    less = {name: scored({**mention, field: None}) for name, field in parts.items() if mention.get(field)}
+    less = {}
+    if mention.get("image") and not is_picture_alone(mention):
+        less["without_picture"] = scored({**mention, "image": None, "region": None})
+    if mention.get("expert_answer"):
+        less["without_expert"] = scored({**mention, "expert_answer": None})
     attention = _attention(linker, mention)
+    nearest = nearest_pictures(linker, mention, [entity.id for entity in links])
     explained = []
     for entity, row in zip(links, rows[0].tolist(), strict=True):
         index = _index(whole, row)
@@ -73,6 +81,7 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
             "attention": attention,
         }
         why |= {name: ranking.scores[0, _index(ranking, row)].item() + reread for name, ranking in less.items()}
+        why |= {"nearest_picture": nearest[entity.id]} if entity.id in nearest else {}
         explained.append(replace(entity, why=why))
     return Links(explained, links.nil, links.is_nil)
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from dim.common.pictures import load_picture
-from dim.encoding.mention import Mention
+from dim.common.regions import Region, given_region
+from dim.encoding.mention import NOWHERE, Mention
 from dim.errors import DIMError
 
 
@@ -70,23 +71,30 @@ def load_pictures(image: Any) -> Any:
 
 
 def mention_row(
-    text: str, mention: str | None, span: tuple[int, int] | None, image: object, expert_answer: str | None
+    text: str,
+    mention: str | None,
+    span: tuple[int, int] | None,
+    image: object,
+    expert_answer: str | None,
+    region: Region | None = None,
 ) -> dict:
     """Makes the row of a mention, for the encoders.
 
     Args:
         text: The sentence, with the mention in double brackets if neither `mention` nor `span` is given; empty for a
-            mention without a sentence.
+            mention without a sentence, and for a picture alone.
         mention: The mention. If it is not in the sentence, no part of the sentence is marked.
         span: Character offsets of the mention in the sentence.
         image: The picture, or several in a list, or None.
         expert_answer: A caption of the picture from an expert.
+        region: The part of the picture that is the mention, `(left, top, right, bottom)` in pixels.
 
     Returns:
         A row for `encode_mentions`.
 
     Raises:
-        DIMError: If the mention is not marked or marked several times, is empty, or its offsets are out of range.
+        DIMError: If the mention is not marked or marked several times, is empty, or its offsets are out of range, or if
+            the region is none or has no picture.
 
     Example:
 
@@ -102,6 +110,8 @@ def mention_row(
         start, end = span
         if not 0 <= start < end <= len(text):
             raise DIMError(f"The span {span} does not lie in the sentence, which has {len(text)} characters.")
+    elif not text.strip() and not (mention or "").strip() and image is not None and image != []:
+        text, mention, (start, end) = "", "", NOWHERE
     elif mention is None:
         text, spans = parse_brackets(text)
         if len(spans) > 1:
@@ -118,6 +128,7 @@ def mention_row(
         "start": start,
         "end": end,
         "image": image,
+        "region": given_region({"image": image, "region": region}),
         "expert_answer": expert_answer,
     }
 
@@ -130,12 +141,16 @@ def one_picture_each(rows: Sequence[dict]) -> tuple[Sequence[dict], list[int] | 
 
     Returns:
         The rows, and the mention index of each row; `None` if no `image` is a list.
+
+    Raises:
+        FieldError: If a mention with a region has several pictures.
     """
     if not isinstance(rows, list) or not any(isinstance(row.get("image"), list | tuple) for row in rows):
         return rows, None
     single, owners = [], []
     for index, row in enumerate(rows):
         image = row.get("image")
+        given_region(row)
         for one in (image or [None]) if isinstance(image, list | tuple) else [image]:
             single.append({**row, "image": one})
             owners.append(index)

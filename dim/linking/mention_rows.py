@@ -9,11 +9,13 @@ from typing import Any
 from dim.common.fields import FieldError, RowError, absent, text
 from dim.common.jsonl import type_name
 from dim.common.mention_fields import mention_fields
+from dim.common.regions import cut_out, given_region
 from dim.common.tables import read_table
-from dim.errors import DIMError
-from dim.linking.mention import mention_row
+from dim.encoding.mention_pictures import is_picture_alone
+from dim.errors import DIMError, PictureError
+from dim.linking.mention import load_pictures, mention_row
 
-FIELDS = ("sentence", "mention", "start", "end", "image", "expert_answer")
+FIELDS = ("sentence", "mention", "start", "end", "image", "region", "expert_answer")
 
 
 def checked_mention(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +28,8 @@ def checked_mention(row: Mapping[str, Any]) -> dict[str, Any]:
         A row for `encode_mentions`.
 
     Raises:
-        DIMError: If a field has another type, the offsets do not give the mention, or the mention is not clear.
+        DIMError: If a field has another type, the offsets do not give the mention, the mention is not clear, or a
+            region is none or has no picture.
 
     Example:
 
@@ -36,8 +39,9 @@ def checked_mention(row: Mapping[str, Any]) -> dict[str, Any]:
     """
     fields = mention_fields(row)
     mention = None if fields.span is not None else fields.mention
-    made = mention_row(fields.sentence, mention, fields.span, _image(row.get("image")), fields.expert_answer)
-    if not made["mention"].strip() or not made["sentence"].strip():
+    image, region = _image(row.get("image")), given_region(row)
+    made = mention_row(fields.sentence, mention, fields.span, image, fields.expert_answer, region)
+    if not is_picture_alone(made) and (not made["mention"].strip() or not made["sentence"].strip()):
         raise DIMError("The mention and its sentence must not be blank.")
     return made
 
@@ -53,16 +57,31 @@ def read_mentions(path: str | Path) -> Iterator[tuple[dict[str, Any], dict[str, 
         encoders.
 
     Raises:
-        DIMError: If the file cannot be read, or for the first row that is not a mention, with its file and line.
+        DIMError: If the file cannot be read, or for the first row that is not a mention, whose region does not lie in
+            its picture, or that is a picture alone which cannot be read, with its file and line.
     """
     for place, row in read_table(path):
         try:
             if all(absent(row.get(name)) for name in FIELDS):
                 raise RowError(f"no mention; it may have {', '.join(FIELDS)}")
             mention = checked_mention(row)
+            _check_picture(mention)
             yield _writable(row), mention
         except DIMError as error:
             raise DIMError(f"{place}: {str(error).rstrip('.')}.") from error
+
+
+def _check_picture(mention: dict[str, Any]) -> None:
+    """Raises a `DIMError` if a mention that cannot do without its picture has none that can be used."""
+    if mention["region"] is None and not is_picture_alone(mention):
+        return
+    try:
+        picture = load_pictures(mention["image"])
+    except PictureError:
+        if is_picture_alone(mention):
+            raise
+    else:
+        cut_out(picture[0] if isinstance(picture, list) else picture, mention["region"])
 
 
 def _image(value: Any) -> Any:

@@ -32,7 +32,8 @@ _MARKS = ("[ ", " ]")
 class Reranker:
     """Scores mention-entity pairs; sentence and description are read as one text.
 
-    Its score is added to the model's: both are log odds, trained separately. It uses no pictures.
+    Its score is added to the model's: both are log odds, trained separately. It uses no pictures, so it adds nothing to
+    the scores of a picture alone.
 
     Args:
         model: A sequence classification model with one label.
@@ -115,10 +116,10 @@ class Reranker:
             DIMError: If a score is not finite.
         """
         best = ranking.first(self.count)
-        there = best.rows >= 0
+        texts = [mention_text(mention) for mention in mentions]
+        there = (best.rows >= 0) & torch.tensor([bool(mention.text.strip()) for mention in mentions])[:, None]
         known = kb.take(best.rows[there].numpy(), ["name", "description"]).to_pylist()
         owners = there.nonzero()[:, 0].tolist()
-        texts = [mention_text(mention) for mention in mentions]
         found = self.score([texts[row] for row in owners],
                            [entity_text(row["name"], row["description"]) for row in known])  # fmt: skip
         if not torch.isfinite(found).all():

@@ -17,6 +17,7 @@ from dim.common.regions import cut_out
 from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
+from dim.encoding.mention_pictures import check_pictures_alone
 from dim.encoding.prior_features import lexical_features
 from dim.encoding.unused_pictures import warn_of_unused_pictures
 from dim.errors import DIMError
@@ -42,6 +43,7 @@ class MentionSide:
         sentence_texts: The marked sentences, tokenised, cut to a window.
         caption_texts: The captions, tokenised; `None` where the split has none.
         has_caption: Which mentions have a caption, `(M,)`.
+        has_sentence: Which mentions have a sentence; the others are a picture alone, `(M,)`.
         pictures: Index of each mention's picture in the picture bank, -1 for none, `(M,)`.
         gold: Index of each mention's entity, -1 for NIL, `(M,)`.
         candidates: Indices of each mention's candidates, padded with -1, `(M, C)`.
@@ -54,6 +56,7 @@ class MentionSide:
     sentence_texts: TextBank
     caption_texts: TextBank | None
     has_caption: Tensor
+    has_sentence: Tensor
     pictures: Tensor
     gold: Tensor
     candidates: Tensor
@@ -107,6 +110,8 @@ class MELData:
         candidates = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
         lists = {split: CandidateLists.from_ids(candidates[split], splits[split]["id"][:], index) for split in splits}
 
+        for rows in splits.values():
+            check_pictures_alone(config, rows)
         warn_of_unused_pictures(config, *_pictured(splits.values(), entities))
         loaders: list[Callable[[], PictureSource]] = []
         places = {split: _mention_pictures(rows, loaders, config.uses_pictures) for split, rows in splits.items()}
@@ -171,6 +176,9 @@ class MELData:
         captions = rows["expert_answer"][:] if "expert_answer" in rows.column_names else [""] * len(rows)
         batches, hidden_batches = self._tokenise(mentions, captions), self._tokenise(hidden)
         has_caption = torch.cat([batch["expert_mask"] for batch in batches])
+        has_sentence = torch.tensor([bool(mention.sentence.strip()) for mention in mentions])
+        if (lost := (~has_sentence & (pictures < 0)).nonzero()).numel():
+            raise DIMError(f"mention {rows['id'][int(lost[0])]!r} has neither a text nor a picture that can be read.")
         return MentionSide(
             ids=rows["id"][:],
             mentions=mentions + hidden,
@@ -178,6 +186,7 @@ class MELData:
             sentence_texts=self._bank(batches + hidden_batches, "sentence"),
             caption_texts=self._bank(batches, "expert") if has_caption.any() else None,
             has_caption=has_caption,
+            has_sentence=has_sentence,
             pictures=pictures,
             gold=gold,
             candidates=candidates,
@@ -195,8 +204,10 @@ class MELData:
         return batches
 
     def _hide_name(self, mention: Mention) -> Mention:
-        """Replaces a mention by `mask_text`, also in its sentence if it is there."""
+        """Replaces a mention by `mask_text`, also in its sentence if it is there; a picture alone stays as it is."""
         name, (_, sentence, start, end) = self.arguments.mask_text, mention
+        if not sentence.strip():
+            return mention
         if start < 0:
             return mention._replace(text=name)
         return Mention(name, sentence[:start] + name + sentence[end:], start, start + len(name))
