@@ -125,7 +125,8 @@ class BatchDataset(Dataset):
         rows = self.rows[order[index * self.batch_size : (index + 1) * self.batch_size]]
         generator = self._generator(epoch, 1 + index)
         pictures = train.pictures[rows]
-        pictures = torch.where(torch.rand(len(rows), generator=generator) < arguments.picture_dropout, -1, pictures)
+        dropped = torch.rand(len(rows), generator=generator) < arguments.picture_dropout
+        pictures = torch.where(dropped & train.has_sentence[rows], -1, pictures)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
         shares = self._pool(rows, hidden, generator)
         without = self._without_pictures([len(share) for share in shares], generator)
