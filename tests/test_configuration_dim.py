@@ -51,6 +51,7 @@ def test_sub_configs_are_chosen_by_model_type():
         ({"mention_modalities": ["picture", "picture"]}, "at most once"),
         ({"vision_config": None}, "vision_config is None, but"),
         ({"mention_modalities": ["sentence"], "entity_pictures": False}, "set vision_config=None"),
+        ({"fusion": "pairs", "mention_modalities": ["sentence"]}, r"pictures of both sides, but mention_modalities"),
         ({"fusion": "product"}, "fusion"),
         ({"projection_dim": "512"}, "projection_dim"),
         ({"text_config": {"model_type": "no-such"}}, "no-such"),

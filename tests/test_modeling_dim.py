@@ -242,7 +242,9 @@ def test_sum_is_the_unprojected_sum():
     assert not hasattr(model, "attention")
 
 
-@pytest.mark.parametrize("fields", [{}, {"fusion": "sum"}, {"normalize": False}, {"text_pooling": "mean"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"fusion": "sum"}, {"fusion": "pairs"}, {"normalize": False}, {"text_pooling": "mean"}]
+)
 def test_gradients_reach_every_parameter(fields):
     torch.manual_seed(0)
     model = DIMModel(tiny_config(dropout=0.0, **fields)).train()
@@ -261,6 +263,75 @@ def test_loss_is_n_pair_plus_length_before_normalisation(model):
     penalty = mentions.square().sum(1).mean() + entities.square().sum(1).mean()
     torch.testing.assert_close(output.loss, n_pair + 0.02 * penalty)
     assert penalty > 2.1  # unit vectors would have exactly 2
+
+
+def pairs_model(**fields):
+    torch.manual_seed(3)
+    model = DIMModel(tiny_config(fusion="pairs", **fields)).eval()
+    with torch.no_grad():
+        for parameter in model.picture_match.parameters():
+            parameter.add_(torch.randn_like(parameter) / 8)
+    return model
+
+
+def test_pairs_are_the_sum_of_two_cosines():
+    model, inputs = pairs_model(), tiny_inputs(labels=None)
+    logits, match = model(**inputs).logits, model.picture_match
+    plain = DIMModel(tiny_config(entity_pictures=False)).eval()  # the mention's vector of the paper
+    plain.load_state_dict(model.state_dict(), strict=False)
+    fused = plain.get_mention_features(**mention_part(inputs))
+    words = plain.get_entity_features(entity_input_ids=inputs["entity_input_ids"])
+
+    def unit(vectors):
+        return torch.nn.functional.normalize(vectors, dim=-1)
+
+    def looks(pixels):
+        return unit(model.visual_projection(model.pool_pictures(pixels[None])))[0]
+
+    for row in range(BATCH):
+        for column in range(POOL):
+            mask = inputs["entity_pixel_mask"][column]
+            own = [looks(pixels) for pixels in inputs["entity_pixel_values"][column][mask]]
+            entity = match.entity_projection(torch.stack(own).mean(0)) if own else match.missing
+            mention = match.mention_projection(looks(inputs["pixel_values"][row]))
+            pictures = unit(mention) @ unit(entity) if inputs["pixel_mask"][row] else 0.0
+            expected = fused[row] @ words[column] + match.log_weight.exp() * pictures
+            torch.testing.assert_close(logits[row, column], model.logit_scale() * expected[0])
+    vectors = model.get_mention_features(**mention_part(inputs)), model.get_entity_features(**entity_part(inputs))
+    assert vectors[0].shape == (BATCH, model.config.vector_dim) == (BATCH, 2 * WIDTH)
+    torch.testing.assert_close(model.logit_scale() * vectors[0] @ vectors[1].mT, logits)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_scores_of_text_do_not_depend_on_pictures_of_entities(normalize):
+    model = pairs_model(normalize=normalize)
+    blind = tiny_inputs(pixel_values=None, pixel_mask=None, labels=None)
+    bare = blind | {"entity_pixel_mask": torch.zeros(POOL, 2, dtype=torch.bool)}
+    without = {name: value for name, value in blind.items() if not name.startswith("entity_pixel")}
+    for inputs in (bare, without):
+        assert torch.equal(model(**blind).logits, model(**inputs).logits)
+    seen = tiny_inputs(labels=None)
+    assert not torch.equal(
+        model(**seen).logits, model(**seen | {"entity_pixel_mask": bare["entity_pixel_mask"]}).logits
+    )
+
+
+def test_entity_without_pictures_scores_what_was_learned():
+    model = pairs_model()
+    inputs = tiny_inputs(labels=None, entity_pixel_mask=torch.zeros(POOL, 2, dtype=torch.bool))
+    blocks = model.get_entity_features(**entity_part(inputs)).chunk(2, -1)[1]
+    missing = torch.nn.functional.normalize(model.picture_match.missing, dim=-1) * model.picture_match.log_weight.exp()
+    torch.testing.assert_close(blocks, missing.expand(POOL, -1))
+    left = tiny_inputs(labels=None, entity_pixel_values=None, entity_pixel_mask=None)
+    torch.testing.assert_close(model(**left).logits, model(**inputs).logits)
+
+
+def test_mean_of_mention_vectors_is_normalised_by_block():
+    model, inputs = pairs_model(), tiny_inputs(labels=None)
+    vectors = model.get_mention_features(**mention_part(inputs))
+    lengths = model.normalize_vectors(vectors[:2].mean(0)).view(2, WIDTH).norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.ones(2))
+    torch.testing.assert_close(model.normalize_vectors(vectors), vectors)  # the last one has no picture
 
 
 def with_prior(seed=0):
@@ -347,7 +418,9 @@ def test_pooled_vectors_stand_in_for_towers(model):
     torch.testing.assert_close(model(**pooled, **masks).logits, model(**inputs).logits)
 
 
-@pytest.mark.parametrize("fields", [{}, {"fusion": "sum"}, {"normalize": False}, {"entity_pictures": False}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"fusion": "sum"}, {"fusion": "pairs"}, {"normalize": False}, {"entity_pictures": False}]
+)
 def test_round_trip_is_exact(fields, tmp_path):
     torch.manual_seed(0)
     model = DIMModel(tiny_config(**fields)).eval()
@@ -471,7 +544,7 @@ def test_temperature_is_bounded_and_can_fall_again(model):
     assert (scale.exp() < 100) == (scale.grad > 0)
 
 
-@pytest.mark.parametrize("fusion", ["attention", "sum"])
+@pytest.mark.parametrize("fusion", ["attention", "pairs", "sum"])
 @pytest.mark.parametrize("kind", ["ids beyond the vocabulary", "no tokens", "pooled NaN"])
 def test_absent_modality_may_hold_anything(fusion, kind):
     """Vectors, loss and gradients are those without it; 0 times NaN would be NaN."""

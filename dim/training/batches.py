@@ -128,8 +128,9 @@ class BatchDataset(Dataset):
         dropped = torch.rand(len(rows), generator=generator) < arguments.picture_dropout
         pictures = torch.where(dropped & train.has_sentence[rows], -1, pictures)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
-        shares = self._pool(rows, hidden, generator)
-        without = self._without_pictures([len(share) for share in shares], generator)
+        pool = self._pool(rows, hidden, generator)
+        without = self._without_pictures(len(pool), generator)
+        shares = [pool[rank::world] for rank in range(world)]
 
         own = slice(self.rank, None, world)
         count, rows, pictures, hidden = len(rows), rows[own], pictures[own], hidden[own]
@@ -137,7 +138,7 @@ class BatchDataset(Dataset):
         if arguments.augment:
             change = partial(augment_pictures, generator=self._generator(epoch, -1 - index * world - self.rank))
         inputs = mention_inputs(self.data, train, rows, pictures, change, hidden)
-        inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change, without[self.rank])
+        inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change, without[own])
         return Batch(
             inputs=inputs,
             targets=self._targets(rows, hidden, torch.cat(shares)),
@@ -147,8 +148,8 @@ class BatchDataset(Dataset):
             fixed_length=self.data.processor.padding == "max_length",
         )
 
-    def _pool(self, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """The entities that the mentions of a global batch are scored against, a share for each process."""
+    def _pool(self, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
+        """The entities that the mentions of a global batch are scored against, each once."""
         pool = self.data.train.gold[rows]
         if self.data.arguments.negatives != "in_batch":
             pool = torch.cat([pool, self._negatives(rows[~hidden], generator)])
@@ -156,13 +157,13 @@ class BatchDataset(Dataset):
         if len(pool) < self.world:  # every process must have an entity to encode
             others = torch.randperm(len(self.data.entities.ids), generator=generator)
             pool = torch.cat([pool, others[~torch.isin(others, pool)][: self.world - len(pool)]])
-        return [pool[rank :: self.world] for rank in range(self.world)]
+        return pool
 
-    def _without_pictures(self, sizes: list[int], generator: torch.Generator) -> list[Tensor]:
-        """Which entities of each share lose their pictures: a share of all that is drawn for the batch, often none."""
-        dropped, share = torch.rand(2, generator=generator).tolist()
-        share = share if dropped < self.data.arguments.entity_picture_dropout else 0.0
-        return [torch.rand(size, generator=generator) < share for size in sizes]
+    def _without_pictures(self, count: int, generator: torch.Generator) -> Tensor:
+        """Which of the `count` entities of a pool lose their pictures: a random share of them, in most batches none."""
+        chosen, share = torch.rand(2, generator=generator)
+        draws = torch.rand(count, generator=generator)
+        return (draws < share) & (chosen < self.data.arguments.entity_picture_dropout)
 
     def _targets(self, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
         train = self.data.train

@@ -51,6 +51,26 @@ def test_dropped_pictures_are_masked(mel_data):
     assert 0 < batch.inputs["pixel_mask"].sum() < 24
 
 
+def test_entities_lose_their_pictures_in_a_share_of_the_batches(mel_data, monkeypatch):
+    def present(step, **processes):
+        batch = BatchDataset(mel_data, 12, seed=0, **processes).batch(step, 0)
+        have = dict(zip(mel_data.entities.ids, (mel_data.entities.pictures >= 0).any(1).tolist(), strict=True))
+        share = batch.targets["entity_ids"].split(batch.pool_sizes)[processes.get("rank", 0)].tolist()
+        found = batch.inputs.get("entity_pixel_mask", torch.zeros(len(share), 1)).any(1).tolist()
+        assert all(have[mel_data.entities.ids[row]] for row, there in zip(share, found, strict=True) if there)
+        return {row for row, there in zip(share, found, strict=True) if there}
+
+    whole = [present(step) for step in range(20)]
+    monkeypatch.setattr(mel_data.arguments, "entity_picture_dropout", 0.5)
+    left = [present(step) for step in range(20)]
+    shares = [len(kept) / len(all_) for kept, all_ in zip(left, whole, strict=True)]
+    assert 4 <= sum(share == 1 for share in shares) <= 16
+    assert min(shares) < 0.4
+    assert len(set(shares)) > 4
+    assert all(kept <= all_ for kept, all_ in zip(left, whole, strict=True))
+    assert left == [present(step, rank=0, world=2) | present(step, rank=1, world=2) for step in range(20)]
+
+
 def test_a_pool_has_an_entity_for_every_process(mel_data):
     dataset = BatchDataset(mel_data, 2, seed=0, world=5)
     dataset.negatives = torch.full_like(dataset.negatives, -1)

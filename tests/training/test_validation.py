@@ -52,3 +52,14 @@ def test_picture_weight_multiplies_the_contribution_of_pictures(tiny_dim_dir):
     plain = model._entity_vectors(inputs)[0]
     with picture_weight(model, 3.0):
         torch.testing.assert_close(model._entity_vectors(inputs)[0], text + 3 * (plain - text))
+
+
+def test_picture_weight_of_pairs_multiplies_the_second_block(tiny_dim_dir):
+    config = DIMModel.config_class.from_pretrained(tiny_dim_dir, fusion="pairs")
+    model = DIMModel(config).eval()
+    inputs = {"entity_pooled": torch.randn(3, 32), "entity_image_pooled": torch.randn(3, 1, 32)}
+    plain = model.get_entity_features(**inputs)
+    with picture_weight(model, 3.0):
+        weights = torch.tensor([1.0, 3.0]).repeat_interleave(32)
+        torch.testing.assert_close(model.get_entity_features(**inputs), plain * weights)
+    assert torch.equal(model.get_entity_features(**inputs), plain)
