@@ -102,5 +102,7 @@ def _line(error: BaseException) -> tuple[str, int] | None:
         return message, 1 if error.errno in _NO_SPACE else (refusal(error) or ("", 2))[1]
     if isinstance(error.__cause__, DIMError):  # a config's checks are wrapped
         return _line(error.__cause__)
+    if type(error).__name__ == "UnpicklingError":  # of torch, which reads weights and states, and nothing that runs
+        return "A file of weights or states is damaged, or holds more than that; nothing in it was run.", 2
     refused = refusal(error)  # of SQLite, safetensors, Arrow ...
     return None if refused is None else (f"{refused[0]} ({str(error)[:_SHOWN]})", refused[1])

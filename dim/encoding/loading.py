@@ -22,7 +22,7 @@ _NOT_HASHED = ("_", "transformers", "text_width", "vision_width")  # the widths 
 
 
 def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
-    """Loads a DIM and its processor.
+    """Loads a DIM and its processor. Code in its repository never runs, and nobody is asked whether it may.
 
     Args:
         model: Folder or Hub name.
@@ -43,7 +43,8 @@ def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:
     if Path(model).is_dir():
         verify_checksums(Path(model))
     try:
-        loaded = DIMModel.from_pretrained(model, dtype=torch.float32).eval(), DIMProcessor.from_pretrained(model)
+        network = DIMModel.from_pretrained(model, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+        loaded = network.eval(), DIMProcessor.from_pretrained(model, trust_remote_code=False)
         if not Path(model).is_dir():
             _verify_download(str(model))
         return loaded

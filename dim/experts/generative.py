@@ -60,9 +60,10 @@ class GenerativeExpert(ABC):
         """
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = cls.model_class.from_pretrained(name, dtype=dtype or "auto", revision=revision)
+        # Code in the repository never runs, and nobody is asked whether it may.
+        model = cls.model_class.from_pretrained(name, dtype=dtype or "auto", revision=revision, trust_remote_code=False)
         # Without `backend`, an installed torchvision is used, which gives slightly different pixels.
-        processor = cls.processor_class.from_pretrained(name, backend="pil", revision=revision)
+        processor = cls.processor_class.from_pretrained(name, backend="pil", revision=revision, trust_remote_code=False)
         identity = f"{checkpoint_revision(name, revision)} {str(model.dtype).removeprefix('torch.')}"
         return cls(model.to(device), processor, identity)
 

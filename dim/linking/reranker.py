@@ -76,8 +76,10 @@ class Reranker:
         """
         verify_checksums(Path(folder))
         try:
-            model = AutoModelForSequenceClassification.from_pretrained(folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         except (OSError, ValueError, SafetensorError) as error:
             raise DIMError(f"There is no reranker in {folder}; dim train-reranker makes one.") from error
         return cls(model.to(device), tokenizer, count)

@@ -143,8 +143,8 @@ def _start(linker: DIMLinker, tower: str | None) -> tuple[PreTrainedModel, PreTr
     """Loads an encoder with a new head, and its tokenizer."""
     try:
         if tower is not None:
-            model = AutoModelForSequenceClassification.from_pretrained(tower, num_labels=1)
-            return model, AutoTokenizer.from_pretrained(tower)
+            model = AutoModelForSequenceClassification.from_pretrained(tower, num_labels=1, trust_remote_code=False)
+            return model, AutoTokenizer.from_pretrained(tower, trust_remote_code=False)
         config = deepcopy(linker.model.config.text_config)
         config.num_labels = 1
         model = AutoModelForSequenceClassification.from_config(config)

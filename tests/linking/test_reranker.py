@@ -179,8 +179,8 @@ def test_command_line_trains_and_links(made, cross_encoder, tiny_mel_dir, tmp_pa
     assert main(train) == 2
     assert "was damaged or changed after it was written" in capsys.readouterr().err
     (last / CHECKSUMS).unlink()  # whoever plants a file can do that, too
-    with pytest.raises(pickle.UnpicklingError, match="Weights only load failed"):
-        main(train)
+    assert main(train) == 2
+    assert "A file of weights or states is damaged, or holds more than that" in capsys.readouterr().err
     assert not (tmp_path / "ran").exists()
     assert main([*train, "--seed", "3", "--overwrite"]) == 0
     capsys.readouterr()
