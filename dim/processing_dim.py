@@ -6,6 +6,7 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """Processor of DIM: turns mentions and entities into tensors."""
 
+import json
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -22,18 +23,18 @@ from transformers import (
     CLIPImageProcessorPil,
     ProcessorMixin,
 )
-from transformers.utils import logging
+from transformers.utils import CONFIG_NAME, cached_file
 
 from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
+from .lexical_dim import LexicalFeatures
 from .pictures_dim import prepare_picture
+from .sentences_dim import locate_mentions, mark_mention, mark_mentions, token_window
 from .towers_dim import one_line
 from .words_dim import find_mention
-from .sentences_dim import locate_mentions, mark_mention, mark_mentions, token_window
-
-logger = logging.get_logger(__name__)
 
 _MAX_LENGTH = 1_000_000  # a tokenizer without a limit says 10^30
+_HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 # "paper" is the question of the DIM paper's code; "default" asks about any type of entity, not about people alone.
 EXPERT_PROMPTS = {
@@ -56,6 +57,9 @@ class DIMProcessor(ProcessorMixin):
         mention_marks (`list[str]`, *optional*): Marks before and after the mention in its sentence.
         entity_template (`str`, defaults to `"{name}: {description}"`): Text of an entity that has a description.
         expert_prompts (`dict[str, str]`, *optional*): Prompts for the expert by name; `{mention}` is filled in.
+        lexical_prior (`bool`, defaults to `False`): Whether the model has a lexical prior, so that a call with mentions
+            and entities also gives `lexical_features`. `from_pretrained` reads it from the model's config, if the
+            processor is saved beside a model.
 
     Raises:
         DIMError: If the tokenizer gives no offsets, or the limit leaves no room for a text.
@@ -80,6 +84,7 @@ class DIMProcessor(ProcessorMixin):
         mention_marks: list[str] | None = None,
         entity_template: str = "{name}: {description}",
         expert_prompts: dict[str, str] | None = None,
+        lexical_prior: bool = False,
         **kwargs: Any,
     ):
         super().__init__(image_processor, tokenizer, **kwargs)
@@ -90,6 +95,7 @@ class DIMProcessor(ProcessorMixin):
         self.mention_marks = ["[", "]"] if mention_marks is None else list(mention_marks)
         self.entity_template = entity_template
         self.expert_prompts = dict(EXPERT_PROMPTS if expert_prompts is None else expert_prompts)
+        self.lexical_prior = lexical_prior
         if self.max_length <= self._num_special_tokens:
             raise DIMError(f"max_length ({self.max_length}) leaves no room for text beside the special tokens.")
 
@@ -191,14 +197,14 @@ class DIMProcessor(ProcessorMixin):
         windows, dropped = self._windows(texts, marked)
         sentence_batch, cut = self._tokenize("sentence", windows)
         batch |= sentence_batch | {"num_truncated_tokens": dropped + cut}
+        if not all(texts):
+            batch["sentence_mask"] = torch.tensor([bool(text) for text in texts])
         if expert_answers is not None:
             batch |= self._tokenize("expert", [answer or "" for answer in expert_answers])[0]
             batch["expert_mask"] = torch.tensor([bool(answer) for answer in expert_answers])
         if images is not None:
             batch |= self._mention_pixels(images)
         return BatchFeature(batch)
-        if not all(texts):
-            batch["sentence_mask"] = torch.tensor([bool(text) for text in texts])
 
     def process_entities(
         self,
@@ -238,10 +244,13 @@ class DIMProcessor(ProcessorMixin):
         entity_images: Sequence[Sequence[Any] | None] | None = None,
         expert_answers: Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
+        aliases: Sequence[Sequence[str]] | None = None,
     ) -> BatchFeature:
         """Makes the tensors of both sides, for `model(**inputs)`; see `process_mentions` and `process_entities`.
 
-        A side whose texts are missing gives the tensors of its pictures alone.
+        A side whose texts are missing gives the tensors of its pictures alone. For a model with a lexical prior,
+        mentions and names together give `lexical_features` `(B, E, F)`, in which the most similar of an entity's name
+        and `aliases` counts; see [`DIMProcessor.lexical_features`].
 
         Raises:
             DIMError: For the same reasons, if only some of the arguments of a side are given, or nothing at all.
@@ -263,7 +272,10 @@ class DIMProcessor(ProcessorMixin):
             batch.update(self._mention_pixels(images))
         if names is not None and descriptions is not None:
             batch.update(self.process_entities(names, descriptions, entity_images))
-        elif names is not None or descriptions is not None:
+            if self.lexical_prior and mentions is not None and sentences is not None:
+                features = self.lexical_features(names, descriptions, aliases)
+                batch["lexical_features"] = features(list(zip(mentions, sentences, strict=True)))
+        elif names is not None or descriptions is not None or aliases is not None:
             raise DIMError("Names and descriptions belong together: give both.")
         elif entity_images is not None:
             _same_length(entity_images=entity_images)
@@ -271,6 +283,40 @@ class DIMProcessor(ProcessorMixin):
         if all(given is None for given in (mentions, names, images, entity_images)):
             raise DIMError("Nothing to process: give mentions, entities or pictures.")
         return batch
+
+    def lexical_features(
+        self,
+        names: Sequence[str],
+        descriptions: Sequence[str | None] | None = None,
+        aliases: Sequence[Sequence[str]] | None = None,
+    ) -> LexicalFeatures:
+        """Prepares the lexical features of entities, for mentions and entities that are encoded separately.
+
+        Args:
+            names: Names of the `E` entities.
+            descriptions: Their descriptions; none by default.
+            aliases: The other names of each entity, in a list; none by default.
+
+        Returns:
+            The features, a callable: from `(mention, sentence)` pairs it makes the tensor `(M, E, F)` for
+            [`DIMModel.score`].
+
+        Raises:
+            DIMError: If there is no entity, or lists differ in length.
+
+        Example:
+
+            >>> processor = DIMProcessor.from_pretrained("demo/model")
+            >>> features = processor.lexical_features(["Turkey", "turkey"], ["country", "large bird"])
+            >>> features([("Turkey", "We flew to Turkey.")]).shape
+            torch.Size([1, 2, 17])
+        """
+        _same_length(names=names, descriptions=descriptions, aliases=aliases)
+        for row, others in enumerate(aliases or ()):
+            if not _is_list(others):
+                raise DIMError(f"The aliases of entity {row} must be in a list, got {others!r}.")
+        texts = None if descriptions is None else [text or "" for text in descriptions]
+        return LexicalFeatures(names, aliases, texts)
 
     def ask_expert(self, mentions: Sequence[str], prompt: str = "default") -> list[str]:
         """Makes the expert's prompt about the picture of each mention.

@@ -1,6 +1,7 @@
 """DIMProcessor: windows around mentions, templates, pictures, round trips, and invalid input."""
 
 import io
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from transformers import AutoProcessor, BertTokenizer, CLIPImageProcessorPil
 
-from dim import DIMProcessor, load_picture
+from dim import DIMConfig, DIMProcessor, load_picture
+from dim.lexical_dim import LexicalFeatures
 from dim.processing_dim import EXPERT_PROMPTS, find_mention
 
 RED = Image.new("RGB", (40, 30), "red")
@@ -71,6 +73,62 @@ def test_call_joins_both_sides(clip):
     entities = clip.process_entities(["n"], ["d"], [[RED]])
     assert set(both) == set(mentions) | set(entities)
     assert torch.equal(both["entity_input_ids"], entities["entity_input_ids"])
+
+
+def test_call_gives_lexical_features_for_a_model_with_a_prior(tiny_clip_dir):
+    processor = DIMProcessor.from_towers(str(tiny_clip_dir), lexical_prior=True)
+    mentions, sentences = ["Swift", "Ada"], ["Swift in 1700", "Ada wrote it."]
+    names, descriptions, aliases = ["Swift (bird)", "J. Swift"], ["", "Death: 1745."], [["Ada"], []]
+    batch = processor(mentions, sentences, names, descriptions, aliases=aliases)
+    expected = LexicalFeatures(names, aliases, descriptions)(list(zip(mentions, sentences, strict=True)))
+    assert torch.equal(batch["lexical_features"], expected)
+    separately = processor.lexical_features(names, ["", "Death: 1745."], aliases)
+    assert torch.equal(separately(list(zip(mentions, sentences, strict=True))), expected)
+    assert not torch.equal(processor(mentions, sentences, names, descriptions)["lexical_features"], expected)
+    assert "lexical_features" not in processor(mentions, sentences)
+    assert "lexical_features" not in processor(names=names, descriptions=descriptions, images=[RED])
+
+
+def test_no_features_are_made_for_a_model_without_a_prior(clip, monkeypatch):
+    monkeypatch.setattr("dim.processing_dim.LexicalFeatures", None)
+    assert "lexical_features" not in clip(["a"], ["a b"], ["n"], ["d"], aliases=[["m"]])
+
+
+@pytest.mark.parametrize("saved, width, expected", [
+    (False, 17, True), (True, 0, False), (True, None, True), (False, None, False),
+])  # fmt: skip
+def test_the_config_beside_it_says_whether_there_is_a_prior(clip, tmp_path, saved, width, expected):
+    """As in a folder where a model was given a prior, or that an earlier version saved."""
+    DIMProcessor(clip.image_processor, clip.tokenizer, lexical_prior=saved).save_pretrained(tmp_path)
+    if width is not None:
+        DIMConfig(num_lexical_features=width).save_pretrained(tmp_path)
+    for loaded in (AutoProcessor.from_pretrained(tmp_path), DIMProcessor.from_pretrained(str(tmp_path))):
+        assert loaded.lexical_prior is expected
+    loaded.save_pretrained(tmp_path / "again")
+    assert DIMProcessor.from_pretrained(tmp_path / "again").lexical_prior is expected
+    assert DIMProcessor.from_pretrained(tmp_path, lexical_prior=not expected).lexical_prior is not expected
+
+
+def test_a_prior_of_an_earlier_version(clip, tmp_path):
+    clip.save_pretrained(tmp_path)
+    DIMConfig(num_lexical_features=17).save_pretrained(tmp_path)
+    file = tmp_path / "processor_config.json"
+    fields = json.loads(file.read_text())
+    del fields["lexical_prior"]
+    file.write_text(json.dumps(fields))
+    assert AutoProcessor.from_pretrained(tmp_path).lexical_prior is True
+
+
+@pytest.mark.parametrize("names, descriptions, aliases, message", [
+    ([], None, None, "names is empty"),
+    ("Ada", None, None, "names must be a list of texts, got one text"),
+    (["a", "b"], ["x"], None, "Lists differ in length: names 2, descriptions 1"),
+    (["a", "b"], None, [["x"]], "Lists differ in length: names 2, aliases 1"),
+    (["a", "b"], None, [[], "Ada"], "The aliases of entity 1 must be in a list, got 'Ada'"),
+])  # fmt: skip
+def test_bad_names_for_features_are_refused(clip, names, descriptions, aliases, message):
+    with pytest.raises(ValueError, match=message):
+        clip.lexical_features(names, descriptions, aliases)
 
 
 def test_mention_is_marked(words):
@@ -379,6 +437,7 @@ def test_pictures_of_the_published_sample(clip):
         ({"mentions": ["a"]}, "give mentions and sentences"),
         ({"images": [RED], "expert_answers": ["a"]}, "give mentions and sentences"),
         ({"names": ["a"], "images": [RED]}, "Names and descriptions belong together"),
+        ({"aliases": [["a"]], "images": [RED]}, "Names and descriptions belong together"),
         ({"images": []}, "Nothing to process: images is empty"),
         ({"entity_images": [RED]}, "The pictures of entity 0 must be in a list"),
     ],
