@@ -23,23 +23,26 @@ _BLOCK = 1_024  # mentions linked before they are written
 
 @dataclass(kw_only=True)
 class Link(Linking, Command):
-    """Links the mentions of a sentence, or with --input those of a table (.jsonl, .json, .csv, .tsv or .parquet): rows
-    with `sentence`, `mention` or `start` and `end`, and if there are any `image` (a path) and `expert_answer`.
+    """Links the mentions of a sentence, a picture alone, or with --input the mentions of a table (.jsonl, .json, .csv,
+    .tsv or .parquet): rows with `sentence`, `mention` or `start` and `end`, and if there are any `image` (a path),
+    `region` and `expert_answer`.
     """
 
-    sentence: str | None = option("the sentence, with its mentions in [[double brackets]]", None, one_of="source")
-    input: Path | None = option("table of mentions; - for JSONL from standard input", None, one_of="source",
-                                metavar="FILE")  # fmt: skip
-    mention: str | None = option("the mention, if the sentence has no brackets", None, needs="sentence")
+    sentence: str | None = option("the sentence, with its mentions in [[double brackets]]", None, not_with="input")
+    input: Path | None = option("table of mentions; - for JSONL from standard input", None, metavar="FILE")
+    mention: str | None = option("the mention, if the sentence has no brackets", None, not_with="input")
     span: list[int] = option("its offsets, in characters", [], nargs=2, least=0, needs="sentence",
                              metavar=("START", "END"))  # fmt: skip
-    image: list[str] = option("pictures that belong to the sentence", [], needs="sentence")
-    expert_answer: str | None = option("caption of the picture", None, needs="sentence")
+    image: list[str] = option("pictures that belong to the sentence; without a sentence, the mention is the picture", [],
+                              not_with="input")  # fmt: skip
+    region: list[int] = option("the part of the picture that is the mention, in pixels", [], nargs=4, needs="image",
+                               metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"))  # fmt: skip
+    expert_answer: str | None = option("caption of the picture", None, not_with="input")
     output: Path | None = option("JSONL of the links of --input; default: standard output", None, needs="input",
                                  metavar="FILE")  # fmt: skip
     k: int = option("entities to show", 5, least=1, most=64, aliases=["-k"])
-    why: bool = option("explain each score (with --sentence)", False, needs="sentence")
-    json: bool = option("print JSON instead of a table (with --sentence)", False, needs="sentence")
+    why: bool = option("explain each score", False, not_with="input")
+    json: bool = option("print JSON instead of a table", False, not_with="input")
     batch_size: int = option("mentions at a time", 64, least=1, needs="input", metavar="N")
 
     def run(self) -> None:
@@ -47,6 +50,8 @@ class Link(Linking, Command):
         if self.input is not None:
             self._link_file(self.input)
             return
+        if self.sentence is None and self.mention is None and not self.image:
+            raise DIMError("There is nothing to link: give --sentence, --mention, --image or --input.")
         found = self._link_sentence(self.sentence or "")
         if self.json:
             rows = [{"mention": name} | links.to_dict() for name, links in found]
@@ -55,24 +60,30 @@ class Link(Linking, Command):
             for name, links in found:
                 _print_table(name, links)
 
-    def _link_sentence(self, sentence: str) -> "list[tuple[str | None, Links]]":
+    def _link_sentence(self, sentence: str) -> "list[tuple[str, Links]]":
+        from dim.common.regions import cut_out
+        from dim.encoding.mention_pictures import check_pictures_alone
         from dim.encoding.unused_pictures import warn_of_unused_pictures
-        from dim.linking.mention import mention_row, parse_brackets
+        from dim.linking.mention import load_pictures, mention_row, parse_brackets
 
-        if len(self.span) not in (0, 2):
-            raise DIMError("Give --span once.")
+        for name, numbers, count in (("--span", self.span, 2), ("--region", self.region, 4)):
+            if len(numbers) not in (0, count):
+                raise DIMError(f"Give {name} once.")
         spans: list[Any] = [tuple(self.span) or None]
-        if self.mention is None and not self.span:
+        if self.mention is None and not self.span and (sentence.strip() or not self.image):
             sentence, spans = parse_brackets(sentence)
-        images = (self.image if len(self.image) > 1 else self.image[0]) if self.image else None
-        for span in spans:  # before the model is loaded
-            mention_row(sentence, self.mention, span, images, None)
+        images = load_pictures((self.image if len(self.image) > 1 else self.image[0]) if self.image else None)
+        region = self.region or None
+        rows = [mention_row(sentence, self.mention, span, images, None, region) for span in spans]
+        if region is not None:  # before the model is loaded
+            cut_out(images, region)
         linker, found = self.linker(), []
+        check_pictures_alone(linker.model.config, rows)
         warn_of_unused_pictures(linker.model.config, mentions=len(spans) if self.image else 0)
-        for span in spans:
-            links = linker(sentence, self.mention, images, self.k, span=span, expert_answer=self.expert_answer,
-                           why=self.why)  # fmt: skip
-            found.append((sentence[slice(*span)] if span else self.mention, links))
+        for span, row in zip(spans, rows, strict=True):
+            links = linker(sentence, self.mention, images, self.k, span=span, region=region,
+                           expert_answer=self.expert_answer, why=self.why)  # fmt: skip
+            found.append((row["mention"], links))
         return found
 
     def _link_file(self, source: Path) -> None:
@@ -140,9 +151,9 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], object]]:
         part.replace(path)
 
 
-def _print_table(mention: str | None, links: "Links") -> None:
+def _print_table(mention: str, links: "Links") -> None:
     nil = "" if links.nil is None else f" (NIL {100 * links.nil:.1f} %)"
-    print(f"{mention}: {'no entity of the knowledge base' if links.is_nil else links[0].name}{nil}")
+    print(f"{mention or 'the picture'}: {'no entity of the knowledge base' if links.is_nil else links[0].name}{nil}")
     width = max((len(entity.name) for entity in links), default=4)
     print(f"rank   score  sure  {'name':<{width}}  description")
     for rank, entity in enumerate(links, 1):

@@ -127,10 +127,12 @@ class Parser(HfArgumentParser):
             parser = self._one_of[name] = group
         if is_list and (field.default_factory is MISSING or not field.default_factory()):
             metadata["action"] = "extend"
+        names = metadata.pop("metavar") if isinstance(metadata.get("metavar"), tuple) else None
         field.metadata = metadata  # type: ignore[assignment]
         super()._parse_dataclass_field(parser, field)
         action = self._option_string_actions[f"--{field.name}"]
         action.nargs = metadata.get("nargs", action.nargs)  # HfArgumentParser sets its own for lists
+        action.metavar = names or action.metavar  # argparse compares their number with `nargs`
         if action.const is True:
             action.metavar = "true|false"
         shown = metadata.get("aliases") or [name for name in action.option_strings if self._hidden not in name[2:]]

@@ -89,8 +89,11 @@ def test_files_of_a_release_in_one_option_or_several():
     [
         ("link --model m --sentence [[a]] --output x.jsonl", "--output does nothing without --input"),
         ("link --model m --sentence [[a]] --batch-size 8", "--batch-size does nothing without --input"),
-        ("link --model m --input x.jsonl --why", "--why does nothing without --sentence"),
-        ("link --model m --input x.jsonl --image a.png", "--image does nothing without --sentence"),
+        ("link --model m --input x.jsonl --why", "--why does nothing with --input"),
+        ("link --model m --input x.jsonl --image a.png", "--image does nothing with --input"),
+        ("link --model m --input x.jsonl --sentence [[a]]", "--sentence does nothing with --input"),
+        ("link --model m --sentence [[a]] --region 0 0 9 9", "--region does nothing without --image"),
+        ("link --model m --mention a --span 0 1", "--span does nothing without --sentence"),
         ("kb create k --from x.jsonl --workers 2", "--workers does nothing without --model"),
         ("kb add k --from x.jsonl --device cpu", "--device does nothing without --model"),
         ("kb refresh k --llm l --ids a --dtype float16", "--dtype does nothing without --model"),
