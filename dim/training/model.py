@@ -42,7 +42,9 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
             fields = {name: value for name, value in chosen.items() if value is not None}
             fields["num_lexical_features"] = len(LEXICAL_FEATURES) if arguments.lexical_prior else 0
             model = DIMModel.from_towers(source, arguments.vision_tower, **fields)
-            processor = DIMProcessor.from_towers(source, arguments.vision_tower, max_length=arguments.max_length)
+            processor = DIMProcessor.from_towers(
+                source, arguments.vision_tower, max_length=arguments.max_length, lexical_prior=arguments.lexical_prior
+            )
     except OSError as error:
         names = " or ".join(repr(name) for name in (source, arguments.vision_tower) if name)
         raise DIMError(f"Cannot load {names}: neither a model folder nor reachable on the Hub ({error}).") from error

@@ -1,8 +1,24 @@
-"""The parameters that a run trains."""
+"""The model and processor that a run starts from, and the parameters that it trains."""
+
+import json
+
+import pytest
 
 from dim import DIMModel
-from dim.training.arguments import TrainArguments
-from dim.training.model import parameter_groups
+from dim.training.arguments import ModelArguments, TrainArguments
+from dim.training.model import load_model, parameter_groups
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_the_processor_knows_of_the_prior(tiny_clip_dir, tmp_path, prior):
+    towers = ModelArguments(text_tower=str(tiny_clip_dir), lexical_prior=prior)
+    model, processor = load_model(towers)
+    assert processor.lexical_prior is prior is (model.config.num_lexical_features > 0)
+    processor.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "processor_config.json").read_text())["lexical_prior"] is prior
+    model.save_pretrained(tmp_path)
+    _, further = load_model(ModelArguments(model_name_or_path=str(tmp_path)))
+    assert further.lexical_prior is prior
 
 
 def test_parameter_groups(tiny_dim_dir):
