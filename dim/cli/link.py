@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dim.cli.command import Command, Linking
 from dim.common.parser import option
+from dim.common.printable import printable
 from dim.errors import DIMError
 
 if TYPE_CHECKING:
@@ -153,12 +154,14 @@ def _lines(path: Path | None) -> Iterator[Callable[[str], object]]:
 
 def _print_table(mention: str, links: "Links") -> None:
     nil = "" if links.nil is None else f" (NIL {100 * links.nil:.1f} %)"
-    print(f"{mention or 'the picture'}: {'no entity of the knowledge base' if links.is_nil else links[0].name}{nil}")
-    width = max((len(entity.name) for entity in links), default=4)
+    names = [printable(entity.name) for entity in links]
+    best = "no entity of the knowledge base" if links.is_nil else names[0]
+    print(f"{printable(mention) or 'the picture'}: {best}{nil}")
+    width = max(map(len, names), default=4)
     print(f"rank   score  sure  {'name':<{width}}  description")
-    for rank, entity in enumerate(links, 1):
+    for rank, (name, entity) in enumerate(zip(names, links, strict=True), 1):
         sure = f"{100 * entity.confidence:>3.0f} %"
-        print(f"{rank:>4}  {entity.score:>6.2f} {sure}  {entity.name:<{width}}  {entity.description}")
+        print(f"{rank:>4}  {entity.score:>6.2f} {sure}  {name:<{width}}  {printable(entity.description)}")
         if entity.why is not None:
-            for name, value in entity.why.items():
-                print(f"{'':>20}{name}: {value if not isinstance(value, float) else round(value, 3)}")
+            for key, value in entity.why.items():
+                print(f"{'':>20}{key}: {value if not isinstance(value, float) else round(value, 3)}")

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 from dim.cli.command import CommandError
 from dim.common.files import refusal
+from dim.common.printable import printable
 from dim.errors import DIMError
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EMFILE, errno.ENFILE)
@@ -21,7 +22,7 @@ class _Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return level + super().format(record)
+        return "".join(sign if sign.isprintable() or sign == "\n" else " " for sign in level + super().format(record))
 
 
 _BAR_SECONDS = "30"  # in a file or a pipe a progress bar appears after that time, and is shown that often
@@ -85,7 +86,7 @@ def run_reporting_errors(name: str, run: Callable[[], int | None], debug: bool =
             raise
         if debug:
             traceback.print_exc()
-        print(f"{getattr(error, 'usage', '')}{name}: {' '.join(line[0].split())}", file=sys.stderr)
+        print(f"{getattr(error, 'usage', '')}{name}: {printable(line[0])}", file=sys.stderr)
         return line[1]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dim.common.files import write_text
+from dim.common.printable import printable
 from dim.evaluation.run import Report
 
 FILES = ("report.html", "report.md", "report.json")
@@ -108,7 +109,7 @@ def cell(text: object) -> str:
         >>> cell("a|b\\n<i>")
         'a\\\\|b &lt;i&gt;'
     """
-    plain = " ".join(str(text).split())
+    plain = printable(str(text))
     return plain.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from dim.common.files import atomic_file
 from dim.common.ids import index_of
+from dim.common.printable import printable
 from dim.corpora.inspect.drawing import Card, draw_cards
 from dim.corpora.loading import load_candidates, load_entities, load_mentions, load_splits, splits_of
 from dim.errors import DIMError
@@ -85,8 +86,8 @@ def report(description: Description) -> str:
             for name in next(iter(counts.values())):
                 lines.append(f"  {name:<26}" + "".join(f"{column[name]:>12,}" for column in counts.values()))
     for example in description.examples:
-        lines += ["", _printable(f"{example['split']} {example['id']}: {example['sentence']}")]
-        lines.append(f"  -> {_printable(example['entity'])}")
+        lines += ["", printable(f"{example['split']} {example['id']}: {example['sentence']}")]
+        lines.append(f"  -> {printable(example['entity'])}")
     return "\n".join(lines)
 
 
@@ -195,11 +196,6 @@ def _example(split: str, row: Mapping[str, Any], linked: Mapping[str, Mapping[st
     known = f"{row['entity_id']} {name}" if row["entity_id"] in linked else name
     entity = f"{known}: {text}" if text else known
     return {"split": split, "id": row["id"], "sentence": sentence, "entity": entity}
-
-
-def _printable(text: str) -> str:
-    """Text on one line, without control characters."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def _entity(row: Mapping[str, Any], linked: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
