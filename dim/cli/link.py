@@ -34,7 +34,7 @@ class Link(Linking, Command):
     mention: str | None = option("the mention, if the sentence has no brackets", None, not_with="input")
     span: list[int] = option("its offsets, in characters", [], nargs=2, least=0, needs="sentence",
                              metavar=("START", "END"))  # fmt: skip
-    image: list[str] = option("pictures that belong to the sentence; without a sentence, the mention is the picture", [],
+    image: list[str] = option("pictures of the sentence; without a sentence, the mention is the picture", [],
                               not_with="input")  # fmt: skip
     region: list[int] = option("the part of the picture that is the mention, in pixels", [], nargs=4, needs="image",
                                metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"))  # fmt: skip

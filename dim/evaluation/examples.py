@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from dim.common.ids import index_of
 from dim.common.pictures import load_picture
+from dim.common.regions import cut_out
 from dim.corpora.splits import seeded_order
 from dim.evaluation.outcome import Outcome
 from dim.evaluation.slices import Table
@@ -67,7 +68,7 @@ def make_examples(
             {
                 **{name: mention[name] for name in ("id", "sentence", "mention", "start", "end")},
                 "expert": mention.get("expert_answer") or "",
-                "picture": _picture(mention["image"]),
+                "picture": _picture(mention["image"], mention.get("region")),
                 "right": bool(first.correct[row]),
                 "gold": entity(gold) if gold >= 0 else None,
                 "gold score": float(first.gold_scores[row]) if gold >= 0 else None,
@@ -123,10 +124,10 @@ def _entity(entities: Any, mention: dict, seen: Mapping[int, int], index: int) -
     }
 
 
-def _picture(image: Any) -> str | None:
+def _picture(image: Any, region: Any = None) -> str | None:
     if image is None:
         return None
-    picture = load_picture(image)
+    picture = cut_out(load_picture(image), region)
     picture.thumbnail((_SIDE, _SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)

@@ -134,7 +134,8 @@ def evaluate(settings: Settings) -> Report:
     ]
     made = make_slices(table)
     slices = {group: made[group] for group in settings.slices if group in made}
-    numbers = _numbers(settings, table, halves(mentions["sentence"][:]), lists, outcomes, slices)
+    sentences = [text or name for text, name in zip(mentions["sentence"][:], mentions["id"][:], strict=True)]
+    numbers = _numbers(settings, table, halves(sentences), lists, outcomes, slices)
     examples = make_examples(outcomes, mentions, entities, table, slices, encoder, settings.examples, settings.progress)
     return Report({**numbers, "not run": not_run}, examples)
 
@@ -142,7 +143,7 @@ def evaluate(settings: Settings) -> Report:
 def _numbers(
     settings: Settings, table: Table, half: Tensor, lists: CandidateLists | None, outcomes: list[Outcome], slices: dict
 ) -> dict[str, Any]:
-    groups = [fold(text) for text in table.mentions]
+    groups = [fold(text) or f"picture alone {row}" for row, text in enumerate(table.mentions)]
     recalls = {f"recall@{k}": 100 * lists.recall(table.gold, k) for k in (1, 10, 100)} if lists is not None else None
     return {
         "dataset": settings.dataset,

@@ -160,7 +160,8 @@ def calibrate(
     ranking = Ranking(*(torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Ranking)))
     gone = held_out_entities(gold, nil_share, seed)
     gold = gold.masked_fill(torch.isin(gold, gone), -1)
-    return fit(ranking.without(gone), gold, mentions["sentence"][:], precision)
+    groups = [text or row for row, text in enumerate(mentions["sentence"][:])]  # a picture alone has no sentence
+    return fit(ranking.without(gone), gold, groups, precision)
 
 
 def held_out_entities(gold: Tensor, share: float, seed: int) -> Tensor:

@@ -104,30 +104,35 @@ def test_a_dataset_of_pictures_alone_from_build_to_evaluation(pictures, tiny_cli
            "--per_device_train_batch_size", "2", "--lexical_prior", "true", "--picture_dropout", "0.9",
            "--mention_masking", "0.5", "--report_to", "none"]  # fmt: skip
     assert main(["train", "--dataset", data, *run]) == 0
-    out = ["--out", str(tmp_path / "report"), "--baselines", "bm25,fuzzy,ngrams,popularity"]
+    out = ["--out", str(tmp_path / "report"), "--baselines", "bm25", "fuzzy", "ngrams", "popularity"]
     assert main(["eval", "--dataset", data, "--model", str(tmp_path / "run"), *out]) == 0
-    numbers = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    names = [one["name"] for one in numbers["systems"]]
-    assert names[0] == "DIM"
+    numbers = json.loads((tmp_path / "report" / "report.json").read_text())
+    mrr = {one["name"]: one["metrics"]["full_kb"]["MRR"]["value"] for one in numbers["systems"]}
+    assert mrr["DIM"] == mrr["DIM without prior"] == mrr["DIM without sentence"]
+    blind = ["DIM without picture", "BM25", "fuzzy name", "character n-grams", "popularity in train"]
+    assert [mrr[name] for name in blind] == [pytest.approx(200 / 3)] * 5  # both entities tie at the rank 1.5
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("", "There is nothing to link: give --sentence, --mention, --image or --input."),
-        ("--image {}/two.png --region 0 0 41 20", "field 'region': it is (0, 0, 41, 20), outside of the picture, which has "
-         "40 x 20 pixels"),
-        ("--image {}/two.png --region -1 0 40 20", "field 'region': it is (-1, 0, 40, 20), outside of the picture: left "
-         "and top must be at least 0"),
-        ("--image {}/two.png --region 9 0 9 20", "field 'region': it is (9, 0, 9, 20), which is empty: left must be below "
-         "right, and top below bottom"),
+        (
+            "--image {}/two.png --region 0 0 41 20",
+            "it is (0, 0, 41, 20), outside of the picture, which has 40 x 20 pixels",
+        ),
+        (
+            "--image {}/two.png --region -1 0 40 20",
+            "it is (-1, 0, 40, 20), outside of the picture: left and top must be",
+        ),
+        ("--image {}/two.png --region 9 0 9 20", "it is (9, 0, 9, 20), which is empty: left must be below right, and"),
         ("--image {}/two.png --region 0 0 9 9 --region 0 0 9 9", "Give --region once."),
-        ("--image {0}/two.png {0}/red.png --region 0 0 9 9", "field 'region': it needs one picture, and the mention has 2"),
+        ("--image {0}/two.png {0}/red.png --region 0 0 9 9", "'region': it needs one picture, and the mention has 2"),
         ("--sentence [[gem]] --region 0 0 9 9", "--region does nothing without --image."),
         ("--image {}/none.png", "picture '{}/none.png': there is no such file"),
         ("--image {}/text.png", "picture '{}/text.png': is not a picture, or its header is damaged"),
     ],
-)  # fmt: skip
+)
 def test_bad_pictures_and_regions_are_refused_before_the_model_is_loaded(pictures, words, message, capsys):
     words = [word.format(pictures) for word in words.split()]
     assert main(["link", "--model", "./nothing", "--kb", "./nothing", *words]) == 2

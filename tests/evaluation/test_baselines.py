@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from rapidfuzz import fuzz
 
 from dim.evaluation.systems import name_match
+from dim.evaluation.systems.baselines import BM25, CharNgrams, FuzzyName
 from dim.evaluation.systems.name_match import NameMatch, comparable
 
 WORDS = st.text(alphabet="abÀéß Łи1.-", min_size=1, max_size=12).filter(str.strip)
@@ -116,3 +117,12 @@ def test_invalid_names_raise(names, aliases, message):
 def test_invalid_mentions_raise(mentions, message):
     with pytest.raises(ValueError, match=message):
         NameMatch(["a"]).scores(mentions)
+
+
+def test_all_entities_tie_for_a_picture_alone():
+    rows = [{"mention": "", "sentence": ""}, {"mention": "Ruby", "sentence": "A ruby."}]
+    names = ["Ruby", "Opal", "---"]
+    for system in (FuzzyName(names), BM25(names, ["a red gem", "", ""]), CharNgrams(names)):
+        [(_, scores)] = system.scores(rows)
+        assert len(set(scores[0].tolist())) == 1, system.name
+        assert scores[1].argmax() == 0, system.name

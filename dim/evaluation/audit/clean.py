@@ -74,7 +74,7 @@ def _kept(splits: dict[str, Any], progress: bool) -> tuple[dict[str, list[int]],
             row for row, name in enumerate(names)
             if keys[row] not in sentences and pictures.content.get(name) not in shared
         ]  # fmt: skip
-        sentences |= {keys[row] for row in kept[split]}
+        sentences |= {keys[row] for row in kept[split]} - {""}  # a picture alone has no sentence
         content = {names[row]: pictures.content[names[row]] for row in kept[split] if names[row] in pictures.content}
         later.content |= content
         later.thumbnails |= {one: pictures.thumbnails[one] for one in content.values() if one in pictures.thumbnails}

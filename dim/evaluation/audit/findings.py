@@ -93,7 +93,7 @@ def _split(rows: Any, entities: set[str], pictures: Pictures) -> dict[str, Any]:
             [name for name, exact in zip(names, verbatim, strict=True) if not exact]
         ),
         "mention not found in its sentence": finding(
-            [name for name, start in zip(names, rows["start"][:], strict=True) if start < 0]
+            [name for name, text, start in zip(names, sentences, rows["start"][:], strict=True) if start < 0 and text]
         ),
         "offsets that hold another text": finding(
             [name for name, text, mention, start, end in spans if start >= 0 and text[start:end] != mention]
@@ -142,10 +142,12 @@ def _leaks(splits: dict[str, Any], pictures: dict[str, Pictures]) -> dict[str, d
         sentences, golds = _texts(rows, "sentence"), _texts(rows, "entity_id")
         forms = [fold(text) for text in _texts(rows, "mention")]
         keys[split] = {
-            "sentence, verbatim": sentences,
-            "sentence, by its words": [sentence_key(text) for text in sentences],
+            "sentence, verbatim": [text or None for text in sentences],  # a picture alone has none
+            "sentence, by its words": [sentence_key(text) if text else None for text in sentences],
             "entity": [gold or None for gold in golds],
-            "mention and answer": [(form, gold) if gold else None for form, gold in zip(forms, golds, strict=True)],
+            "mention and answer": [
+                (form, gold) if form and gold else None for form, gold in zip(forms, golds, strict=True)
+            ],
         }
         keys[split]["picture, by content"] = [pictures[split].content.get(mention) for mention in rows["id"][:]]
     found: dict[str, dict[str, Any]] = {}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import bm25s
 import numpy as np
+import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from tqdm.auto import tqdm
 
@@ -43,7 +44,11 @@ class FuzzyName:
         """As [`dim.evaluation.systems.base.System.scores`]; only `mention` is read."""
         texts = column(mentions, "mention")
         for rows in _bar(self, len(texts), self._size):
-            yield rows, self._match.scores(texts[rows])
+            table = torch.zeros(rows.stop - rows.start, self._size)  # all entities tie for a picture alone
+            named = [row for row, text in enumerate(texts[rows]) if text.strip()]
+            if named:
+                table[named] = self._match.scores([texts[rows][row] for row in named])
+            yield rows, table
 
 
 class BM25:

@@ -82,15 +82,25 @@ class Encoder:
             without: Modalities to hide from the model.
 
         Returns:
-            The vectors.
+            The vectors; zeros, with which all entities tie, for a picture alone that is hidden.
         """
         if self._cached is None or self._cached[0] is not mentions or self._cached[1] != without:
             with hidden(self.model, without):
-                vectors = encode_mentions(
-                    self.model, self.processor, mentions, batch_size=self.batch_size, progress=self.progress
-                )
+                vectors = self._encoded(mentions, without)
             self._cached = mentions, without, vectors
         return self._cached[2]
+
+    def _encoded(self, mentions: Sequence[dict], without: tuple[str, ...]) -> Tensor:
+        options = {"batch_size": self.batch_size, "progress": self.progress}
+        texts = mentions_of(mentions)
+        left = [row for row, mention in enumerate(texts) if mention.text.strip() or "picture" not in without]
+        if len(left) == len(texts):
+            return encode_mentions(self.model, self.processor, mentions, **options)
+        vectors = torch.zeros(len(texts), self.model.config.vector_dim)
+        if left:
+            rows = [mentions[row] for row in left] if isinstance(mentions, list) else mentions.select(left)
+            vectors[left] = encode_mentions(self.model, self.processor, rows, **options)
+        return vectors
 
     def systems(self, modalities: Sequence[str] = ()) -> list["DIMSystem"]:
         """Returns the systems of the model: the complete one, and one without each of its inputs.

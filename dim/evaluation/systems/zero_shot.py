@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from dim.common.ids import index_of
 from dim.common.pictures import load_picture
+from dim.common.regions import cut_out
 from dim.encoding.batching import longest_first
 from dim.encoding.mention import column
 from dim.errors import DIMError
@@ -123,11 +124,12 @@ class Towers:
         vectors = torch.zeros(len(mentions), self.model.config.vector_dim)
         starts = range(0, len(mentions), self.batch_size)
         for start in tqdm(starts, desc="zero-shot pictures", disable=not self.progress):
-            images = {row: mentions[row]["image"] for row in range(start, min(start + self.batch_size, len(mentions)))}
-            present = [row for row, image in images.items() if image is not None]
+            batch = {row: mentions[row] for row in range(start, min(start + self.batch_size, len(mentions)))}
+            present = [row for row, mention in batch.items() if mention["image"] is not None]
             if present:
                 prepare = self.processor.image_processor
-                pictures = [prepare_picture(load_picture(images[row]), prepare) for row in present]
+                loaded = [cut_out(load_picture(batch[row]["image"]), batch[row].get("region")) for row in present]
+                pictures = [prepare_picture(picture, prepare) for picture in loaded]
                 pixels = prepare(pictures, return_tensors="pt").pixel_values
                 projected = self.model.visual_projection(self.model.pool_pictures(pixels.to(self.model.device)))
                 vectors[present] = projected.float().cpu()
