@@ -398,6 +398,18 @@ def test_files_have_no_construct_that_hides_errors_or_runs_data():
     assert found == []
 
 
+def test_one_module_opens_pictures_and_one_more_asks_pillow_alone():
+    """So that formats, limits and metadata are the same everywhere."""
+    openers = {
+        name
+        for name in FILES
+        if re.fullmatch(r"(dim|space|examples)/.*\.py", name)
+        for node in ast.walk(ast.parse(source(name)))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("Image.open", "PIL.Image.open")
+    }
+    assert openers == {"dim/pictures_dim.py", "dim/common/pictures.py"}
+
+
 def test_modules_import():
     for name in PACKAGE_FILES:
         if not name.endswith("__main__.py"):

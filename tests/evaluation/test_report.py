@@ -2,9 +2,11 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
+from dim.evaluation import report
 from dim.evaluation.report import markdown, write_report
 from dim.evaluation.run import Report, Settings, evaluate
 
@@ -176,6 +178,15 @@ def test_markdown_has_every_number_and_no_html(numbers):
     for table in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
         columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(columns) == 1, table
+
+
+def test_no_text_of_the_data_is_markup_of_the_page(page_file):
+    template = (Path(report.__file__).parent / "report.html").read_text(encoding="utf-8")
+    text = page_file.read_text(encoding="utf-8")
+    assert "window.broken" in text
+    assert text.count("<script") == template.count("<script")
+    assert text.count("</script") == template.count("</script")
+    assert "<img src=x" not in text
 
 
 def test_json_holds_everything_but_pictures(page_file):

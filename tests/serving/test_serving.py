@@ -217,6 +217,8 @@ def test_changes_need_the_token(client, given):
     ({"name": "  "}, "field 'name': it is empty"),
     ({"name": "a", "images": ["data:;base64,AAAA"]}, "'images.0': is not a picture"),
     ({"name": "a", "images": ["conftest.py"]}, r"images\.0: a picture must be a data URL"),
+    ({"name": "a", "images": ["file:///etc/hostname"]}, r"images\.0: a picture must be a data URL"),
+    ({"name": "a", "images": ["http://127.0.0.1/a.png"]}, r"images\.0: this service does not fetch URLs"),
     ({"name": "a", "description": "a" * 20_001}, "description: String should have at most 20000"),
 ])  # fmt: skip
 def test_entities_that_are_refused(client, body, message):

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from huggingface_hub.utils import httpx
 from packaging.requirements import Requirement
+from picture_server import Server
+from picture_server import picture as made_picture
 from PIL import Image
 from space_fixtures import ENTITIES, HOSTILE, ROOT, SENTENCE, SPACE
 
@@ -299,6 +301,17 @@ def test_events_without_a_name_open_no_files_either(url, private):
             assert "data:image" not in told
             assert "process_completed" in told or "error" in told
             assert "Traceback" not in told
+
+
+def test_no_url_is_fetched(url):
+    server = Server()
+    served = server.serve("/a.png", made_picture())
+    for question in QUESTIONS.values():
+        for given in ({"path": served}, {"url": served}, {"path": "/a.png", "url": served}, {"path": f"file={served}"}):
+            for meta in ({}, {"meta": {"_type": "gradio.FileData"}}):
+                assert "data:image" not in events(url, *question(given | meta))
+    assert server.seen == []
+    server.stop()
 
 
 @pytest.mark.parametrize(
