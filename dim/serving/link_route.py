@@ -8,6 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
+from dim.common.fields import FieldError
+from dim.common.regions import cut_out
 from dim.errors import DIMError
 from dim.kb.table import StorageError
 from dim.linking.mention import parse_brackets
@@ -62,7 +64,7 @@ def add_link_route(app: FastAPI, service: Service) -> None:
         asked, uploads = await _read(request)
         marked = await asyncio.to_thread(_marked, asked.mentions)  # long sentences do not delay other requests
         lease = request.scope[LEASE]
-        rows = [await _with_pictures(service, row, mention.images, f"mentions.{index}.images", uploads, lease)
+        rows = [await _with_pictures(service, row, mention.images, f"mentions.{index}", uploads, lease)
                 for index, (row, mention) in enumerate(zip(marked, asked.mentions, strict=True))]  # fmt: skip
         try:
             answer = await service.queue.link(rows, asked.k, asked.why)
@@ -106,9 +108,13 @@ def _parsed(body: bytes) -> LinkRequest:
 async def _with_pictures(
     service: Service, row: dict, images: list[str], where: str, uploads: dict[str, bytes], lease: Lease
 ) -> dict:
-    """Adds the pictures of a mention to its row."""
-    pictures = [picture for _, picture in await service.pictures.read(images, where, uploads, lease)]
-    return {**row, "image": pictures[0] if len(pictures) == 1 else pictures or None}
+    """Adds the pictures of a mention to its row; of one with a region, that part alone."""
+    pictures = [picture for _, picture in await service.pictures.read(images, f"{where}.images", uploads, lease)]
+    try:
+        pictures = [cut_out(picture, row["region"]) for picture in pictures]
+    except FieldError as error:
+        raise ServiceError(422, f"{where}: {error}.") from error
+    return {**row, "image": pictures[0] if len(pictures) == 1 else pictures or None, "region": None}
 
 
 def _marked(mentions: list[Mention]) -> list[dict]:
@@ -125,6 +131,9 @@ def _marked(mentions: list[Mention]) -> list[dict]:
 def _row(mention: Mention) -> dict:
     if (mention.start is None) != (mention.end is None):
         raise DIMError("Give both start and end, or neither.")
-    if mention.mention is None and mention.start is None and len(parse_brackets(mention.sentence)[1]) > 1:
+    alone = bool(mention.images) and not mention.sentence.strip()
+    marked = mention.mention is None and mention.start is None and not alone
+    if marked and len(parse_brackets(mention.sentence)[1]) > 1:
         raise DIMError("The sentence marks several mentions; send each one separately.")
-    return checked_mention(mention.model_dump(exclude={"images"}))
+    names = [f"images.{number}" for number in range(len(mention.images))]  # the pictures themselves are read later
+    return checked_mention(mention.model_dump(exclude={"images"}) | {"image": names or None})

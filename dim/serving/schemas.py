@@ -13,6 +13,7 @@ MAX_MENTIONS, MAX_PICTURES = 64, 8
 Name = Annotated[str, Field(max_length=1_000)]
 Text = Annotated[str, Field(max_length=20_000)]
 Pictures = Annotated[list[str], Field(max_length=MAX_PICTURES)]
+Pixel = Annotated[int, BeforeValidator(lambda value: value if whole(value) is None else whole(value))]
 Offset = Annotated[int | None, BeforeValidator(lambda value: value if whole(value) is None else whole(value))]
 
 
@@ -28,7 +29,7 @@ class _Given(BaseModel):
 
 
 class Mention(_Given):
-    """A mention, marked by double brackets in its sentence, by `mention`, or by `start` and `end`."""
+    """A mention: in double brackets in its sentence, by `mention`, by `start` and `end`, or as pictures alone."""
 
     sentence: Text = Field("", description="The sentence; may be empty.")
     mention: Name | None = Field(None, description="Text of the mention; it may be absent from the sentence.")
@@ -36,6 +37,9 @@ class Mention(_Given):
     end: Offset = Field(None, description="Character offset of the end of the mention (exclusive); -1 for none.")
     images: Pictures = Field([], description="Pictures: `data:...;base64,...`, or `upload:NAME` for a part of a "
                                              "multipart body. For several, the vectors are averaged.")  # fmt: skip
+    region: list[Pixel] | None = Field(None, min_length=4, max_length=4,
+                                       description="The part of its picture that is the mention: left, top, right and "
+                                                   "bottom in pixels of the picture as it is shown.")  # fmt: skip
     expert_answer: Text | None = Field(None, description="Caption of the picture.")
 
 

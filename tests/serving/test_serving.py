@@ -106,6 +106,44 @@ def test_why(client, linker):
     assert why["without_picture"] == pytest.approx(expected[0].why["without_picture"], abs=TOLERANCE)
 
 
+def test_pictures_alone_and_regions(client, linker):
+    red, blue = png("red"), png("blue", 40, 30)
+    one, two = data_url(red), data_url(blue)
+    questions = [
+        ({"images": [one]}, {"image": red}),
+        ({"images": [one], "sentence": " ", "mention": ""}, {"image": red}),
+        ({"images": [one, two], "start": -1, "end": -1}, {"image": [red, blue]}),
+        ({"images": [two], "region": [0, 10, 20.0, 30]}, {"image": blue, "region": (0, 10, 20, 30)}),
+        ({"images": [two], "region": [5, 5, 6, 6], "sentence": "[[Jade]]"},
+         {"text": "[[Jade]]", "image": blue, "region": (5, 5, 6, 6)}),
+    ]  # fmt: skip
+    for mention, arguments in questions:
+        [result] = linked(client, mention, k=3)
+        equal(result, linker(**arguments, k=3))
+    together = linked(client, *(mention for mention, _ in questions), k=3)
+    for result, (_, arguments) in zip(together, questions, strict=True):
+        equal(result, linker(**arguments, k=3))
+    assert (together[0]["mention"], together[0]["start"], together[0]["end"]) == ("", -1, -1)
+    request = {"mentions": [{"images": ["upload:a"], "region": [0, 0, 9, 9]}]}
+    answer = client.post("/link", data={"request": json.dumps(request)}, files={"a": ("a.png", red)})
+    equal(answer.json()["results"][0], linker(image=red, region=(0, 0, 9, 9)))
+
+
+def test_why_names_the_nearest_picture(client, linker):
+    pictures = [data_url(png(colour)) for colour in ("green", "blue", "red")]
+    entity = {"name": "Zircon", "images": pictures}
+    assert client.put("/entities/z", json=entity, headers=WRITER).status_code == 201
+    try:
+        [result] = linked(client, {"sentence": "[[Zircon]]", "images": [pictures[1]]}, k=1, why=True)
+        [alone] = linked(client, {"images": [pictures[2]]}, k=64, why=True)
+    finally:
+        assert client.delete("/entities/z", headers=WRITER).status_code == 204
+    assert result["entities"][0]["why"]["nearest_picture"] == {"index": 1, "similarity": pytest.approx(1, abs=1e-3)}
+    [why] = [one["why"] for one in alone["entities"] if one["id"] == "z"]
+    assert (why["nearest_picture"]["index"], why["found_by"]) == (2, ["dense"])
+    assert "without_picture" not in why
+
+
 def test_multipart(client, linker):
     asked = {
         "mentions": [

@@ -13,6 +13,7 @@ from serving_server import ENTITIES, WORDS, data_url, error_of, make, png, servi
 from dim import DIMLinker
 
 LIMIT = 100_000  # bytes of a body
+RED = data_url(png())
 HEAD = b"POST /link HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 
 
@@ -72,6 +73,17 @@ def test_without_batching_answers_equal_the_linkers_exactly(client, folders):
     ({"mentions": [{"sentence": "a", "start": 0}]}, r"mentions\.0: Give both start and end"),
     ({"mentions": [{"sentence": "a", "start": 0, "end": 9}]}, r"mentions\.0: The span \(0, 9\) does not lie"),
     ({"mentions": [{"sentence": "[[a]]", "images": [""] * 9}]}, r"mentions\.0\.images: List should have at most 8"),
+    ({"mentions": [{}]}, r"mentions\.0: Mark the mention by double brackets"),
+    ({"mentions": [{"images": [RED], "sentence": "a"}]}, r"mentions\.0: Mark the mention by double brackets"),
+    ({"mentions": [{"images": [RED], "region": [0, 0, 21, 9]}]}, r"mentions\.0: field 'region': it is \(0, 0, 21, 9\), "
+     "outside of the picture, which has 20 x 20 pixels"),
+    ({"mentions": [{"images": [RED], "region": [0, 0, -1, 9]}]}, r"mentions\.0: field 'region': it is .*is empty"),
+    ({"mentions": [{"images": [RED], "region": [-1, 0, 1, 9]}]}, r"mentions\.0: field 'region': it is .*outside"),
+    ({"mentions": [{"images": [RED, RED], "region": [0, 0, 9, 9]}]}, r"mentions\.0: field 'region': it needs one"),
+    ({"mentions": [{"sentence": "[[a]]", "region": [0, 0, 9, 9]}]}, r"mentions\.0: field 'region': it needs a"),
+    ({"mentions": [{"images": [RED], "region": [0, 0, 9]}]}, r"mentions\.0\.region: List should have at least 4"),
+    ({"mentions": [{"images": [RED], "region": [0, 0, 9.5, 9]}]}, r"mentions\.0\.region\.2: Input should be a"),
+    ({"mentions": [{"images": ["data:,x"]}]}, r"picture 'mentions\.0\.images\.0': is not a picture"),
 ])  # fmt: skip
 def test_invalid_requests(client, asked, message):
     status, code, told = error_of(client.post("/link", json=asked))
