@@ -10,7 +10,7 @@ from dim.common.parser import option
 @dataclass(kw_only=True)
 class Build(RawRelease, Command):
     """Makes a dataset that `datasets.load_dataset` reads. NAME is wikimel, richpediamel or wikidiverse, one of these
-    with _plus behind it, or with --layout jsonl any other, for data of your own.
+    with _plus behind it, melart, or with --layout jsonl any other, for data of your own.
     """
 
     images: list[Path] = option("folders of pictures", [], metavar="DIR")

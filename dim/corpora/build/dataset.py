@@ -18,6 +18,7 @@ from dim.corpora.build.corpus import Corpus
 from dim.corpora.build.facts import Tables, missing_pictures, recalls, written
 from dim.corpora.build.shards import ShardFolder
 from dim.corpora.readers.raw import DATASETS
+from dim.corpora.readers.registry import LAYOUTS
 from dim.corpora.schema import CONFIGS, FEATURES, MANIFEST
 from dim.errors import DIMError
 
@@ -68,7 +69,7 @@ def build(
     continues there. The same input gives the same bytes.
 
     Args:
-        name: One of `NAMES`, or any other for a user's own data, whose layout is then `jsonl`.
+        name: One of `NAMES`; `melart`; or any other for a user's own data, whose layout is then `jsonl`.
         raw: Folders of the release's files.
         out: The dataset's folder; an earlier build of the same dataset is replaced.
         layout: A name in [`dim.corpora.readers.registry.LAYOUTS`], or `auto`.
@@ -188,9 +189,9 @@ def summary(built: Built) -> str:
 
 
 def _published(name: str, layout: str) -> tuple[str, Path | None, type[MELBuilder]]:
-    """Card, script and builder of a dataset; a user's own has no script."""
+    """Card, script and builder of a dataset; a user's own has no script, and neither has MELArt."""
     if name not in NAMES:
-        if layout == "auto":
+        if layout == "auto" and not any(name in one.datasets for one in LAYOUTS.values()):
             raise DIMError(
                 f"There is no dataset {name!r}; the published ones are {', '.join(NAMES)}. For data of your own, add "
                 "--layout jsonl."
