@@ -7,11 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from dim import DIMConfig, DIMProcessor
+from dim import DIMConfig, DIMModel, DIMProcessor, load_dim
 from dim.common.pictures import load_picture
 from dim.corpora.loading import load_mentions
+from dim.encoding.encode import encode_mentions
 from dim.training.arguments import DataArguments
-from dim.training.batches import mention_inputs
+from dim.training.batches import BatchDataset, mention_inputs
 from dim.training.data import MELData
 
 
@@ -108,3 +109,46 @@ def test_a_region_outside_of_its_picture_is_refused_by_the_mentions_id(tiny_mel_
     processor = DIMProcessor.from_pretrained(tiny_dim_dir)
     with pytest.raises(ValueError, match=r"mention 'm24-2': field 'region': it is \(0, 0, 90, 9\), outside"):
         MELData(DataArguments(dataset=dataset), processor, tmp_path / "p.u8", DIMConfig())
+
+
+def pictures_alone(rows):
+    """Every other mention is a picture alone."""
+    blank = {"sentence": "", "mention": "", "start": -1, "end": -1}
+    return [row | (blank if place % 2 else {}) | {"region": None} for place, row in enumerate(rows)]
+
+
+@pytest.fixture(scope="module")
+def alone_dir(tiny_mel_dir, tmp_path_factory):
+    return with_columns(tiny_mel_dir, tmp_path_factory.mktemp("alone") / "data", pictures_alone)
+
+
+def test_pictures_alone_are_trained_as_they_are_encoded(alone_dir, tiny_dim_dir, tmp_path):
+    """Training's inputs give the vectors that linking gives, also where names are hidden and pictures dropped."""
+    model, processor = load_dim(tiny_dim_dir)
+    arguments = DataArguments(dataset=alone_dir, mention_masking=0.5, picture_dropout=0.99)
+    data = MELData(arguments, processor, tmp_path / "p.u8", model.config)
+    rows = torch.arange(6)
+    assert data.train.has_sentence[:4].tolist() == [True, False, True, False]
+    expected = encode_mentions(model, processor, load_mentions(alone_dir, "train").select(range(6)))
+    for hidden in (None, torch.tensor([False, True] * 3)):
+        inputs = mention_inputs(data, data.train, rows, data.train.pictures[:6], hidden=hidden)
+        assert inputs["sentence_mask"].tolist() == [True, False] * 3
+        with torch.no_grad():
+            torch.testing.assert_close(model.get_mention_features(**inputs), expected, atol=1e-4, rtol=1e-3)
+    batch = BatchDataset(data, batch_size=24, seed=0).batch(0, 0).inputs
+    there = batch["pixel_mask"]
+    assert there[~batch["sentence_mask"]].all()
+    assert not there[batch["sentence_mask"]].all()
+
+
+def test_a_picture_alone_without_its_picture_is_refused(tiny_mel_dir, tiny_dim_dir, tiny_bert_dir, tmp_path):
+    def lost(rows):
+        return [row | {"image": None if place == 3 else row["image"]} for place, row in enumerate(pictures_alone(rows))]
+
+    dataset = with_columns(tiny_mel_dir, tmp_path / "lost", lost)
+    model, processor = load_dim(tiny_dim_dir)
+    with pytest.raises(ValueError, match="mention 'm24-3' has neither a text nor a picture that can be read"):
+        MELData(DataArguments(dataset=dataset), processor, tmp_path / "p.u8", model.config)
+    text_only = DIMModel.from_towers(str(tiny_bert_dir)).config
+    with pytest.raises(ValueError, match="The model reads no pictures of mentions, so it cannot link a picture alone"):
+        MELData(DataArguments(dataset=dataset), processor, tmp_path / "p.u8", text_only)
