@@ -131,7 +131,8 @@ def build(playground: Playground, examples: list[dict[str, str]]) -> gr.Blocks:
             buttons = [gr.Button(one["label"], size="sm", min_width=110, icon=_file(one)) for one in examples]
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
-                sentence = gr.Textbox(label="Sentence", info="Put the mention in [[double brackets]].", max_length=2000,
+                sentence = gr.Textbox(label="Sentence", info="Put the mention in [[double brackets]]; "
+                                      "empty for a picture alone.", max_length=2000,
                                       placeholder="[[Turkey]] was everywhere.", elem_id="sentence")  # fmt: skip
                 mention = gr.Textbox(label="Mention (if not in brackets)", elem_id="mention", max_length=200)
                 picture = _picture("Picture (optional)", "picture", 210)

@@ -28,15 +28,18 @@ def results(answer: Answer, before: list[str], changed: str | None) -> str:
     Returns:
         HTML.
     """
-    columns = [("With the picture" if answer.blind is not None else "Ranking, without a picture", answer.links)]
+    title = "With the picture" if answer.blind is not None else "Ranking, without a picture"
+    alone = not answer.row["mention"]
+    columns = [("Ranking by the picture alone" if alone else title, answer.links)]
     if answer.blind is not None:
         columns.append(("Without the picture", answer.blind))
-    largest = max([abs(v) for _, links in columns for one in links for v in _parts(one).values()], default=1.0) or 1.0
+    parts = {id(one): _parts(one, alone) for _, links in columns for one in links}
+    largest = max([abs(value) for part in parts.values() for value in part.values()], default=1.0) or 1.0
     made = []
     for title, links in columns:
         moved = before if links is answer.links else []
         cards = "".join(
-            _card(rank, one, answer.pictures.get(one.id), largest, _move(rank, one.id, moved, changed))
+            _card(rank, one, answer.pictures.get(one.id), parts[id(one)], largest, _move(rank, one.id, moved, changed))
             for rank, one in enumerate(links, 1)
         )
         head = f"<h3>{title}</h3>{_verdict(links)}"
@@ -53,7 +56,9 @@ def message(text: str, bad: bool = True) -> str:
 def _question(answer: Answer) -> str:
     row = answer.row
     start, end, text = row["start"], row["end"], row["sentence"]
-    if start < 0:
+    if not row["mention"]:
+        shown, note = "", "The picture is linked alone. "
+    elif start < 0:
         shown, note = escape(text), f"“{escape(row['mention'])}” is not in the sentence. "
     else:
         shown, note = f"{escape(text[:start])}<mark>{escape(text[start:end])}</mark>{escape(text[end:])}", ""
@@ -82,11 +87,13 @@ def _verdict(links: Links) -> str:
     return ""
 
 
-def _parts(entity: LinkedEntity) -> dict[str, float]:
-    """Returns the parts of a score, which add up to it."""
+def _parts(entity: LinkedEntity, alone: bool) -> dict[str, float]:
+    """Returns the parts of a score, which add up to it; the vectors of a picture alone are the picture's part."""
     why = entity.why or {}
     parts = {title: why[name] for name, title in _PARTS.items() if name in why}
-    if "without_picture" in why:
+    if alone:
+        parts["picture"] = parts.pop("text")
+    elif "without_picture" in why:
         parts["picture"] = entity.score - why["without_picture"]
         parts["text"] -= parts["picture"]
     return {name: parts[name] for name in _MEANING if name in parts}
@@ -104,10 +111,15 @@ def _move(rank: int, name: str, before: list[str], changed: str | None) -> str:
     return "".join(tags)
 
 
-def _card(rank: int, entity: LinkedEntity, picture: str | None, largest: float, tags: str) -> str:
+def _card(
+    rank: int, entity: LinkedEntity, picture: str | None, parts: dict[str, float], largest: float, tags: str
+) -> str:
     image = f'<img alt="" src="{picture}">' if picture else '<span class="dim-none">no picture</span>'
-    bars = "".join(_bar(name, value, largest) for name, value in _parts(entity).items())
+    bars = "".join(_bar(name, value, largest) for name, value in parts.items())
     found = "".join(f'<span class="dim-tag">{escape(one)}</span>' for one in (entity.why or {}).get("found_by", []))
+    nearest = (entity.why or {}).get("nearest_picture")
+    if nearest is not None:
+        found += f"<br>nearest picture: number {nearest['index'] + 1}, similarity {nearest['similarity']:.2f}"
     sure = 100 * entity.confidence
     return (
         f'<li class="dim-card" data-id="{escape(entity.id)}">{image}<div class="dim-about"><h4><b>{rank}</b> '

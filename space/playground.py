@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from dim import DIMError, DIMLinker, KnowledgeBase, Links, load_picture
+from dim import DIMError, DIMLinker, KnowledgeBase, LinkedEntity, Links, load_picture
 from dim.common.unreadable_pictures import UnreadablePictures
 from dim.corpora.schema import PROVENANCE
 from dim.kb.rows import FIELDS
@@ -30,8 +30,8 @@ class Answer:
     Args:
         row: The mention: `sentence`, `mention`, `start`, `end`, `image`.
         links: Its links, each with `why`.
-        blind: Its links without the picture; `None` for a mention without one.
-        pictures: Data URLs of the entities' pictures, by entity id.
+        blind: Its links without the picture; `None` for a mention without one, and for a picture alone.
+        pictures: Data URL of each entity's picture that is nearest to the mention's, else of its first, by entity id.
     """
 
     row: dict
@@ -66,7 +66,8 @@ class Playground:
         """Links a mention.
 
         Args:
-            sentence: The sentence, with the mention in double brackets unless `mention` is given.
+            sentence: The sentence, with the mention in double brackets unless `mention` is given; empty for a picture
+                alone.
             mention: Text of the mention, or empty.
             picture: Path of a picture, or `None`.
 
@@ -76,11 +77,11 @@ class Playground:
         Raises:
             DIMError: If no mention is marked, a text is too long, or the picture cannot be read.
         """
-        row = _mention(_text("sentence", sentence), _text("mention", mention)) | {"image": _picture(picture)}
+        row = _mention(_text("sentence", sentence), _text("mention", mention), _picture(picture))
         with self._lock:
             links = self._ask(row)
-            blind = None if picture is None else self._ask(row | {"image": None})
-            return Answer(row, links, blind, self._pictures({one.id for one in [*links, *(blind or [])]}))
+            blind = self._ask(row | {"image": None}) if picture is not None and row["mention"] else None
+            return Answer(row, links, blind, self._pictures([*links, *(blind or [])]))
 
     def examples(self, sample: list[dict[str, str]]) -> list[dict[str, str]]:
         """Returns the examples that fit the knowledge base.
@@ -153,11 +154,12 @@ class Playground:
         mention = None if span else row["mention"]
         return self.linker(row["sentence"], mention, row["image"], SHOWN, span=span, why=True)
 
-    def _pictures(self, ids: set[str]) -> dict[str, str]:
+    def _pictures(self, links: list[LinkedEntity]) -> dict[str, str]:
         unreadable = UnreadablePictures()
+        nearest = {one.id: one.why["nearest_picture"]["index"] for one in links if "nearest_picture" in (one.why or {})}
         found = {}
-        for row in self.linker.kb.rows(sorted(ids)).select(["id", "images"]).to_pylist():
-            image = unreadable.load(row["images"][0], row["id"]) if row["images"] else None
+        for row in self.linker.kb.rows(sorted({one.id for one in links})).select(["id", "images"]).to_pylist():
+            image = unreadable.load(row["images"][nearest.get(row["id"], 0)], row["id"]) if row["images"] else None
             if image is not None:
                 found[row["id"]] = data_url(image)
         return found
@@ -189,11 +191,11 @@ def _text(what: str, value: str | None) -> str:
     return value
 
 
-def _mention(sentence: str, mention: str) -> dict:
-    if not sentence and not mention:
-        raise DIMError("Type a sentence, with the mention in [[double brackets]].")
-    if mention and "[[" not in sentence:
-        return mention_row(sentence, mention, None, None, None)
+def _mention(sentence: str, mention: str, picture: Image | None) -> dict:
+    if not sentence and not mention and picture is None:
+        raise DIMError("Type a sentence, with the mention in [[double brackets]], or add a picture.")
+    if "[[" not in sentence and (mention or not sentence):
+        return mention_row(sentence, mention, None, picture, None)
     if mention:
         raise DIMError("The mention is marked twice: use either the [[brackets]] or the second box.")
     if "[[" not in sentence or "]]" not in sentence:
@@ -204,7 +206,7 @@ def _mention(sentence: str, mention: str) -> dict:
     [(start, end)] = spans
     if not text[start:end].strip():
         raise DIMError("There is nothing between the brackets: put the mention there.")
-    return mention_row(text, None, (start, end), None, None)
+    return mention_row(text, None, (start, end), picture, None)
 
 
 def _picture(path: str | None) -> Image | None:

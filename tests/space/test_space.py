@@ -100,6 +100,45 @@ def test_examples_fit_the_knowledge_base(tiny_dim_dir, kb_folder, tmp_path, monk
     assert own == {"label": "torque wrench", "sentence": "This is about [[torque wrench]].", "picture": ""}
 
 
+def test_a_picture_alone(client, picture):
+    html = client.predict("", "", handle(picture), api_name="/link")[0]
+    assert sorted(ids(html)) == ["a", "b", "c"]
+    assert "Ranking by the picture alone" in html
+    assert "The picture is linked alone." in html
+    assert "Without the picture" not in html
+    for card in html.split('<li class="dim-card"')[1:]:
+        parts = dict(re.findall(r"<span>([a-z ]+)</span><i>.*?<em>([+-][\d.]+)</em>", card))
+        [score] = re.findall(r"why: score (-?[\d.]+)", card)
+        assert set(parts) == {"picture", "lexical prior"}
+        assert sum(map(float, parts.values())) == pytest.approx(float(score), abs=0.02)
+        assert card.count('<span class="dim-tag">') == 1  # found by dense search alone
+
+
+def test_the_nearest_picture_of_an_entity_is_shown(tiny_dim_dir, tmp_path, picture, monkeypatch):
+    pytest.importorskip("gradio")
+    from dim import KnowledgeBase, load_dim
+
+    monkeypatch.syspath_prepend(str(SPACE))
+    from cards import results
+    from playground import Playground, data_url
+
+    colours = ["green", "blue", "red"]
+    pictures = [Image.new("RGB", (20, 20), colour) for colour in colours]
+    for colour, one in zip(colours, pictures, strict=True):
+        one.save(tmp_path / f"{colour}.png")
+    cells = [{"bytes": (tmp_path / f"{colour}.png").read_bytes(), "path": None} for colour in colours]
+    kb = [{"id": "a", "name": "Turkey", "images": cells}, {"id": "b", "name": "turkey", "images": cells[:1]}]
+    KnowledgeBase.create(tmp_path / "kb", kb).encode(*load_dim(tiny_dim_dir))
+    playground = Playground(str(tiny_dim_dir), str(tmp_path / "kb"))
+    for sentence in (SENTENCE, ""):
+        answer = playground.link(sentence, "", str(picture))  # red
+        assert answer.pictures == {"a": data_url(pictures[2]), "b": data_url(pictures[0])}
+        html = results(answer, [], None)
+        assert "nearest picture: number 3, similarity 1.00" in html
+        assert data_url(pictures[2]) in html
+    assert playground.link(SENTENCE, "", None).pictures["a"] == data_url(pictures[0])
+
+
 def test_mention_in_the_second_box(client):
     inside, _, outside = (
         client.predict(*question, None, api_name="/link")[0]
