@@ -46,6 +46,8 @@ _JOINER = "\u200d"
 _TAIL_SIGNS = "+#"  # belong to a name that they end, as in C++ and C#
 _NUMBER_SIGNS = ".,'\u2019"  # between two digits, they belong to the number (UAX 29, WB11 and WB12)
 _REACH = 64  # longest run of marks, invisible characters or flags that is looked through
+_FORMAT = ("format",)  # kinds that separate nothing
+_UNSEEN = ("extend", "format")
 
 
 @cache
@@ -123,15 +125,11 @@ def is_word_start(text: str, index: int) -> bool:
     """
     if not is_character_border(text, index):
         return False
-    before = index - 1
-    while before >= max(0, index - _REACH) and kind(text[before]) in ("extend", "format"):
-        before -= 1
-    if before < 0:
-        return True
-    inside, outside = text[index], text[before]
-    if outside == "." and before == index - 1 and kind(inside) == "letter":  # .NET
-        return before > 0 and not text[before - 1].isspace() and not _in_number(text, before)
-    return not _in_number(text, before) and _may_part(inside, outside)
+    before = _past(text, index - 1, -1, _UNSEEN)
+    is_dotted = before == index - 1 >= 0 and text[before] == "." and kind(text[index]) == "letter"
+    if is_dotted and (before == 0 or text[before - 1].isspace()):
+        return False  # .NET
+    return _may_stand(text, index, before)
 
 
 def is_word_end(text: str, index: int) -> bool:
@@ -151,20 +149,29 @@ def is_word_end(text: str, index: int) -> bool:
     """
     if not is_character_border(text, index):
         return False
-    after, last = index, index - 1
-    while after < min(len(text), index + _REACH) and kind(text[after]) == "format":
-        after += 1
-    while last > max(0, index - _REACH) and kind(text[last]) in ("extend", "format"):
-        last -= 1
-    if after == len(text):
-        return True
-    inside, outside = text[last], text[after]
-    if outside in _TAIL_SIGNS and kind(inside) in ("letter", "spaceless"):
+    after, last = _past(text, index, 1, _FORMAT), max(0, _past(text, index - 1, -1, _UNSEEN, _REACH - 1))
+    if after < len(text) and text[after] in _TAIL_SIGNS and kind(text[last]) in ("letter", "spaceless"):
         end = after
         while end < min(len(text), after + _REACH) and text[end] in _TAIL_SIGNS:
             end += 1
-        return kind(text[end : end + 1] or " ") == "letter"  # "C++" is one name, "1+1" is two
-    return kind(outside) != "extend" and not _in_number(text, after) and _may_part(inside, outside)
+        if kind(text[end : end + 1] or " ") != "letter":
+            return False  # "C++" is one name, "1+1" is two
+    return kind(text[after : after + 1] or " ") != "extend" and _may_stand(text, last, after)
+
+
+def _past(text: str, index: int, step: int, kinds: tuple[str, ...], most: int = _REACH) -> int:
+    """Moves an index forwards or backwards over characters of some kinds, at most so many; it may leave the text."""
+    end = index + step * most
+    while index != end and 0 <= index < len(text) and kind(text[index]) in kinds:
+        index += step
+    return index
+
+
+def _may_stand(text: str, edge: int, beside: int) -> bool:
+    """Whether a name with the character at `edge` at its edge may stand beside that at `beside`, or beside no text."""
+    if not 0 <= beside < len(text):
+        return True
+    return not _in_number(text, beside) and _may_part(text[edge], text[beside])
 
 
 def _in_number(text: str, index: int) -> bool:
