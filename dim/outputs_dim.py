@@ -29,9 +29,9 @@ ENTITY_INPUTS = (
     *("entity_pixel_values", "entity_pixel_mask", "entity_image_pooled"),
 )
 MISSING_FEATURES = (
-    "The model has a lexical prior, but gets no lexical_features: it compares vectors alone, and ranks worse. The "
-    "processor makes the features: pass mentions, sentences, names and descriptions to it in one call, or use "
-    "processor.lexical_features. To compare vectors alone, pass lexical_features=False."
+    "The model has a lexical prior, but gets no lexical_features: it compares vectors alone, which ranks differently "
+    "from what it was trained for. The processor makes the features: pass mentions, sentences, names and descriptions "
+    "to it in one call, or use processor.lexical_features. To compare vectors alone, pass lexical_features=False."
 )
 
 

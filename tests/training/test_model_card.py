@@ -32,3 +32,20 @@ def test_tables_have_the_columns_of_their_headers():
         ["<code>seed</code>", "0"],
     ]
     assert "/data" not in text
+
+
+def test_the_card_says_which_code_gives_which_figures():
+    _, text = read_card(model_card(METRICS, ARGUMENTS))
+    code = text[text.index("```python") : text.index("```", text.index("```python") + 3)]
+    assert "mentions=" in code
+    assert "aliases=" in code
+    section = text[text.index("## Which code gives what") : text.index("## Training")]
+    assert "pip install rapidfuzz regex scipy" in section
+    assert "processor.lexical_features" in section
+    assert "`DIMLinker`" in section
+    assert "H@1 50.00 instead of 61.50" in section
+    plain = {name: value for name, value in METRICS.items() if not name.startswith("vectors")}
+    _, text = read_card(model_card(plain, ARGUMENTS))
+    section = text[text.index("## Which code gives what") : text.index("## Training")]
+    assert "has no lexical prior" in section
+    assert "lexical_features" not in section
