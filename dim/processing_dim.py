@@ -103,7 +103,8 @@ class DIMProcessor(ProcessorMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "DIMProcessor":
         """Loads a saved processor, with the PIL backend, which gives the same pixels with and without torchvision."""
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **({"backend": "pil"} | kwargs))
+            options = {"backend": "pil", "trust_remote_code": False} | kwargs
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
         except DIMError:
             raise
         except ValueError as error:

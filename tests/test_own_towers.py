@@ -164,6 +164,17 @@ def test_code_in_a_folder_of_a_tower_never_runs(own_dir, tiny_bert_dir, tmp_path
     assert not ran.exists()
 
 
+def test_code_beside_a_saved_processor_never_runs(dim_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *question: "y")
+    folder, ran = renamed(dim_dir, tmp_path / "dim"), tmp_path / "ran"
+    (folder / "planted.py").write_text(f"from pathlib import Path\nPath({str(ran)!r}).touch()\n")
+    fields = json.loads((folder / "processor_config.json").read_text())
+    fields["image_processor"]["auto_map"] = {"AutoImageProcessor": "planted.OwnImageProcessor"}
+    (folder / "processor_config.json").write_text(json.dumps(fields))
+    refused(lambda: DIMProcessor.from_pretrained(folder), str(folder))
+    assert not ran.exists()
+
+
 def test_a_tower_without_an_image_processor_is_refused_in_one_line(own_dir, tiny_bert_dir, tmp_path):
     bare = shutil.copytree(own_dir, tmp_path / "bare")
     (bare / "preprocessor_config.json").unlink()
