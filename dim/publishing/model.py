@@ -23,6 +23,7 @@ FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "*_dim.
 REPLACES = ("*.safetensors", "model.safetensors.index.json", "*_dim.py")
 _NEEDED = ("config.json", "processor_config.json", "tokenizer_config.json", CARD)
 _PLACEHOLDER = "path/to/this/folder"  # in the card of `dim train`
+_WITHOUT_PRIOR = "DIM without prior"  # what `dim eval` calls the vectors alone of a model with a lexical prior
 _METRIC = re.compile(r"H@\d+|MRR")
 
 
@@ -153,7 +154,7 @@ def eval_results(path: Path, folder: Path) -> list[EvalResult]:
         folder: The model that is pushed.
 
     Returns:
-        One result for each protocol and metric.
+        One result for each protocol and metric of the model; for one with a lexical prior, also of its vectors alone.
 
     Raises:
         DIMError: If the file is not such a report, or is of another model.
@@ -161,7 +162,9 @@ def eval_results(path: Path, folder: Path) -> list[EvalResult]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         model, dataset, split = report["model"], str(report["dataset"]), report["split"]
-        protocols = report["systems"][0]["metrics"]
+        first, *others = report["systems"]
+        measured = [("", first["metrics"])]
+        measured += [(", vectors alone", one["metrics"]) for one in others if one["name"] == _WITHOUT_PRIOR]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise DIMError(f"{path} is not a report.json of dim eval.") from error
     if model is None or Path(model).resolve() != folder.resolve():
@@ -177,10 +180,11 @@ def eval_results(path: Path, folder: Path) -> list[EvalResult]:
             dataset_config="mentions",
             dataset_split=split,
             metric_type=name,
-            metric_name=f"{name} ({protocol})",
+            metric_name=f"{name} ({protocol}{kind})",
             metric_value=round(value["value"], 2),
-            metric_config=protocol,
+            metric_config=f"{protocol}{kind}",
         )
+        for kind, protocols in measured
         for protocol, metrics in protocols.items()
         for name, value in metrics.items()
         if _METRIC.fullmatch(name)

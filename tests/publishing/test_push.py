@@ -70,6 +70,20 @@ def test_results_go_into_the_cards_metadata(model_folder):
     assert made.notes == ()
 
 
+def test_results_of_the_vectors_alone_are_named_so(model_folder):
+    path = report(model_folder)
+    numbers = json.loads(path.read_text())
+    [whole] = numbers["systems"]
+    alone = {"full_kb": {"H@1": {"value": 57.7, "low": None, "high": None}}}
+    others = [{"name": "DIM without prior", "metrics": alone}, {"name": "BM25", "metrics": alone}]
+    path.write_text(json.dumps(numbers | {"systems": [{"name": "DIM", **whole}, *others]}))
+    made = model_publication(model_folder, "org/dim", [path])
+    metadata, _ = read_card(made.files[-1].read().decode())
+    metrics = {one["name"]: one["value"] for result in metadata["model-index"][0]["results"]
+               for one in result["metrics"]}  # fmt: skip
+    assert metrics == {"H@1 (full_kb)": 91.08, "MRR (full_kb)": 95.1, "H@1 (full_kb, vectors alone)": 57.7}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
