@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from openai_stub import OpenAIStub
 
 from dim.enhancement.answers import Question
 from dim.enhancement.clients import openai_batch
@@ -17,20 +16,6 @@ from dim.enhancement.prompts import load_prompt
 
 def people(count: int) -> list[EntityText]:
     return [EntityText(f"e{n}", "Taylor", f"person number {n}") for n in range(count)]
-
-
-@pytest.fixture
-def stub():
-    stub = OpenAIStub()
-    yield stub
-    stub.stop()
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(tmp_path / "answers.sqlite")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from openai_stub import OpenAIStub
+from openai_stub import KEY
 
 from dim.cli.main import main
 from dim.enhancement.answers import Question
@@ -18,32 +18,15 @@ from dim.enhancement.clients.client import EndpointError
 from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.enhancement.enhance import enhance
 from dim.enhancement.entity_text import EntityText
-from dim.enhancement.ledger import Ledger
 from dim.enhancement.prompts import Prompt, load_prompt
 from dim.errors import DIMError
 from dim.experts.openai_compatible import OpenAIExpert
 
-KEY = "sk-madeup-0123456789"
 QUESTION = Question("m", load_prompt("paper"))
 
 
 def people(count: int) -> list[EntityText]:
     return [EntityText(f"e{n}", f"Ada {n}", "A person.") for n in range(count)]
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    stub = OpenAIStub()
-    yield stub
-    stub.stop()
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(tmp_path / "answers.sqlite")
-    yield ledger
-    ledger.close()
 
 
 @contextmanager

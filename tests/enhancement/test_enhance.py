@@ -11,7 +11,7 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from openai_stub import OpenAIStub, description
+from openai_stub import KEY, description
 
 from dim.cli.main import main
 from dim.common.answer_store import NoSpaceError
@@ -31,21 +31,6 @@ PAPER = load_prompt("paper")
 def people(count: int) -> list[EntityText]:
     """Entities that share a name."""
     return [EntityText(f"e{n}", "Taylor", f"person number {n}", "person") for n in range(count)]
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    stub = OpenAIStub()
-    yield stub
-    stub.stop()
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(tmp_path / "answers.sqlite")
-    yield ledger
-    ledger.close()
 
 
 @pytest.fixture
@@ -86,7 +71,7 @@ def test_every_entity_gets_its_own_description_with_its_provenance(stub, ask, ap
         "description_finish_reason": "stop",
     }
     assert result.tokens == (20 * 50, 20 * 30)
-    assert stub.headers[0]["Authorization"] == "Bearer sk-test"
+    assert stub.headers[0]["Authorization"] == f"Bearer {KEY}"
     assert all(body["stream"] is False for body in stub.requests)
 
 

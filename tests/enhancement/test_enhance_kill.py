@@ -9,16 +9,8 @@ from contextlib import closing
 
 import pytest
 from forker import forking
-from openai_stub import OpenAIStub
 
 from dim.enhancement.ledger import Ledger
-
-
-@pytest.fixture
-def stub():
-    stub = OpenAIStub(latency=0.02)
-    yield stub
-    stub.stop()
 
 
 @pytest.fixture
@@ -29,6 +21,7 @@ def forker():
 
 @pytest.mark.parametrize("kills, count", [(5, 150), pytest.param(50, 1500, marks=pytest.mark.slow)])
 def test_killed_at_any_moment(stub, forker, tmp_path, kills, count):
+    stub.latency = 0.02
     start, status = forker.start, forker.status
     source, out, concurrency = tmp_path / "e.jsonl", tmp_path / "new.jsonl", 8
     rows = [{"id": f"e{n}", "name": f"Name {n}", "description": f"text {n}"} for n in range(count)]

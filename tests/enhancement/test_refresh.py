@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from forker import forking
-from openai_stub import OpenAIStub, description
+from openai_stub import description
 
 pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
 
@@ -43,13 +43,6 @@ def rows_of(kb) -> dict[str, dict]:
 
 def new(number: int) -> str:
     return description({"id": f"Q{number}", "name": f"Name {number}"})
-
-
-@pytest.fixture
-def stub():
-    stub = OpenAIStub()
-    yield stub
-    stub.stop()
 
 
 @pytest.fixture

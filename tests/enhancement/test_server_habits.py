@@ -5,7 +5,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from openai_stub import OpenAIStub, description
+from openai_stub import KEY, OpenAIStub, description
 from PIL import Image
 from server_habits import HABITS
 
@@ -17,12 +17,10 @@ from dim.enhancement.clients.client import EndpointError
 from dim.enhancement.clients.openai_client import OpenAIClient
 from dim.enhancement.enhance import enhance
 from dim.enhancement.entity_text import EntityText
-from dim.enhancement.ledger import Ledger
 from dim.enhancement.prompts import load_prompt
 from dim.experts.expert import UnansweredError
 from dim.experts.openai_compatible import OpenAIExpert
 
-KEY = "sk-0123456789abcdef"
 PEOPLE = [EntityText(f"e{n}", f"Ada {n}", f"person number {n}") for n in range(3)]
 REASON = {"cut off": "cut off: ", "refused": "refused: ", "unreadable": "unreadable: "}
 
@@ -41,13 +39,6 @@ def stub(server, monkeypatch):
     server.requests.clear()
     server.batches.clear()
     return server
-
-
-@pytest.fixture
-def ledger(tmp_path):
-    ledger = Ledger(tmp_path / "answers.sqlite")
-    yield ledger
-    ledger.close()
 
 
 def run(stub, ledger, how: str):

@@ -12,6 +12,7 @@ import time
 
 from aiohttp import web
 
+KEY = "sk-madeup-0123456789"  # for tests; the server asks for none
 COUNTRIES = ("France", "Peru", "Kenya", "Japan", "Norway", "Chile", "Ghana", "India")
 
 
