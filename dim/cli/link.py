@@ -62,7 +62,7 @@ class Link(Linking, Command):
                 _print_table(name, links)
 
     def _link_sentence(self, sentence: str) -> "list[tuple[str, Links]]":
-        from dim.common.regions import cut_out
+        from dim.common.regions import as_region, cut_out
         from dim.encoding.mention_pictures import check_pictures_alone
         from dim.encoding.unused_pictures import warn_of_unused_pictures
         from dim.linking.mention import load_pictures, mention_row, parse_brackets
@@ -74,7 +74,7 @@ class Link(Linking, Command):
         if self.mention is None and not self.span and (sentence.strip() or not self.image):
             sentence, spans = parse_brackets(sentence)
         images = load_pictures((self.image if len(self.image) > 1 else self.image[0]) if self.image else None)
-        region = self.region or None
+        region = as_region(self.region) if self.region else None
         rows = [mention_row(sentence, self.mention, span, images, None, region) for span in spans]
         if region is not None:  # before the model is loaded
             cut_out(images, region)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -91,15 +91,16 @@ class Encoder:
         return self._cached[2]
 
     def _encoded(self, mentions: Sequence[dict], without: tuple[str, ...]) -> Tensor:
-        options = {"batch_size": self.batch_size, "progress": self.progress}
+        encode = partial(
+            encode_mentions, self.model, self.processor, batch_size=self.batch_size, progress=self.progress
+        )
         texts = mentions_of(mentions)
         left = [row for row, mention in enumerate(texts) if mention.text.strip() or "picture" not in without]
         if len(left) == len(texts):
-            return encode_mentions(self.model, self.processor, mentions, **options)
+            return encode(mentions)
         vectors = torch.zeros(len(texts), self.model.config.vector_dim)
         if left:
-            rows = [mentions[row] for row in left] if isinstance(mentions, list) else mentions.select(left)
-            vectors[left] = encode_mentions(self.model, self.processor, rows, **options)
+            vectors[left] = encode([mentions[row] for row in left])
         return vectors
 
     def systems(self, modalities: Sequence[str] = ()) -> list["DIMSystem"]:
