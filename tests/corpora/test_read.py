@@ -40,6 +40,18 @@ RELEASES: dict[tuple[str, str], dict[str, Any]] = {
         "ids_split_mappings.json": {"WikiDiverse": {"train": [1]}},
     },
     ("wikidiverse", "wikidiverse"): {"train.json": [["Ada left", URL, "news", [["Ada", "Person", 0, 3, PAGE]]]]},
+    ("melart", "melart"): {
+        "melart_annotations.json": {
+            "Q5": {"split": "train", "img_url": URL, "P180": {"wd/Q1": "Ada Roe"}, "visual_sentences": ["Ada left"],
+                   "visual_el_matches": [[{"qid": "wd/Q1", "text": "Ada", "start": 0, "end": 3}]],
+                   "contextual_sentences": [], "contextual_el_matches": []}
+        },
+        "curated_annotations.json": {
+            "Q5": [{"text": "Ada left", "sentence_type": "visual",
+                    "entities": [{"qid": "Q1", "text": "Ada", "start": 0, "end": 3}]}]
+        },
+        "kb_entity_desc.json": [{"qid": "Q1", "entity_name": "Ada Roe", "desc": "", "image_list": []}],
+    },
     ("mine", "jsonl"): {
         "mentions.jsonl": {"id": "m", "sentence": "Ada left", "mention": "Ada", "split": "train", "entity_id": "e"},
         "entities.jsonl": {"id": "e", "name": "Ada"},

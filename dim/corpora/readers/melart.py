@@ -113,7 +113,8 @@ def _mention(name: str, sentence: str, match: object, **shared: Any) -> Mention:
     text, start, end = text_of(fields, "text"), fields.get("start"), fields.get("end")
     if type(start) is not int or type(end) is not int or start < 0 or sentence[start:end] != text:
         raise RowError(f"the sentence does not have {text!r} from {start!r} to {end!r}")
-    return Mention(name, sentence, text, entity_id=_id(text_of(fields, "qid")), start=start, end=end, **shared)
+    answer = checked(_id(text_of(fields, "qid")), "the id in 'qid'")
+    return Mention(name, sentence, text, entity_id=answer, start=start, end=end, **shared)
 
 
 def _id(name: str) -> str:
@@ -128,6 +129,7 @@ def _read_curated(sentences: _Sentences) -> None:
             if painting in seen:
                 raise RowError("its key occurs a second time; the first was kept")
             seen.add(painting)
+            checked(painting, "its key")
             listed = _list(rows, "it")
         except RowError as error:
             sentences.reject(painting, error)
@@ -150,6 +152,7 @@ def _read_all(sentences: _Sentences) -> dict[str, str]:
     labels: dict[str, str] = {}
     for painting, row in rows_of(sentences.draft, sentences.file.name, sentences.file.read()):
         try:
+            checked(painting, "its key")
             split = split_name(text_of(row, "split"))
             if split is None:
                 raise RowError("it is in no split")
@@ -164,8 +167,10 @@ def _read_all(sentences: _Sentences) -> dict[str, str]:
                 sentences.add(painting, key, text, matches, topic=kind, image_keys=(f"{painting}.jpg",), **shared)
         depicted = row.get("P180")
         for name, label in depicted if isinstance(depicted, tuple) else ():
-            if isinstance(label, str) and label.strip():
-                labels.setdefault(_id(name), label)
+            try:
+                labels.setdefault(_id(name), checked(label, "the label"))
+            except RowError:  # the answer gets the name of its mentions
+                continue
     return labels
 
 
