@@ -1,14 +1,16 @@
-"""A check, before a download, that a repository of the Hub can be read."""
+"""What the Hub says about a repository, in one line, and a check before a download."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     HfHubHTTPError,
     HFValidationError,
     OfflineModeIsEnabled,
+    RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -48,22 +50,60 @@ def check_repository(name: str | Path, what: str, file: str = "config.json", rev
         raise DIMError(f"The {what} {name!r} is a file: give its folder.")
     if _PATH.match(name):
         raise DIMError(f"There is no {what} {name!r}: it looks like a path, and there is no such folder.")
+    try:
+        with hub_errors(name, what, file, revision):
+            validate_repo_id(name)
+            if isinstance(try_to_load_from_cache(name, file, revision=revision), str):
+                return
+            get_hf_file_metadata(hf_hub_url(name, file, revision=revision), timeout=_TIMEOUT)
+    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        raise DIMError(
+            f"There is no folder {name!r}, and the Hub cannot be asked for it: {first_line(error)}"
+        ) from error
+
+
+@contextmanager
+def hub_errors(name: str, what: str, file: str, revision: str | None = None) -> Iterator[None]:
+    """Lets what the Hub says about a name in a `with` block be one line; errors of the network are left alone.
+
+    Args:
+        name: Name of a repository, for which there is no folder.
+        what: What it should be, such as `model`.
+        file: A file that it must have.
+        revision: Branch, tag or commit.
+
+    Raises:
+        DIMError: If the name is no name, there is no such repository or revision, it lacks the file, or the Hub is not
+            asked in offline mode.
+
+    Example:
+
+        >>> with hub_errors("two words", "model", "config.json"):
+        ...     validate_repo_id("two words")
+        Traceback (most recent call last):
+        dim.errors_dim.DIMError: There is no model 'two words', ... it is not a name that the Hub allows.
+    """
     nowhere = f"There is no {what} {name!r}, neither as a folder nor on the Hub"
     try:
-        validate_repo_id(name)
-        if isinstance(try_to_load_from_cache(name, file, revision=revision), str):
-            return
-        get_hf_file_metadata(hf_hub_url(name, file, revision=revision), timeout=_TIMEOUT)
+        yield
     except HFValidationError as error:
         raise DIMError(f"{nowhere}: it is not a name that the Hub allows.") from error
     except RevisionNotFoundError as error:
         raise DIMError(f"The {what} {name!r} has no revision {revision!r} on the Hub.") from error
     except RepositoryNotFoundError as error:
         raise DIMError(f"{nowhere}, or it is private (hf auth login).") from error
-    except EntryNotFoundError as error:
+    except RemoteEntryNotFoundError as error:
         raise DIMError(f"{name!r} is on the Hub, but is no {what}: it has no {file}.") from error
     except OfflineModeIsEnabled as error:
         raise DIMError(f"{nowhere}'s cache, and the Hub is not asked in offline mode.") from error
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-        raise DIMError(f"There is no folder {name!r}, and the Hub cannot be asked for it: {reason}") from error
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or the name of its type.
+
+    Example:
+
+        >>> first_line(OSError("refused\\nby the peer")), first_line(TimeoutError())
+        ('refused', 'TimeoutError')
+    """
+    return next((line for line in str(error).splitlines() if line), type(error).__name__)

@@ -5,15 +5,11 @@ import shutil
 from pathlib import Path
 
 from huggingface_hub import cached_assets_path, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    HFValidationError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import RemoteEntryNotFoundError
 from huggingface_hub.utils import WeakFileLock, httpx
 
 from dim.common.files import finish_folder, sha256_of
+from dim.common.hub import first_line, hub_errors
 from dim.common.jsonl import parse_object
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
@@ -43,7 +39,7 @@ def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, Kn
     folder = Path(name) if Path(name).is_dir() else _download(str(name), revision)
     path = folder / MANIFEST
     if not path.is_file():
-        raise DIMError(f"{name} is not a linker (it has no {MANIFEST}): also give a knowledge base (--kb).")
+        raise _no_linker(name)
     try:
         manifest = parse_object(path.read_bytes())
     except DIMError as error:
@@ -64,19 +60,21 @@ def open_bundle(name: str | Path, revision: str | None = None) -> tuple[Path, Kn
 def _download(name: str, revision: str | None) -> Path:
     """Downloads one commit of a repository into the Hub cache, and returns its folder; cached files are reused."""
     try:
-        manifest = Path(hf_hub_download(name, MANIFEST, revision=revision))
-        return Path(snapshot_download(name, revision=manifest.parent.name, ignore_patterns=_IGNORED))
-    except HFValidationError as error:
-        raise DIMError(f"There is no linker {name!r}: it is neither a folder nor a name on the Hub.") from error
-    except RemoteEntryNotFoundError as error:
-        raise DIMError(f"{name} is not a linker (it has no {MANIFEST}): also give a knowledge base (--kb).") from error
-    except RepositoryNotFoundError as error:
-        raise DIMError(f"There is no linker {name!r} on the Hub, or it is private (hf auth login).") from error
-    except RevisionNotFoundError as error:
-        raise DIMError(f"The linker {name} has no revision {revision!r}.") from error
+        with hub_errors(name, "linker", MANIFEST, revision):
+            manifest = Path(hf_hub_download(name, MANIFEST, revision=revision))
+            return Path(snapshot_download(name, revision=manifest.parent.name, ignore_patterns=_IGNORED))
+    except DIMError as error:
+        if isinstance(error.__cause__, RemoteEntryNotFoundError):
+            raise _no_linker(name) from error
+        raise
     except (OSError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: download threads close a shared client
-        reason = next((line for line in str(error).splitlines() if line), type(error).__name__)
-        raise DIMError(f"Cannot download the linker {name}: {reason} Run it again: complete files are kept.") from error
+        raise DIMError(
+            f"Cannot download the linker {name}: {first_line(error)} Run it again: complete files are kept."
+        ) from error
+
+
+def _no_linker(name: str | Path) -> DIMError:
+    return DIMError(f"{name} is not a linker (it has no {MANIFEST}): also give a knowledge base (--kb).")
 
 
 def _import(path: Path, checksum: str) -> KnowledgeBase:

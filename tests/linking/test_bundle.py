@@ -103,7 +103,7 @@ def test_a_revision(pushed, model_folder):
     assert len(open_bundle("org/linker", "v1")[1]) == 3
     with pytest.raises(ValueError, match=r"linker.json has a format that this version of dim cannot read"):
         open_bundle("org/linker")
-    with pytest.raises(ValueError, match="The linker org/linker has no revision 'nothing'"):
+    with pytest.raises(ValueError, match="The linker 'org/linker' has no revision 'nothing' on the Hub"):
         open_bundle("org/linker", "nothing")
 
 
@@ -142,9 +142,11 @@ def test_what_is_no_linker(hub, model_folder, tmp_path):
     for name in ("org/dim", str(model_folder)):
         with pytest.raises(ValueError, match=r"is not a linker \(it has no linker.json\): also give a knowledge base"):
             open_bundle(name)
-    with pytest.raises(ValueError, match="There is no linker 'org/none' on the Hub"):
+    with pytest.raises(
+        ValueError, match="There is no linker 'org/none', neither as a folder nor on the Hub, or it is private"
+    ):
         open_bundle("org/none")
-    with pytest.raises(ValueError, match="neither a folder nor a name on the Hub"):
+    with pytest.raises(ValueError, match="neither as a folder nor on the Hub: it is not a name that the Hub allows"):
         open_bundle(str(tmp_path / "nothing"))
 
 
