@@ -35,5 +35,5 @@ def _train(argv: list[str]) -> None:
     from dim.training.loop import train
 
     groups = parse_arguments(argv)
-    with locked(Path(groups[-1].output_dir), "dim ablate", inside=True):
+    with locked(Path(str(groups[-1].output_dir)), "dim ablate", inside=True):
         train(*groups)

@@ -240,8 +240,8 @@ class TestOwnData:
         entities = [self.ENTITY, self.ENTITY, {"id": "e2"}, {"id": "e3", "name": "B", "aliases": "C"}]
         release = self.read(tmp_path, [self.GOOD, *bad], entities)
         found = reasons(release)
-        known = "end, entity_id, entity_type, id, image, image_id, image_license, mention, sentence, split, start"
-        known += ", topic"
+        known = "end, entity_id, entity_type, id, image, image_id, image_license, mention, region, sentence, split"
+        known += ", start, topic"
         assert found.pop("mentions.jsonl line 8").startswith("not valid JSON (")
         assert found == {
             "mentions.jsonl line 2": f"it has the unknown key 'colour'; there are {known}",
