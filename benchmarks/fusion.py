@@ -28,6 +28,7 @@ from dim import (
     n_pair_loss,
     ranking_metrics,
 )
+from dim.layers_dim import DIMAttention
 
 DATASET = "datasets/namesakes"
 BATCH, RATE = 192, 1e-4  # as in configs/sample.yaml
@@ -75,11 +76,21 @@ def encode_entities(model: DIMModel, processor: DIMProcessor) -> tuple[Tensor, T
     return torch.cat(texts), torch.cat(pictures)[:, None], rows["id"][:]
 
 
+def attend(layer: DIMAttention, mention: Tensor, keys: Tensor, presence: Tensor) -> Tensor:
+    """The layer's context `(B, D)` of mentions `(B, D)` over any number of keys `(B, K, D)`."""
+    query = layer.q_proj(mention).unflatten(-1, (layer.num_heads, -1))[:, :, None]  # (B, heads, 1, d)
+    key, value = (project(keys).unflatten(-1, (layer.num_heads, -1)).transpose(1, 2)
+                  for project in (layer.k_proj, layer.v_proj))  # fmt: skip
+    dropout = layer.dropout.p if layer.training else 0.0
+    context = F.scaled_dot_product_attention(query, key, value, presence[:, None, None], dropout)
+    return layer.out_proj(context.flatten(1))
+
+
 def mention_vectors(model: DIMModel, data: dict[str, Tensor], kind: str, rows: Tensor) -> Tensor:
     """The mention vectors by the model's fusion, over pooled keys or over tokens."""
     presence = torch.ones(len(rows), 2, dtype=torch.bool) if kind == "pooled" else data["presence"][rows]
     mention = data["mention"][rows]
-    context, _ = model.attention(mention, data[kind][rows], presence)
+    context = attend(model.attention, mention, data[kind][rows], presence)
     return F.normalize(model.mention_projection(model.dropout(mention + context)), dim=-1)
 
 
@@ -107,7 +118,7 @@ def main() -> None:
         found, seconds = [], []
         for seed in range(arguments.seeds):
             torch.manual_seed(seed)
-            model, _ = load_dim(arguments.start)
+            model = DIMModel.from_pretrained(arguments.start, fusion="attention")  # entities with pictures in one block
             model.text_projection.load_state_dict(towers.text_projection.state_dict())
             model.visual_projection.load_state_dict(towers.visual_projection.state_dict())
             head = [model.attention, model.mention_projection, model.entity_projection, model.entity_picture_projection]

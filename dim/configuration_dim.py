@@ -94,8 +94,8 @@ class DIMConfig(PreTrainedConfig):
     r"""Configuration of [`DIMModel`].
 
     The defaults are those of the paper (*DIM: Dynamic Integration of Multimodal Entity Linking with Large Language
-    Model*, PRCV 2024) on CLIP ViT-B/32, with one deviation: vectors are normalised and scaled by a learned
-    temperature. `normalize=False` gives the paper's raw dot product.
+    Model*, PRCV 2024) on CLIP ViT-B/32, with two deviations: vectors are normalised and scaled by a learned temperature
+    (`normalize=False` gives the paper's raw dot product), and entities have pictures (`entity_pictures=False`: none).
 
     Args:
         text_config (`dict` or [`PreTrainedConfig`], *optional*):
@@ -108,11 +108,11 @@ class DIMConfig(PreTrainedConfig):
             Number of heads in the attention over the modalities.
         dropout (`float`, defaults to 0.4):
             Dropout on the attention over the modalities and on the fused vector.
-        fusion (`"attention"`, `"pairs"` or `"sum"`, defaults to `"attention"`):
-            `"attention"`: the mention attends to the other modalities, and the entity's pictures are added to its text
-            (the paper). `"pairs"`: the same mention is compared with the entity's text alone, and picture with picture;
-            scores are then comparable whatever either side lacks. `"sum"`: the modalities are added without projections
-            (the authors' code).
+        fusion (`"pairs"`, `"attention"` or `"sum"`, defaults to `"pairs"`):
+            `"pairs"`: the mention, which attends to its other modalities, is compared with the entity's text (the
+            paper), and its picture with the entity's pictures; scores are comparable whatever either side lacks.
+            `"attention"`: the same mention, but the entity's pictures are added to its text; for models of version 0.1.
+            `"sum"`: the modalities are added without projections (the authors' code).
         mention_modalities (`list[str]`, defaults to `["sentence", "picture", "expert"]`):
             Modalities of a mention besides its own text, which is always used; `"expert"` is the caption.
         entity_pictures (`bool`, defaults to `True`):
@@ -162,7 +162,7 @@ class DIMConfig(PreTrainedConfig):
     projection_dim: int = 512
     num_attention_heads: int = 8
     dropout: int | float = 0.4
-    fusion: Literal["attention", "pairs", "sum"] = "attention"
+    fusion: Literal["pairs", "attention", "sum"] = "pairs"
     mention_modalities: list[str] | tuple[str, ...] = MODALITIES
     entity_pictures: bool = True
     text_pooling: Literal["pooler", "mean", "cls"] = "pooler"

@@ -33,12 +33,13 @@ class DIMModel(DIMPreTrainedModel):
     The mention `m` attends to its sentence `t`, its picture `v` and the expert's caption `c`,
 
     .. math:: q = W_q \, (m + \mathrm{MultiHead}(m, [t; v; c])), \qquad
-              e = W_e \, (d + W_p \, \bar{v}_e)
+              s = \cos(q, W_e d) + w \cos(W_p v, W_p \bar{v}_e)
 
     where `d` is the entity's name and description and :math:`\bar{v}_e` the mean of its pictures. The score of a pair
-    is the dot product of `q` and `e`, or with `config.normalize` their cosine times a learned scale; training and
-    ranking use the same score. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's
-    pictures are an addition.) A modality that a mention lacks is masked, not replaced by zeros.
+    is `s` times a learned scale, or without `config.normalize` the same sum of dot products; training and ranking use
+    the same score. (Section "Dynamically Integrate Multimodal information" of the DIM paper; the entity's pictures are
+    an addition.) A modality that a mention lacks is masked, not replaced by zeros; a learned vector stands for the
+    pictures of an entity without any. Each side is one vector, of `V = config.vector_dim` numbers.
 
     A tower's pooled vectors (`*_pooled`) can replace token ids or pixels in the input, so that a frozen tower runs once
     per dataset, not once per epoch.
@@ -208,17 +209,17 @@ class DIMModel(DIMPreTrainedModel):
         return self.text_model.get_input_embeddings()
 
     def get_mention_features(self, **inputs: Tensor) -> Tensor:
-        """Computes mention vectors, as they are ranked: unit length if `config.normalize`.
+        """Computes mention vectors, as they are ranked: blocks of unit length if `config.normalize`.
 
         Args:
             **inputs: Output of [`DIMProcessor.process_mentions`]: `mention_input_ids`, `mention_attention_mask`,
                 `sentence_input_ids`, `sentence_attention_mask` `(B, T)`; `pixel_values` `(B, 3, h, w)` and
                 `pixel_mask` `(B,)`; `expert_input_ids`, `expert_attention_mask` `(B, T)` and `expert_mask` `(B,)`;
-                `sentence_mask` `(B,)` if one has no sentence. Or pooled vectors of the towers: `mention_pooled`, `sentence_pooled`, `expert_pooled`,
-                `image_pooled` `(B, H)`.
+                `sentence_mask` `(B,)` if one has no sentence. Or pooled vectors of the towers: `mention_pooled`,
+                `sentence_pooled`, `expert_pooled`, `image_pooled` `(B, H)`.
 
         Returns:
-            `torch.Tensor` of shape `(B, D)`.
+            `torch.Tensor` of shape `(B, V)`, where `V` is `config.vector_dim`.
 
         Raises:
             DIMError: If no mention is given.
@@ -227,7 +228,7 @@ class DIMModel(DIMPreTrainedModel):
         return self.normalize_vectors(self._mention_vectors(_known(inputs, MENTION_INPUTS))[0])
 
     def get_entity_features(self, **inputs: Tensor) -> Tensor:
-        """Computes entity vectors, as they are ranked: unit length if `config.normalize`.
+        """Computes entity vectors, as they are ranked: blocks of unit length if `config.normalize`.
 
         Args:
             **inputs: Output of [`DIMProcessor.process_entities`]: `entity_input_ids`, `entity_attention_mask`
@@ -235,7 +236,7 @@ class DIMModel(DIMPreTrainedModel):
                 of the towers: `entity_pooled` `(E, H)`, `entity_image_pooled` `(E, N, H)`.
 
         Returns:
-            `torch.Tensor` of shape `(E, D)`.
+            `torch.Tensor` of shape `(E, V)`, where `V` is `config.vector_dim`.
 
         Raises:
             DIMError: If no entity text is given.
@@ -247,8 +248,8 @@ class DIMModel(DIMPreTrainedModel):
         """Scores every mention with every entity; training, ranking and serving share this score.
 
         Args:
-            mention_embeds: From `get_mention_features`, shape `(..., B, D)`.
-            entity_embeds: From `get_entity_features`, shape `(..., E, D)`.
+            mention_embeds: From `get_mention_features`, shape `(..., B, V)`.
+            entity_embeds: From `get_entity_features`, shape `(..., E, V)`.
             lexical_features: Features of the pairs, shape `(..., B, E, F)`, for a model with a lexical prior, from
                 [`DIMProcessor.lexical_features`]. Without them the vectors alone are compared, and such a model warns
                 once; `False` compares the vectors alone on purpose.
@@ -276,8 +277,8 @@ class DIMModel(DIMPreTrainedModel):
         """Scores each mention with its own candidates.
 
         Args:
-            mention_embeds: Shape `(M, D)`.
-            entity_embeds: Vectors of the candidates, shape `(M, C, D)`.
+            mention_embeds: Shape `(M, V)`.
+            entity_embeds: Vectors of the candidates, shape `(M, C, V)`.
             lexical_features: Features of the pairs, shape `(M, C, F)`, or `False`, as for `score`.
 
         Returns:
@@ -334,9 +335,9 @@ class DIMModel(DIMPreTrainedModel):
                 a lexical prior. The loss is then the mean of the loss with them and of that of the vectors alone.
                 Without them, such a model warns once, as `score` does, unless `labels` are given.
             num_truncated_tokens, entity_num_truncated_tokens: Counts of the processor; not used.
-            mention_states, entity_states (`torch.Tensor` of shape `(B, D)` or `(E, D)`, *optional*): Vectors before
+            mention_states, entity_states (`torch.Tensor` of shape `(B, V)` or `(E, V)`, *optional*): Vectors before
                 normalisation, from an earlier call, instead of a side's inputs.
-            gather (*optional*): Gathers the entity vectors of all processes, `(E', D)` to `(E, D)`, with gradients, for
+            gather (*optional*): Gathers the entity vectors of all processes, `(E', V)` to `(E, V)`, with gradients, for
                 a pool that is shared by several processes.
             loss_weight (`float`, defaults to 1.0): Weight of this batch's mentions in the loss, for processes with
                 different numbers of mentions.

@@ -42,10 +42,11 @@ class DIMOutput(ModelOutput):
     Args:
         loss (`torch.Tensor` of shape `()`, *optional*): N-pair loss plus the penalty on length; with `labels`.
         logits (`torch.Tensor` of shape `(B, E)`): Score of each mention with each entity of the batch.
-        mention_embeds (`torch.Tensor` of shape `(B, D)`): Mention vectors; unit length if `config.normalize`.
-        entity_embeds (`torch.Tensor` of shape `(E, D)`): Entity vectors; unit length if `config.normalize`.
-        mention_states (`torch.Tensor` of shape `(B, D)`): Mention vectors before normalisation.
-        entity_states (`torch.Tensor` of shape `(E, D)`): Entity vectors before normalisation.
+        mention_embeds (`torch.Tensor` of shape `(B, V)`): Mention vectors; blocks of unit length if `config.normalize`.
+        entity_embeds (`torch.Tensor` of shape `(E, V)`): Entity vectors, pictures weighed; `V` is
+            `config.vector_dim`.
+        mention_states (`torch.Tensor` of shape `(B, V)`): Mention vectors before normalisation.
+        entity_states (`torch.Tensor` of shape `(E, V)`): Entity vectors before normalisation.
         modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): Weight of each of the `K` modalities
             of `config.mention_modalities`; 0 for a modality that a mention lacks. `None` with `fusion="sum"`.
         text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.

@@ -1,6 +1,7 @@
 """Untrained models for the demo: MiniLM, which a package contains, and a small vision tower with random weights."""
 
 import argparse
+import math
 from pathlib import Path
 
 import torch
@@ -37,17 +38,15 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
     fields = {
         "mention_modalities": ["sentence", "picture"] if pictures else ["sentence"],
         "dropout": 0.1,
-        "logit_scale_init_value": 3.7,
+        "logit_scale_init_value": 3.0,
         "num_lexical_features": len(LEXICAL_FEATURES),
     }
     model = DIMModel.from_towers(minilm(), vision, projection_dim=WIDTH, **fields)
     if pictures:
-        # Texts and pictures start in separate dimensions. The attention gives the picture half of its weight, so the
-        # entity's picture starts with twice its own: a matching picture then counts as much as a matching name.
-        with torch.no_grad():
+        with torch.no_grad():  # texts and pictures start in separate dimensions
             torch.nn.init.zeros_(model.visual_projection.weight)
             torch.nn.init.normal_(model.visual_projection.weight[-VISION["hidden_sizes"][-1] :], std=0.1)
-            model.entity_picture_projection.weight.mul_(2)
+            model.picture_match.log_weight.fill_(math.log(1.5))
     model.save_pretrained(folder)
     square = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": PICTURE_SIZE}, crop_size=square)

@@ -11,7 +11,7 @@ from dim.configuration_dim import tower_width
 def test_defaults_are_the_papers():
     config = DIMConfig()
     assert (config.projection_dim, config.num_attention_heads, config.dropout) == (512, 8, 0.4)
-    assert (config.fusion, config.l2_weight) == ("attention", 0.02)
+    assert (config.fusion, config.l2_weight) == ("pairs", 0.02)
     assert config.text_config.model_type == "clip_text_model"
     assert config.vision_config.model_type == "clip_vision_model"
 

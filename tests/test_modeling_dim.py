@@ -292,8 +292,8 @@ def test_pairs_are_the_sum_of_two_cosines():
         for column in range(POOL):
             mask = inputs["entity_pixel_mask"][column]
             own = [looks(pixels) for pixels in inputs["entity_pixel_values"][column][mask]]
-            entity = match.entity_projection(torch.stack(own).mean(0)) if own else match.missing
-            mention = match.mention_projection(looks(inputs["pixel_values"][row]))
+            entity = match.projection(torch.stack(own).mean(0)) if own else match.missing
+            mention = match.projection(looks(inputs["pixel_values"][row]))
             pictures = unit(mention) @ unit(entity) if inputs["pixel_mask"][row] else 0.0
             expected = fused[row] @ words[column] + match.log_weight.exp() * pictures
             torch.testing.assert_close(logits[row, column], model.logit_scale() * expected[0])

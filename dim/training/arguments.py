@@ -29,8 +29,8 @@ class ModelArguments:
     model_name_or_path: str | None = option("Folder or Hub name of a DIM, trained or not, with its processor.", None)
     text_tower: str | None = option("Folder or Hub name of a text encoder, or of a model with both towers.", None)
     vision_tower: str | None = option("Folder or Hub name of a vision encoder, if text_tower has none.", None)
-    fusion: str | None = option("How a new DIM joins texts and pictures, see DIMConfig. Default: attention.", None,
-                                choices=["attention", "pairs", "sum"])  # fmt: skip
+    fusion: str | None = option("How a new DIM joins texts and pictures, see DIMConfig. Default: pairs.", None,
+                                choices=["pairs", "attention", "sum"])  # fmt: skip
     projection_dim: int | None = option("Width of a new DIM's vectors. Default: that of the towers' features.", None,
                                         least=1, most=65_536)  # fmt: skip
     max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)

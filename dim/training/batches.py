@@ -129,7 +129,7 @@ class BatchDataset(Dataset):
         pictures = torch.where(dropped & train.has_sentence[rows], -1, pictures)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
         pool = self._pool(rows, hidden, generator)
-        without = self._without_pictures(len(pool), generator)
+        without = self._without_pictures(torch.isin(pool, train.gold[rows]), generator)
         shares = [pool[rank::world] for rank in range(world)]
 
         own = slice(self.rank, None, world)
@@ -159,11 +159,15 @@ class BatchDataset(Dataset):
             pool = torch.cat([pool, others[~torch.isin(others, pool)][: self.world - len(pool)]])
         return pool
 
-    def _without_pictures(self, count: int, generator: torch.Generator) -> Tensor:
-        """Which of the `count` entities of a pool lose their pictures: a random share of them, in most batches none."""
+    def _without_pictures(self, golds: Tensor, generator: torch.Generator) -> Tensor:
+        """Which entities of a pool lose their pictures: a random share of them, in most batches none.
+
+        The square of that share of the golds does, since entities that people write about have pictures more often than
+        others. What an entity without pictures scores against a picture is learned from this.
+        """
         chosen, share = torch.rand(2, generator=generator)
-        draws = torch.rand(count, generator=generator)
-        return (draws < share) & (chosen < self.data.arguments.entity_picture_dropout)
+        draws = torch.rand(len(golds), generator=generator)
+        return (draws < torch.where(golds, share**2, share)) & (chosen < self.data.arguments.entity_picture_dropout)
 
     def _targets(self, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
         train = self.data.train

@@ -52,7 +52,7 @@ def test_each_row_trains_its_model(write, tmp_path, capsys):
     assert configs["mention only"].mention_modalities == []
     assert configs["mention only"].vision_config is None
     assert configs["summed"].fusion == "sum"
-    assert configs["other rate"].fusion == "attention"
+    assert configs["other rate"].fusion == "pairs"
     assert DIMProcessor.from_pretrained(runs / "no-names").entity_template == "{description}"
     result = json.loads((runs / "summed" / "ablation.json").read_text())
     assert result["metrics"]["full_kb"]["mentions"] == 11
