@@ -93,9 +93,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", type=Path, default=[Path("demo/model")], help="default: demo/model")
     samples = [Sample(folder) for folder in parser.parse_args().models]
     print(f"{len(samples)} models, {int(samples[0].namesakes.sum())} test mentions, {len(samples[0].whole)} entities\n")
-    print(
-        "| share without picture | mention | H@1, golds that keep theirs | H@1, all | answers without, over golds |"
-    )
+    print("| share without picture | mention | H@1, golds that keep theirs | H@1, all | answers without, over golds |")
     print("|--:|---|--:|--:|--:|")
     for share in SHARES:
         for kind in samples[0].queries:
