@@ -98,12 +98,13 @@ def test_output_shapes(model):
     output = model(**tiny_inputs())
     assert output.loss.shape == ()
     assert output.logits.shape == (BATCH, POOL)
-    assert output.mention_embeds.shape == (BATCH, WIDTH)
-    assert output.entity_embeds.shape == (POOL, WIDTH)
+    assert output.mention_embeds.shape == (BATCH, 2 * WIDTH)
+    assert output.entity_embeds.shape == (POOL, 2 * WIDTH)
     assert output.modality_attentions.shape == (BATCH, 4, 3)
     assert output.text_model_output.last_hidden_state.shape == (POOL, 5, 32)
     assert output.vision_model_output.pooler_output.shape == (2, 32)  # two mentions have a picture
-    torch.testing.assert_close(output.mention_embeds.norm(dim=1), torch.ones(BATCH))
+    lengths = output.mention_embeds.view(BATCH, 2, WIDTH).norm(dim=2)
+    torch.testing.assert_close(lengths, torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]))  # the last: no picture
 
 
 def test_tuple_equals_dict(model):
@@ -448,7 +449,10 @@ def test_clip_towers_come_with_their_projections(tiny_clip_dir):
     picture = model.visual_projection(model.pool_pictures(pixels))
     torch.testing.assert_close(picture, clip.get_image_features(pixel_values=pixels).pooler_output)
     expected = torch.nn.functional.normalize(text, dim=-1)
-    torch.testing.assert_close(model.get_entity_features(entity_input_ids=ids), expected)
+    torch.testing.assert_close(model.get_entity_features(entity_input_ids=ids)[:, : expected.shape[1]], expected)
+    seen = torch.nn.functional.normalize(picture, dim=-1)
+    mention = model.get_mention_features(mention_input_ids=ids.expand(2, -1), pixel_values=pixels)
+    torch.testing.assert_close(mention[:, expected.shape[1] :], seen)
 
 
 def test_untrained_attention_adds_the_mean_of_the_modalities(model):
@@ -460,7 +464,7 @@ def test_untrained_attention_adds_the_mean_of_the_modalities(model):
     for linear in (model.attention.q_proj, model.attention.k_proj):
         torch.nn.init.zeros_(linear.weight)
     expected = unit(m[0] + (t[0] + v[0] + c[0]) / 3, dim=-1)
-    torch.testing.assert_close(model.get_mention_features(**inputs)[0], expected)
+    torch.testing.assert_close(model.get_mention_features(**inputs)[0], torch.cat([expected, v[0]]))
 
 
 def test_bert_and_resnet_towers(tiny_bert_dir):

@@ -36,8 +36,8 @@ class Link(Linking, Command):
                              metavar=("START", "END"))  # fmt: skip
     image: list[str] = option("pictures of the sentence; without a sentence, the mention is the picture", [],
                               not_with="input")  # fmt: skip
-    region: list[int] = option("the part of the picture that is the mention, in pixels", [], nargs=4, needs="image",
-                               metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"))  # fmt: skip
+    region: list[int] = option("the part of the picture that is the mention, in pixels", [], nargs=4, least=0,
+                               needs="image", metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"))  # fmt: skip
     expert_answer: str | None = option("caption of the picture", None, not_with="input")
     output: Path | None = option("JSONL of the links of --input; default: standard output", None, needs="input",
                                  metavar="FILE")  # fmt: skip

@@ -121,10 +121,7 @@ def test_a_dataset_of_pictures_alone_from_build_to_evaluation(pictures, tiny_cli
             "--image {}/two.png --region 0 0 41 20",
             "it is (0, 0, 41, 20), outside of the picture, which has 40 x 20 pixels",
         ),
-        (
-            "--image {}/two.png --region -1 0 40 20",
-            "it is (-1, 0, 40, 20), outside of the picture: left and top must be",
-        ),
+        ("--image {}/two.png --region -1 0 40 20", "--region must be at least 0, got -1."),
         ("--image {}/two.png --region 9 0 9 20", "it is (9, 0, 9, 20), which is empty: left must be below right, and"),
         ("--image {}/two.png --region 0 0 9 9 --region 0 0 9 9", "Give --region once."),
         ("--image {0}/two.png {0}/red.png --region 0 0 9 9", "'region': it needs one picture, and the mention has 2"),

@@ -40,7 +40,7 @@ from dim.errors import PictureError
 
 
 def mention(**columns) -> dict:
-    row = dict.fromkeys(MENTIONS, "") | {"start": -1, "end": -1, "image": None}
+    row = dict.fromkeys(MENTIONS, "") | {"start": -1, "end": -1, "image": None, "region": None}
     return row | columns
 
 

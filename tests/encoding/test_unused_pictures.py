@@ -15,7 +15,8 @@ from dim.encoding.unused_pictures import warn_of_unused_pictures
     ("fields", "line"),
     [
         ({}, None),
-        ({"mention_modalities": ["sentence"]}, "the model uses none there: the pictures of 3 mentions are not used"),
+        ({"fusion": "attention", "mention_modalities": ["sentence"]},
+         "the model uses none there: the pictures of 3 mentions are not used"),
         ({"entity_pictures": False}, "the model uses none there: the pictures of 5,000 entities are not used"),
         ({"vision_config": None, "mention_modalities": [], "entity_pictures": False},
          "the model has no vision tower: the pictures of 3 mentions and 5,000 entities are not used"),

@@ -305,7 +305,7 @@ def test_another_model_is_refused_with_the_command(kb, dim, tiny_clip_dir):
     with pytest.raises(ValueError, match="3 entities of .* were encoded by another model"):
         kb.check_encoder(fingerprint(other, dim[1]))
     assert kb.encode(other, dim[1]) == 3  # of another width, too
-    assert kb.vectors().shape == (3, 16)
+    assert kb.vectors().shape == (3, other.config.vector_dim) == (3, 32)
     kb.check_encoder(fingerprint(other, dim[1]))
 
 

@@ -98,7 +98,8 @@ def test_a_mention_without_a_sentence_or_outside_of_it(linker):
 def test_several_pictures_count_by_their_mean(dim, linker):
     row = {"sentence": "Turkey", "mention": "Turkey", "start": 0, "end": 6}
     red, blue = (linker.encode([{**row, "image": one}]) for one in (RED, BLUE))
-    expected = torch.nn.functional.normalize(red + blue, dim=-1)
+    blocks = torch.nn.functional.normalize((red + blue).view(2, -1), dim=-1)  # text, and picture
+    expected = blocks.view(1, -1)
     torch.testing.assert_close(linker.encode([{**row, "image": [RED, BLUE]}]), expected)
     assert linker("[[Turkey]]", image=[RED, RED], k=1)[0].score == pytest.approx(
         linker("[[Turkey]]", image=RED, k=1)[0].score

@@ -248,7 +248,7 @@ def test_shipped_configs_parse(path):
 def test_max_steps_stops_early_and_still_publishes(options, tmp_path):
     assert main([*options, "--max_steps", "3"]) == 0
     assert (tmp_path / "run" / "model.safetensors").is_file()
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["best"]["step"] == 3
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["history"][-1]["step"] == 3
 
 
 def test_two_processes_share_a_run(options, tmp_path):

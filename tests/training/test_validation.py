@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from dim import DIMModel
-from dim.encoding.loading import load_dim
 from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.training.validation import encode_knowledge_base, encode_side, picture_weight, rank_validation
 
@@ -37,7 +36,7 @@ def test_whole_and_candidates_are_the_naive_ranks(mel_data, tiny_dim_dir, monkey
 
 
 def test_picture_weight_is_restored_exactly(tiny_dim_dir):
-    model = load_dim(tiny_dim_dir)[0]
+    model = DIMModel.from_pretrained(tiny_dim_dir, fusion="attention")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     with picture_weight(model, 1.7):
         changed = model.entity_picture_projection.weight
@@ -46,7 +45,7 @@ def test_picture_weight_is_restored_exactly(tiny_dim_dir):
 
 
 def test_picture_weight_multiplies_the_contribution_of_pictures(tiny_dim_dir):
-    model = load_dim(tiny_dim_dir)[0]
+    model = DIMModel.from_pretrained(tiny_dim_dir, fusion="attention")
     inputs = {"entity_pooled": torch.randn(3, 32), "entity_image_pooled": torch.randn(3, 1, 32)}
     text = model._entity_vectors({"entity_pooled": inputs["entity_pooled"]})[0]
     plain = model._entity_vectors(inputs)[0]

@@ -108,7 +108,7 @@ class Towers:
     def texts(self, texts: Sequence[str]) -> Tensor:
         """Encodes texts as unit vectors `(T, D)`, float32, on the CPU; equal texts are encoded once."""
         unique, model, tokenizer = list(dict.fromkeys(texts)), self.model, self.processor.tokenizer
-        vectors = torch.empty(len(unique), model.config.vector_dim)
+        vectors = torch.empty(len(unique), model.config.projection_dim)
         batches = longest_first([len(text) for text in unique], self.batch_size)
         for rows in tqdm(batches, desc="zero-shot texts", disable=not self.progress):
             batch = tokenizer([unique[row] for row in rows], padding=self.processor.padding, truncation=True,
@@ -121,7 +121,7 @@ class Towers:
     @torch.inference_mode()
     def pictures(self, mentions: Sequence[dict]) -> Tensor:
         """Encodes mentions' pictures as unit vectors `(M, D)`, float32, on the CPU; zeros for a mention without one."""
-        vectors = torch.zeros(len(mentions), self.model.config.vector_dim)
+        vectors = torch.zeros(len(mentions), self.model.config.projection_dim)
         starts = range(0, len(mentions), self.batch_size)
         for start in tqdm(starts, desc="zero-shot pictures", disable=not self.progress):
             batch = {row: mentions[row] for row in range(start, min(start + self.batch_size, len(mentions)))}
