@@ -100,7 +100,8 @@ def main() -> None:
             draws = range(DRAWS if 0 < share < 1 else 1)
             found = [sample.without(share, sample.queries[kind], seed) for sample in samples for seed in draws]
             kept, every, lead = torch.tensor(found).mean(0).tolist()
-            print(f"| {100 * share:.0f} % | {kind} | {kept:.1f} | {every:.1f} | {lead:+.1f} |")
+            shown = "" if share == 1 else f"{kept:.1f} "  # no gold keeps its picture
+            print(f"| {100 * share:.0f} % | {kind} | {shown}| {every:.1f} | {lead:+.1f} |")
     for sample in samples:
         taken, checked, own = added(sample)
         print(f"\n{ADDED} entities added without pictures: {taken} of {checked} right answers taken, {own} found")
