@@ -122,8 +122,9 @@ def test_calibrate_writes_beside_the_model(kb, tiny_mel_dir, tiny_dim_dir, tmp_p
     dataset = ["--dataset", str(tiny_mel_dir), "--split", "train", "--nil-share", "0.4"]
     assert main(["calibrate", *model, *dataset]) == 0
     assert "five-fold, by sentence: mentions 24, NIL share" in capsys.readouterr().out
-    assert main(["link", *model, "--sentence", "The [[gem]].", "--json"]) == 0
-    assert 0 <= json.loads(capsys.readouterr().out)["nil"] <= 1
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "red.png")  # calibrated on mentions with pictures
+    assert main(["link", *model, "--sentence", "The [[gem]].", "--image", str(tmp_path / "red.png"), "--json"]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["nil"] < 1
     assert main(["calibrate", *model, "--dataset", str(tiny_mel_dir), "--nil-share", "1.5"]) == 2
     assert "--nil-share must lie between 0 and 1" in capsys.readouterr().err
 
