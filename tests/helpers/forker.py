@@ -30,6 +30,7 @@ for line in sys.stdin:
             counter = itertools.count()
             for owner, name in ((pathlib.Path, "rename"), (pathlib.Path, "replace"), (os, "rmdir")):
                 setattr(owner, name, dying(getattr(owner, name), counter, last))
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         os.dup2(2, 1)
         os._exit(main(argv))
