@@ -213,3 +213,14 @@ def tiny_dim_dir(tiny_clip_dir, tmp_path_factory) -> Path:
     DIMModel.from_towers(str(tiny_clip_dir), num_attention_heads=4).save_pretrained(folder)
     DIMProcessor.from_towers(str(tiny_clip_dir)).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def stub(monkeypatch):
+    """A language model's server on this machine; requests carry its key."""
+    from openai_stub import KEY, OpenAIStub
+
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    stub = OpenAIStub()
+    yield stub
+    stub.stop()

@@ -10,18 +10,6 @@ from dim.cli.main import main
 
 
 @pytest.fixture(scope="module")
-def kb(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli") / "kb"
-    assert main(["kb", "create", str(folder), "--from", str(tiny_mel_dir), "--model", str(tiny_dim_dir)]) == 0
-    return folder
-
-
-@pytest.fixture
-def link(kb, tiny_dim_dir):
-    return ["link", "--model", str(tiny_dim_dir), "--kb", str(kb)]
-
-
-@pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """`red.png`, and `two.png` with the same on its left and blue on its right."""
     folder = tmp_path_factory.mktemp("pictures")

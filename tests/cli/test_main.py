@@ -16,18 +16,6 @@ from raw_release import write_pictures, write_release
 from dim.cli.main import main
 
 
-@pytest.fixture(scope="module")
-def kb(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cli") / "kb"
-    assert main(["kb", "create", str(folder), "--from", str(tiny_mel_dir), "--model", str(tiny_dim_dir)]) == 0
-    return folder
-
-
-@pytest.fixture
-def link(kb, tiny_dim_dir):
-    return ["link", "--model", str(tiny_dim_dir), "--kb", str(kb)]
-
-
 def test_link_prints_a_table(link, tmp_path, capsys):
     Image.new("RGB", (20, 20), "red").save(tmp_path / "red.png")
     assert main([*link, "--sentence", "See the [[gem]].", "--image", str(tmp_path / "red.png"), "-k", "3"]) == 0

@@ -1,18 +1,8 @@
-"""A language model's server on this machine, and a ledger of its answers."""
+"""A ledger of a language model's answers."""
 
 import pytest
-from openai_stub import KEY, OpenAIStub
 
 from dim.enhancement.ledger import Ledger
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    """The server; requests carry `KEY`."""
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    stub = OpenAIStub()
-    yield stub
-    stub.stop()
 
 
 @pytest.fixture

@@ -9,19 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from forker import forking
-from openai_stub import KEY, OpenAIStub
 
 from dim.common.files import sha256_of
 
 PICTURES = 6
-
-
-@pytest.fixture
-def stub(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    stub = OpenAIStub()
-    yield stub
-    stub.stop()
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import torch
 from datasets import Dataset
 from PIL import Image
 
-from dim import DIMModel, DIMProcessor
+from dim import DIMModel
 from dim.common.pictures import load_picture
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.kb.store import KnowledgeBase
+from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
 from dim.linking.calibration import Calibration
 from dim.linking.linker import CANDIDATES, DIMLinker
 from dim.linking.links import LinkedEntity, Links
@@ -31,30 +31,11 @@ ENTITIES = [
 ]
 
 
-def model_with_prior(folder):
-    torch.manual_seed(0)
-    model = DIMModel.from_pretrained(folder, num_lexical_features=len(LEXICAL_FEATURES)).eval()
-    torch.nn.init.normal_(model.lexical_prior.output_weight)
-    torch.nn.init.normal_(model.lexical_prior.hidden.weight)
-    return model
-
-
-@pytest.fixture(scope="module", params=["prior", "vectors alone"])
-def dim(request, tiny_dim_dir):
-    made = model_with_prior(tiny_dim_dir) if request.param == "prior" else DIMModel.from_pretrained(tiny_dim_dir)
-    return made.eval(), DIMProcessor.from_pretrained(tiny_dim_dir)
-
-
 @pytest.fixture(scope="module")
 def kb(dim, tmp_path_factory):
     made = KnowledgeBase.create(tmp_path_factory.mktemp("kb") / "kb", ENTITIES)
     made.encode(*dim)
     return made
-
-
-@pytest.fixture
-def linker(dim, kb):
-    return DIMLinker(*dim, kb)
 
 
 def naive_scores(dim, sentence, mention, picture, entities=ENTITIES):

@@ -15,17 +15,11 @@ from dim.linking.linker import DIMLinker
 from dim.linking.mention import mention_row
 from dim.linking.mention_rows import read_mentions
 from dim.linking.reranker import Reranker
-from tests.linking.test_linker import BLUE, ENTITIES, RED, model_with_prior, png
+from tests.linking.test_linker import BLUE, ENTITIES, RED, png
 
 GREEN = png("green")
 KB = [*ENTITIES, {"id": "d", "name": "--- (sign)", "description": "", "images": [GREEN, BLUE, RED]}]
 ALONE = {"sentence": "", "mention": "", "start": -1, "end": -1}
-
-
-@pytest.fixture(scope="module", params=["prior", "vectors alone"])
-def dim(request, tiny_dim_dir):
-    made = model_with_prior(tiny_dim_dir) if request.param == "prior" else DIMModel.from_pretrained(tiny_dim_dir)
-    return made.eval(), DIMProcessor.from_pretrained(tiny_dim_dir)
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +27,6 @@ def kb(dim, tmp_path_factory):
     made = KnowledgeBase.create(tmp_path_factory.mktemp("kb") / "kb", KB)
     made.encode(*dim)
     return made
-
-
-@pytest.fixture
-def linker(dim, kb):
-    return DIMLinker(*dim, kb)
 
 
 @pytest.fixture(scope="module")
