@@ -15,6 +15,17 @@ NOWHERE = (-1, -1)
 """The span of a mention that is not in its sentence."""
 
 
+def is_picture_alone(mention: str | None, sentence: str | None) -> bool:
+    """Whether a mention has no text, neither its own nor a sentence's.
+
+    Example:
+
+        >>> is_picture_alone("", " "), is_picture_alone("Ada", "")
+        (True, False)
+    """
+    return not (mention or "").strip() and not (sentence or "").strip()
+
+
 def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> str:
     """Puts marks before and after a mention in its sentence.
 
@@ -49,7 +60,7 @@ def locate_mentions(
         [(0, 3), (-1, -1)]
     """
     return [
-        NOWHERE if there and _is_picture_alone(mention, sentence) else find_mention(sentence, mention)
+        NOWHERE if there and is_picture_alone(mention, sentence) else find_mention(sentence, mention)
         for mention, sentence, there in zip(mentions, sentences, pictured, strict=True)
     ]
 
@@ -78,7 +89,7 @@ def mark_mentions(
     """
     texts, marked = [], []
     for row, (mention, sentence, (start, end)) in enumerate(zip(mentions, sentences, spans, strict=True)):
-        alone = _is_picture_alone(mention, sentence) and (start, end) == NOWHERE
+        alone = is_picture_alone(mention, sentence) and (start, end) == NOWHERE
         if not alone:
             if not sentence or not sentence.strip():
                 raise DIMError(f"Sentence {row} is empty; give the text that contains the mention {mention!r}.")
@@ -129,8 +140,4 @@ def token_window(text: str, offsets: list[tuple[int, int]], marked: tuple[int, i
     return (start if start < first else first - left), (end if end > last else last + right)
 
 
-def _is_picture_alone(mention: str, sentence: str) -> bool:
-    return not (mention or "").strip() and not (sentence or "").strip()
-
-
-__all__ = ["NOWHERE", "locate_mentions", "mark_mention", "mark_mentions", "token_window"]
+__all__ = ["NOWHERE", "is_picture_alone", "locate_mentions", "mark_mention", "mark_mentions", "token_window"]

@@ -8,10 +8,10 @@ from datasets import Dataset
 
 from dim import DIMModel, DIMProcessor
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.encoding.scoring import score_blocks
 from dim.evaluation.systems.dim import DIMSystem, Encoder
 from dim.kb.store import KnowledgeBase
+from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
 from dim.linking.linker import DIMLinker
 from dim.serving.batching import LinkQueue
 from dim.serving.settings import Settings

@@ -11,22 +11,12 @@ from dim.common.unreadable_pictures import UnreadablePictures
 from dim.configuration_dim import DIMConfig
 from dim.encoding.mention import column
 from dim.errors import DIMError
+from dim.sentences_dim import is_picture_alone
 
 NO_PICTURES = (
     "The model reads no pictures of mentions, so it cannot link a picture alone: give a sentence or a mention with it, "
     "or use a model that was trained with pictures."
 )
-
-
-def is_picture_alone(row: Mapping[str, Any]) -> bool:
-    """Returns whether a mention row has no text.
-
-    Example:
-
-        >>> is_picture_alone({"mention": "", "sentence": "", "image": "shelf.jpg"})
-        True
-    """
-    return not _has_text(row["mention"], row["sentence"])
 
 
 def check_pictures_alone(config: DIMConfig, mentions: Sequence[dict]) -> None:
@@ -37,7 +27,7 @@ def check_pictures_alone(config: DIMConfig, mentions: Sequence[dict]) -> None:
         mentions: Mention rows: a list or a `datasets.Dataset`, whose pictures are not decoded.
     """
     texts = zip(column(mentions, "mention"), column(mentions, "sentence"), strict=True)
-    alone = [index for index, pair in enumerate(texts) if not _has_text(*pair)]
+    alone = [index for index, pair in enumerate(texts) if is_picture_alone(*pair)]
     if not alone:
         return
     if "picture" not in config.mention_modalities:
@@ -64,15 +54,11 @@ def mention_picture(row: Mapping[str, Any], unreadable: UnreadablePictures) -> I
     try:
         region = given_region(row)
         picture = None if row.get("image") is None else unreadable.load(row["image"], row.get("id"))
-        if picture is None and is_picture_alone(row):
+        if picture is None and is_picture_alone(row["mention"], row["sentence"]):
             raise _nothing(row, "a row")
         return None if picture is None else cut_out(picture, region)
     except FieldError as error:
         raise DIMError(f"{_name(row, 'a row')}: {error}.") from error
-
-
-def _has_text(*texts: str | None) -> bool:
-    return any(text and text.strip() for text in texts)
 
 
 def _nothing(row: Mapping[str, Any], place: str) -> DIMError:

@@ -3,7 +3,7 @@
 import datasets
 import pyarrow as pa
 
-from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
+from dim.lexical_dim import LexicalFeatures
 
 _COLUMNS = ("name", "aliases", "description")
 
@@ -20,6 +20,7 @@ def lexical_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
     Example:
 
         >>> from dim import Mention
+        >>> from dim.lexical_dim import LEXICAL_FEATURES
         >>> entities = pa.table({"name": ["Turkey", "turkey"], "aliases": [["Türkiye"], []]})
         >>> features = lexical_features(entities)
         >>> features([Mention.find("Turkiye", "We flew to Turkiye.")])[0, :, LEXICAL_FEATURES.index("equal")]
@@ -30,6 +31,3 @@ def lexical_features(entities: datasets.Dataset | pa.Table) -> LexicalFeatures:
     columns = entities.select(names).to_pydict() if table else entities.select_columns(names)[:]
     descriptions = [text or "" for text in columns["description"]] if "description" in columns else None
     return LexicalFeatures(columns["name"], columns.get("aliases"), descriptions)
-
-
-__all__ = ["LEXICAL_FEATURES", "LexicalFeatures", "lexical_features"]

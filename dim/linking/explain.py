@@ -8,13 +8,13 @@ import torch
 
 from dim.encoding.encode import mention_batch
 from dim.encoding.mention import mentions_of
-from dim.encoding.mention_pictures import is_picture_alone
 from dim.lexical_dim import LEXICAL_FEATURES
 from dim.linking.channels import CHANNELS
 from dim.linking.links import Links
 from dim.linking.mention import one_picture_each
 from dim.linking.nearest_picture import nearest_pictures
 from dim.linking.ranking import Ranking
+from dim.sentences_dim import is_picture_alone
 
 if TYPE_CHECKING:
     from dim.linking.linker import DIMLinker
@@ -59,7 +59,7 @@ def explain(linker: "DIMLinker", mention: dict, links: Links) -> Links:
 
     whole = scored(mention)
     less = {}
-    if mention.get("image") and not is_picture_alone(mention):
+    if mention.get("image") and not is_picture_alone(mention["mention"], mention["sentence"]):
         less["without_picture"] = scored({**mention, "image": None, "region": None})
     if mention.get("expert_answer"):
         less["without_expert"] = scored({**mention, "expert_answer": None})

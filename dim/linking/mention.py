@@ -7,6 +7,7 @@ from dim.common.pictures import load_picture
 from dim.common.regions import Region, given_region
 from dim.encoding.mention import NOWHERE, Mention
 from dim.errors import DIMError
+from dim.sentences_dim import is_picture_alone
 
 
 def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
@@ -110,7 +111,7 @@ def mention_row(
         start, end = span
         if not 0 <= start < end <= len(text):
             raise DIMError(f"The span {span} does not lie in the sentence, which has {len(text)} characters.")
-    elif not text.strip() and not (mention or "").strip() and image is not None and image != []:
+    elif is_picture_alone(mention, text) and image is not None and image != []:
         text, mention, (start, end) = "", "", NOWHERE
     elif mention is None:
         text, spans = parse_brackets(text)

@@ -11,9 +11,9 @@ from dim.common.jsonl import type_name
 from dim.common.mention_fields import mention_fields
 from dim.common.regions import cut_out, given_region
 from dim.common.tables import read_table
-from dim.encoding.mention_pictures import is_picture_alone
 from dim.errors import DIMError, PictureError
 from dim.linking.mention import load_pictures, mention_row
+from dim.sentences_dim import is_picture_alone
 
 FIELDS = ("sentence", "mention", "start", "end", "image", "region", "expert_answer")
 
@@ -41,7 +41,8 @@ def checked_mention(row: Mapping[str, Any]) -> dict[str, Any]:
     mention = None if fields.span is not None else fields.mention
     image, region = _image(row.get("image")), given_region(row)
     made = mention_row(fields.sentence, mention, fields.span, image, fields.expert_answer, region)
-    if not is_picture_alone(made) and (not made["mention"].strip() or not made["sentence"].strip()):
+    blank = [not made[name].strip() for name in ("mention", "sentence")]
+    if any(blank) and not all(blank):  # both: a picture alone
         raise DIMError("The mention and its sentence must not be blank.")
     return made
 
@@ -73,12 +74,13 @@ def read_mentions(path: str | Path) -> Iterator[tuple[dict[str, Any], dict[str, 
 
 def _check_picture(mention: dict[str, Any]) -> None:
     """Raises a `DIMError` if a mention that cannot do without its picture has none that can be used."""
-    if mention["region"] is None and not is_picture_alone(mention):
+    alone = is_picture_alone(mention["mention"], mention["sentence"])
+    if mention["region"] is None and not alone:
         return
     try:
         picture = load_pictures(mention["image"])
     except PictureError:
-        if is_picture_alone(mention):
+        if alone:
             raise
     else:
         cut_out(picture[0] if isinstance(picture, list) else picture, mention["region"])

@@ -7,7 +7,8 @@ from datasets import Dataset
 
 from dim.context_features_dim import ContextFeatures
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures, lexical_features
+from dim.encoding.prior_features import lexical_features
+from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
 from dim.name_features_dim import NameFeatures
 
 COLUMNS = {

@@ -6,8 +6,8 @@ import torch
 from dim import DIMModel, DIMProcessor
 from dim.encoding import scoring
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES, LexicalFeatures
 from dim.encoding.scoring import score_blocks
+from dim.lexical_dim import LEXICAL_FEATURES, LexicalFeatures
 
 NAMES = ["Turkey", "Turkey (bird)", "Swift", "Kiwi"]
 MENTIONS = [

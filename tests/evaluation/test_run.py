@@ -76,8 +76,8 @@ def test_without_picture_equals_rows_without_one(tiny_mel_dir, tiny_dim_dir):
 
 def test_a_hidden_sentence_is_hidden_from_the_prior_too(tiny_mel_dir, tiny_dim_dir):
     from dim import DIMModel, DIMProcessor
-    from dim.encoding.prior_features import LEXICAL_FEATURES
     from dim.evaluation.systems.dim import DIMSystem
+    from dim.lexical_dim import LEXICAL_FEATURES
 
     model = DIMModel.from_pretrained(tiny_dim_dir, num_lexical_features=len(LEXICAL_FEATURES)).eval()
     entities = load_entities(str(tiny_mel_dir))

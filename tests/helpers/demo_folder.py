@@ -19,8 +19,8 @@ from dim import DIMModel, DIMProcessor
 from dim.corpora.build.dataset import build
 from dim.corpora.loading import load_entities
 from dim.encoding.loading import load_dim
-from dim.encoding.prior_features import LEXICAL_FEATURES
 from dim.kb.store import KnowledgeBase
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.training.model_card import model_card
 
 ROOT = Path(__file__).resolve().parents[2]

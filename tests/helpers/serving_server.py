@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from dim import DIMLinker, DIMModel, DIMProcessor, KnowledgeBase, LinkedEntity, Links
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 
 TOKEN = "let me in"
 WORDS = ("Amber", "Basalt", "Coral", "Diamond", "Emerald", "Flint", "Garnet", "Halite", "Iolite", "Jade")

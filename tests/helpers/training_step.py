@@ -3,7 +3,7 @@
 import torch
 
 from dim import DIMConfig, DIMModel, DIMProcessor
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.training.arguments import DataArguments
 from dim.training.data import MELData
 

@@ -6,7 +6,7 @@ import pytest
 @pytest.fixture(scope="session")
 def mel_data(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
     from dim import DIMConfig, DIMProcessor
-    from dim.encoding.prior_features import LEXICAL_FEATURES
+    from dim.lexical_dim import LEXICAL_FEATURES
     from dim.training.arguments import DataArguments
     from dim.training.data import MELData
 

@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from dim import DIMConfig, DIMModel, DIMProcessor
 from dim.encoding.mention import Mention
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.training.arguments import DataArguments, TrainArguments
 from dim.training.data import MELData
 from dim.training.mining import HardNegativeMiner

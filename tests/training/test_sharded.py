@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "sharded_process.py"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dim import DIMModel
-from dim.encoding.prior_features import LEXICAL_FEATURES
+from dim.lexical_dim import LEXICAL_FEATURES
 from dim.training.validation import encode_knowledge_base, encode_side, picture_weight, rank_validation
 
 
