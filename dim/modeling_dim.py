@@ -190,19 +190,23 @@ class DIMModel(DIMPreTrainedModel):
         entity, text_output = self._encode_text(inputs, "entity")
         if entity is None:
             raise DIMError("An entity's text is needed: give entity_input_ids or entity_pooled.")
-        mean, any_picture = torch.zeros_like(entity), torch.zeros(len(entity), dtype=torch.bool, device=entity.device)
         if self.config.entity_pictures:
-            pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
-            if pictures is not None and presence is not None:
-                count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
-                mean, any_picture = pictures.sum(1) / count.clamp(min=1), presence.any(1)  # over the present pictures
-        if self.config.fusion == "attention" and self.config.entity_pictures:
-            mean = self.entity_picture_projection(mean).masked_fill(~any_picture[:, None], 0.0)
-        if self.config.matches_pictures:
-            states = self.entity_projection(entity), self.picture_match.entity(mean, any_picture)
-            return torch.cat(states, -1), text_output
-        entity = entity + mean
+            picture, there = self._mean_pictures(inputs, entity)
+            if self.config.matches_pictures:
+                blocks = self.entity_projection(entity), self.picture_match.entity(picture, there)
+                return torch.cat(blocks, -1), text_output
+            if self.config.fusion == "attention":
+                picture = self.entity_picture_projection(picture).masked_fill(~there[:, None], 0.0)
+            entity = entity + picture
         return (entity if self.config.fusion == "sum" else self.entity_projection(entity)), text_output
+
+    def _mean_pictures(self, inputs: Inputs, entity: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean of each entity's present pictures, zeros without any, as `entity` `(E, D)`; which have one `(E,)`."""
+        pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
+        if pictures is None or presence is None:
+            return torch.zeros_like(entity), torch.zeros(len(entity), dtype=torch.bool, device=entity.device)
+        count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
+        return pictures.sum(1) / count.clamp(min=1), presence.any(1)
 
     def get_input_embeddings(self) -> nn.Module:
         """Returns the token embeddings of the text tower."""

@@ -61,12 +61,11 @@ def _download(name: str, revision: str | None) -> Path:
     """Downloads one commit of a repository into the Hub cache, and returns its folder; cached files are reused."""
     try:
         with hub_errors(name, "linker", MANIFEST, revision):
-            manifest = Path(hf_hub_download(name, MANIFEST, revision=revision))
-            return Path(snapshot_download(name, revision=manifest.parent.name, ignore_patterns=_IGNORED))
-    except DIMError as error:
-        if isinstance(error.__cause__, RemoteEntryNotFoundError):
-            raise _no_linker(name) from error
-        raise
+            try:
+                manifest = Path(hf_hub_download(name, MANIFEST, revision=revision))
+                return Path(snapshot_download(name, revision=manifest.parent.name, ignore_patterns=_IGNORED))
+            except RemoteEntryNotFoundError as error:
+                raise _no_linker(name) from error
     except (OSError, httpx.HTTPError, RuntimeError) as error:  # RuntimeError: download threads close a shared client
         raise DIMError(
             f"Cannot download the linker {name}: {first_line(error)} Run it again: complete files are kept."
