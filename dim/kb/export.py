@@ -7,7 +7,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dim.common.files import atomic_file
-from dim.kb.rows import EXPORTED
+from dim.kb.rows import EXPORTED, VECTOR_WIDTH
 from dim.kb.view import EntityView, up_to_date
 
 _ROWS = 1000  # of a row group: 1,000 rows with pictures fit into memory
@@ -22,6 +22,9 @@ def write_export(kb: EntityView, path: Path) -> None:
     """
     columns = [name for name in (*EXPORTED, "encoded_hash") if name in kb.schema.names]
     schema = pa.schema([kb.schema.field(name) for name in columns if name != "encoded_hash"])
+    if kb.width:  # lists of any length: pyarrow before 25 cannot read lists of one length with nulls from Parquet
+        field = pa.field("vector", pa.list_(pa.float32()))
+        schema = schema.set(schema.get_field_index("vector"), field).with_metadata({VECTOR_WIDTH: str(kb.width)})
     with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
         for batch in kb.batches(columns, _ROWS):
             part = pa.Table.from_batches([batch])

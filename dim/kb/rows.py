@@ -36,6 +36,7 @@ hash of the complete row."""
 
 VECTOR_COLUMNS = ("encoder", "encoded_hash", "vector", "code", "scale")
 EXPORTED = (*CONTENT.names[:-1], "encoder", "vector")
+VECTOR_WIDTH = "dim_vector_width"  # metadata of an export's Parquet schema
 
 
 def vector_schema(width: int) -> pa.Schema:

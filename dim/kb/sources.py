@@ -10,13 +10,14 @@ from urllib.parse import unquote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dim.common.fields import FieldError
 from dim.common.parquet_rows import open_parquet, parquet_batches, parquet_rows
 from dim.common.tables import read_table, table_suffix
 from dim.corpora.loading import load_entities
 from dim.errors import DIMError
-from dim.kb.rows import CONTENT, FIELDS, checked_row, vector_arrays, vector_schema
+from dim.kb.rows import CONTENT, FIELDS, VECTOR_WIDTH, checked_row, vector_arrays, vector_schema
 
 Source = str | Path | Iterable[Mapping[str, Any]]
 
@@ -153,11 +154,7 @@ def _table(path: Path) -> Reader:
 def _parquet(path: Path) -> Reader:
     file = open_parquet(path)
     schema = file.schema_arrow
-    vector = schema.field("vector").type if "vector" in schema.names else None
-    if vector is not None:
-        needed = ("content_hash", "encoder")
-        if not pa.types.is_fixed_size_list(vector) or not all(name in schema.names for name in needed):
-            raise DIMError(f"{path} contains vectors, but not in the format of `dim kb export`: remove them.")
+    width = _width(path, schema)
     content = [name for name in schema.names if name not in _STATE]
 
     def rows() -> Iterator[Raw]:
@@ -166,9 +163,11 @@ def _parquet(path: Path) -> Reader:
             others = [name for name in _STATE if name in schema.names and name != "vector"]
             states = batch.select(others).to_pylist()
             vectors: Any = [None] * len(batch)
-            if vector is not None:
+            if width:
                 column = batch["vector"]
-                values = column.flatten().to_numpy().reshape(-1, vector.list_size)
+                if not pc.all(pc.equal(pc.list_value_length(column), width), min_count=0).as_py():
+                    raise DIMError(f"{path} contains vectors that are not all {width} wide: export it again.")
+                values = column.flatten().to_numpy().reshape(-1, width)
                 positions = np.cumsum(column.is_valid().to_numpy(False)) - 1
                 vectors = [values[position] if valid.as_py() else None
                            for position, valid in zip(positions, column.is_valid(), strict=True)]  # fmt: skip
@@ -178,7 +177,18 @@ def _parquet(path: Path) -> Reader:
                 yield Raw(f"{path}, row {index}", row, {**state, "vector": values})
                 index += 1
 
-    return Reader(str(path), rows(), path.parent, vector.list_size if vector is not None else 0)
+    return Reader(str(path), rows(), path.parent, width)
+
+
+def _width(path: Path, schema: pa.Schema) -> int:
+    """The width of an export's vectors, 0 if a file has none. Exports of version 0.1 have lists of one length."""
+    if "vector" not in schema.names:
+        return 0
+    kind, written = schema.field("vector").type, (schema.metadata or {}).get(VECTOR_WIDTH.encode(), b"")
+    width = kind.list_size if pa.types.is_fixed_size_list(kind) else int(written) if written.isdigit() else 0
+    if not width or kind.value_type != pa.float32() or not {"content_hash", "encoder"} <= set(schema.names):
+        raise DIMError(f"{path} contains vectors, but not in the format of `dim kb export`: remove them.")
+    return int(width)
 
 
 def _mimic(path: Path) -> Reader:

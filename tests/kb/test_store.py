@@ -322,6 +322,7 @@ def test_export_and_import_keep_everything(kb, dim, tmp_path):
     kb.upsert([{**ROWS[1], "description": "not encoded since"}])
     kb.export(tmp_path / "all.parquet")
     assert pq.read_table(tmp_path / "all.parquet", columns=["vector"])["vector"].null_count == 1
+    assert pq.read_schema(tmp_path / "all.parquet").field("vector").type == pa.list_(pa.float32())
     copy = KnowledgeBase.create(tmp_path / "copy", tmp_path / "all.parquet")
     columns = ["id", "name", "aliases", "description", "extra", "type", "updated_at", "content_hash"]
     assert copy.rows(kb.ids).select(columns).equals(kb.table(columns))
@@ -331,6 +332,37 @@ def test_export_and_import_keep_everything(kb, dim, tmp_path):
     assert copy.encode(*dim) == 1
     with pytest.raises(ValueError, match="contains vectors; .*dim kb import"):
         kb.upsert(tmp_path / "all.parquet")
+
+
+def test_an_export_of_version_0_1_is_imported(kb, dim, tmp_path):
+    """Its vectors are lists of one length, which the type says."""
+    kb.encode(*dim)
+    kb.export(tmp_path / "all.parquet")
+    table = pq.read_table(tmp_path / "all.parquet").replace_schema_metadata(None)
+    old = table["vector"].cast(pa.list_(pa.float32(), kb.width))
+    pq.write_table(table.set_column(table.schema.get_field_index("vector"), "vector", old), tmp_path / "old.parquet")
+    copy = KnowledgeBase.create(tmp_path / "copy", tmp_path / "old.parquet")
+    assert torch.equal(kb.vectors(), copy.vectors()[[copy.row_of[name] for name in kb.ids]])
+
+
+@pytest.mark.parametrize("change", ["width", "metadata", "type", "column"])
+def test_an_export_with_other_vectors_is_refused(kb, dim, tmp_path, change):
+    kb.encode(*dim)
+    kb.export(tmp_path / "all.parquet")
+    table, message = pq.read_table(tmp_path / "all.parquet"), "not in the format of `dim kb export`"
+    index, vectors = table.schema.get_field_index("vector"), table["vector"]
+    if change == "width":
+        shorter = pa.array([row[:-1] for row in vectors.to_pylist()], pa.list_(pa.float32()))
+        table, message = table.set_column(index, "vector", shorter), f"not all {kb.width} wide"
+    elif change == "metadata":
+        table = table.replace_schema_metadata(None)
+    elif change == "type":
+        table = table.set_column(index, "vector", vectors.cast(pa.list_(pa.float64())))
+    else:
+        table = table.drop_columns("content_hash")
+    pq.write_table(table, tmp_path / "changed.parquet")
+    with pytest.raises(ValueError, match=message):
+        KnowledgeBase.create(tmp_path / "copy", tmp_path / "changed.parquet")
 
 
 _WRITER = """
