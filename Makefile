@@ -28,7 +28,7 @@ test-slow: $(STAMP) ## run the slow tests, too
 
 # The environment is made anew, with the oldest versions that pyproject.toml allows.
 test-lowest: $(STAMP) ## run the tests with the oldest versions of all dependencies, in .venv-lowest
-	$(BIN)/uv venv -q --clear --python $(PYTHON) .venv-lowest
+	$(BIN)/uv venv -q --clear --seed --python $(PYTHON) .venv-lowest
 	$(BIN)/uv pip compile -q --python .venv-lowest --resolution lowest-direct --all-extras pyproject.toml -o .venv-lowest/requirements.txt
 	$(BIN)/uv pip install -q --python .venv-lowest -r .venv-lowest/requirements.txt
 	$(BIN)/uv pip install -q --python .venv-lowest --no-deps --no-build-isolation -e . $(NO_DEPS)

@@ -108,6 +108,9 @@ class DIMConfig(PreTrainedConfig):
             Number of heads in the attention over the modalities.
         dropout (`float`, defaults to 0.4):
             Dropout on the attention over the modalities and on the fused vector.
+        match_dropout (`float`, defaults to 0.0):
+            Dropout of both sides' pictures before they are compared in `fusion="pairs"`. With frozen features of a
+            pretrained tower, 0.4 keeps the projection from learning the training pictures by heart.
         fusion (`"pairs"`, `"attention"` or `"sum"`, defaults to `"pairs"`):
             `"pairs"`: the mention, which attends to its other modalities, is compared with the entity's text (the
             paper), and its picture with the entity's pictures; scores are comparable whatever either side lacks.
@@ -162,6 +165,7 @@ class DIMConfig(PreTrainedConfig):
     projection_dim: int = 512
     num_attention_heads: int = 8
     dropout: int | float = 0.4
+    match_dropout: int | float = 0.0
     fusion: Literal["pairs", "attention", "sum"] = "pairs"
     mention_modalities: list[str] | tuple[str, ...] = MODALITIES
     entity_pictures: bool = True
@@ -214,8 +218,9 @@ class DIMConfig(PreTrainedConfig):
                 f"projection_dim ({self.projection_dim}) is not a multiple of num_attention_heads "
                 f"({self.num_attention_heads})."
             )
-        if not 0 <= self.dropout < 1:
-            raise DIMError(f"dropout ({self.dropout}) must be at least 0 and below 1.")
+        for name in ("dropout", "match_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise DIMError(f"{name} ({getattr(self, name)}) must be at least 0 and below 1.")
         if self.l2_weight < 0:
             raise DIMError(f"l2_weight ({self.l2_weight}) must not be negative.")
         if self.num_lexical_features < 0:

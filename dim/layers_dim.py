@@ -77,22 +77,24 @@ class DIMPictureMatch(nn.Module):
 
     Both go through one projection: one for each side fits the training pictures better, and new ones worse.
     A mention without a picture has zeros there: its score does not depend on the entities' pictures. An entity without
-    pictures has a learned vector, so that what it scores against a picture is learned, too.
+    pictures has a learned vector, so that what it scores against a picture is learned, too. Dropout on both sides keeps
+    the projection from learning the training pictures by heart.
     """
 
     def __init__(self, config: DIMConfig):
         super().__init__()
+        self.dropout = nn.Dropout(config.match_dropout)
         self.projection = DIMIdentityLinear(config.projection_dim, config.projection_dim)
         self.missing = nn.Parameter(torch.empty(config.projection_dim))
         self.log_weight = nn.Parameter(torch.zeros(1))  # FSDP shards no scalars
 
     def mention(self, pictures: Tensor, presence: Tensor) -> Tensor:
         """The block `(B, D)` of mentions with pictures `(B, D)`, where there is one, `(B,)`."""
-        return self.projection(pictures).masked_fill(~presence[:, None], 0.0)
+        return self.projection(self.dropout(pictures)).masked_fill(~presence[:, None], 0.0)
 
     def entity(self, pictures: Tensor, presence: Tensor) -> Tensor:
         """The block `(E, D)` of entities with mean pictures `(E, D)`, where there is any, `(E,)`."""
-        return torch.where(presence[:, None], self.projection(pictures), self.missing)
+        return torch.where(presence[:, None], self.projection(self.dropout(pictures)), self.missing)
 
     def weigh(self, vectors: Tensor) -> Tensor:
         """Multiplies the second block of entity vectors `(E, 2 D)` by the learned weight of pictures."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from efficientnet_lite_pytorch import EfficientNet
 from transformers import (
     AutoConfig,
@@ -23,6 +24,8 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 SIZE = 160  # pixels
+# Weights of the levels: the last map, and the outputs of blocks 15 and 7, which tell colours and textures apart.
+LEVELS = {"head": 1.0, 15: 0.7, 7: 0.7}
 
 
 class EfficientNetLiteConfig(PreTrainedConfig):
@@ -30,7 +33,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
 
     model_type = "efficientnet_lite"
 
-    hidden_size: int = 1280  # the width of the pooled vector, which DIM reads
+    hidden_size: int = 1280 + 320 + 80  # the width of the pooled vector, which DIM reads
     image_size: int = SIZE
 
 
@@ -48,15 +51,23 @@ class EfficientNetLiteModel(PreTrainedModel):
         self.post_init()
 
     def forward(self, pixel_values: torch.Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
-        """Encodes pictures `(B, 3, h, w)` as a map `(B, 1280, h / 32, w / 32)`, and its mean `(B, 1280)`."""
-        features = self.network.extract_features(pixel_values)
-        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=features.mean((2, 3)))
+        """Encodes pictures `(B, 3, h, w)` as a map `(B, 1280, h / 32, w / 32)`, and means of three levels `(B, 1680)`.
+
+        The mean of each level has unit length, times its weight.
+        """
+        network, levels = self.network, {}
+        features = network._swish(network._bn0(network._conv_stem(pixel_values)))
+        for index, block in enumerate(network._blocks):
+            features = levels[index] = block(features)
+        features = levels["head"] = network._swish(network._bn1(network._conv_head(features)))
+        pooled = [weight * F.normalize(levels[level].mean((2, 3)), dim=1) for level, weight in LEVELS.items()]
+        return BaseModelOutputWithPooling(last_hidden_state=features, pooler_output=torch.cat(pooled, 1))
 
 
 class EfficientNetLiteImageProcessor(CLIPImageProcessorPil):
     """Scales the shorter side, cuts out the middle, and maps bytes to (-1, 1) as the weights were trained."""
 
-    size = {"shortest_edge": SIZE}
+    size = {"shortest_edge": SIZE * 8 // 7}  # the share of the picture that ImageNet's models are tested with
     crop_size = {"height": SIZE, "width": SIZE}
     image_mean = [127 / 255] * 3
     image_std = [128 / 255] * 3

@@ -36,6 +36,8 @@ class ModelArguments:
     max_length: int | None = option("Token limit of a text. Default: the tokenizer's own.", None, least=1)
     dropout: float | None = option("Dropout of the fusion, for a new DIM. Default: the paper's 0.4.", None,
                                    least=0, below=1)  # fmt: skip
+    match_dropout: float | None = option("Dropout of pictures before they are compared, for a new DIM. Default: 0.",
+                                         None, least=0, below=1)  # fmt: skip
     logit_scale_init_value: float | None = option("Initial logarithm of a new DIM's scale. Default: 2.6592.", None,
                                                   least=-10, most=10)  # fmt: skip
     lexical_prior: bool = option("Give a new DIM a lexical prior: a small layer on similarities of names.", False)
@@ -71,6 +73,9 @@ class DataArguments:
     mention_masking: float = option("Share of mentions with a picture but a hidden name, redrawn each epoch.", 0.0,
                                     least=0, most=1)  # fmt: skip
     mask_text: str = option("Text in place of a hidden name.", "it")
+    composites: int = option("Synthetic photographs of each entity with a picture, as further training mentions: the "
+                             "picture, cut out of a plain background, on parts of training photographs.", 0,
+                             least=0, most=1000)  # fmt: skip
     augment: bool = option("Shift, scale, rotate and recolour the training pictures, anew each epoch.", False)
 
 

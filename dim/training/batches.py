@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from dim.errors import DIMError
 from dim.training.augment import augment_pictures
-from dim.training.data import EntitySide, MELData, MentionSide
+from dim.training.data import MELData, MentionSide
+from dim.training.inputs import entity_inputs, mention_inputs
 
 
 @dataclass
@@ -47,7 +48,8 @@ class BatchDataset(Dataset):
     """The batches of an epoch. The same seed, epoch and index always give the same batch.
 
     A run can therefore be resumed at any step without saved state. Each process takes its share of a global batch, so
-    the draws do not depend on the number of processes.
+    the draws do not depend on the number of processes. Composites fill batches of their own, whose pool may be any
+    entity: in a batch with mentions, an entity that has no training mention would only ever be a negative.
 
     Args:
         data: The prepared dataset.
@@ -75,7 +77,11 @@ class BatchDataset(Dataset):
 
     def __len__(self) -> int:
         """Batches in an epoch; a last batch that would leave a process without a mention is dropped."""
-        full, rest = divmod(len(self.rows), self.batch_size)
+        composites = self.data.composites
+        return self._batches_of(len(self.rows)) + (self._batches_of(len(composites.ids)) if composites else 0)
+
+    def _batches_of(self, mentions: int) -> int:
+        full, rest = divmod(mentions, self.batch_size)
         return max(1, full + (rest >= max(2, self.world)))
 
     def __getitem__(self, index: int) -> Batch:
@@ -120,16 +126,15 @@ class BatchDataset(Dataset):
         Returns:
             Tensors on the CPU. The pool holds each gold and each explicit negative once.
         """
-        train, arguments, world = self.data.train, self.data.arguments, self.world
-        order = torch.randperm(len(self.rows), generator=self._generator(epoch, 0))
-        rows = self.rows[order[index * self.batch_size : (index + 1) * self.batch_size]]
+        arguments, world = self.data.arguments, self.world
+        side, rows = self._drawn(epoch, index)
         generator = self._generator(epoch, 1 + index)
-        pictures = train.pictures[rows]
+        pictures = side.pictures[rows]
         dropped = torch.rand(len(rows), generator=generator) < arguments.picture_dropout
-        pictures = torch.where(dropped & train.has_sentence[rows], -1, pictures)
+        pictures = torch.where(dropped & side.has_sentence[rows], -1, pictures)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
-        pool = self._pool(rows, hidden, generator)
-        without = self._without_pictures(torch.isin(pool, train.gold[rows]), generator)
+        pool = self._pool(side, rows, hidden, generator)
+        without = self._without_pictures(torch.isin(pool, side.gold[rows]), generator)
         shares = [pool[rank::world] for rank in range(world)]
 
         own = slice(self.rank, None, world)
@@ -137,21 +142,33 @@ class BatchDataset(Dataset):
         change = None
         if arguments.augment:
             change = partial(augment_pictures, generator=self._generator(epoch, -1 - index * world - self.rank))
-        inputs = mention_inputs(self.data, train, rows, pictures, change, hidden)
+        inputs = mention_inputs(self.data, side, rows, pictures, change, hidden)
         inputs |= entity_inputs(self.data, self.data.entities, shares[self.rank], change, without[own])
         return Batch(
             inputs=inputs,
-            targets=self._targets(rows, hidden, torch.cat(shares)),
+            targets=self._targets(side, rows, hidden, torch.cat(shares)),
             pool_sizes=[len(share) for share in shares],
             weight=world * len(rows) / count,
-            ids=[train.ids[row] for row in rows.tolist()],
+            ids=[side.ids[row] for row in rows.tolist()],
             fixed_length=self.data.processor.padding == "max_length",
         )
 
-    def _pool(self, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
+    def _drawn(self, epoch: int, index: int) -> tuple[MentionSide, Tensor]:
+        """The mentions of a global batch: a split or the composites, and the indices of its mentions."""
+        generator = self._generator(epoch, 0)
+        rows = self.rows[torch.randperm(len(self.rows), generator=generator)]
+        side: MentionSide = self.data.train
+        if self.data.composites is not None:
+            composites = torch.randperm(len(self.data.composites.ids), generator=generator)
+            index = int(torch.randperm(len(self), generator=generator)[index])
+            if index >= self._batches_of(len(rows)):
+                side, index, rows = self.data.composites, index - self._batches_of(len(rows)), composites
+        return side, rows[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _pool(self, side: MentionSide, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
         """The entities that the mentions of a global batch are scored against, each once."""
-        pool = self.data.train.gold[rows]
-        if self.data.arguments.negatives != "in_batch":
+        pool = side.gold[rows]
+        if self.data.arguments.negatives != "in_batch" and side is self.data.train:
             pool = torch.cat([pool, self._negatives(rows[~hidden], generator)])
         pool = torch.unique(pool)
         if len(pool) < self.world:  # every process must have an entity to encode
@@ -169,12 +186,11 @@ class BatchDataset(Dataset):
         draws = torch.rand(len(golds), generator=generator)
         return (draws < torch.where(golds, share**2, share)) & (chosen < self.data.arguments.entity_picture_dropout)
 
-    def _targets(self, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
-        train = self.data.train
+    def _targets(self, side: MentionSide, rows: Tensor, hidden: Tensor, pool: Tensor) -> dict[str, Tensor]:
         order = pool.argsort()  # each entity is there once, and every gold is
-        targets = {"labels": order[torch.searchsorted(pool[order], train.gold[rows])], "entity_ids": pool}
+        targets = {"labels": order[torch.searchsorted(pool[order], side.gold[rows])], "entity_ids": pool}
         if self.lexical_features is not None:
-            mentions = [train.mentions[row] for row in (rows + hidden.long() * len(train.ids)).tolist()]
+            mentions = [side.mentions[row] for row in (rows + hidden.long() * len(side.ids)).tolist()]
             targets["lexical_features"] = self.lexical_features(mentions, pool)
         return targets
 
@@ -199,63 +215,3 @@ def one_ahead(batches: Iterable[Batch]) -> Iterator[Batch]:
         while (batch := drawn.result()) is not None:
             drawn = pool.submit(next, source, None)
             yield batch
-
-
-def mention_inputs(
-    data: MELData,
-    side: MentionSide,
-    rows: Tensor,
-    pictures: Tensor,
-    change: partial | None = None,
-    hidden: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The model's inputs for some mentions of a split.
-
-    Args:
-        data: The prepared dataset.
-        side: The split.
-        rows: Indices of the mentions, `(B,)`.
-        pictures: Index of each mention's picture in the picture bank, -1 for none, `(B,)`.
-        change: Augmentation of the pictures.
-        hidden: Whether to hide each mention's name, `(B,)`; none by default.
-
-    Returns:
-        Arguments of [`DIMModel.forward`] for the mention side.
-    """
-    texts = rows if hidden is None else rows + hidden.long() * len(side.ids)  # the names of the second half are hidden
-    batch = side.mention_texts.fetch(texts, "mention") | side.sentence_texts.fetch(texts, "sentence")
-    if side.caption_texts is not None:
-        batch |= side.caption_texts.fetch(rows, "expert") | {"expert_mask": side.has_caption[rows]}
-    if not side.has_sentence.all():
-        batch["sentence_mask"] = side.has_sentence[rows]
-    if data.pictures is not None:
-        batch |= data.pictures.fetch(pictures, "", change)
-    return batch
-
-
-def entity_inputs(
-    data: MELData,
-    side: EntitySide,
-    rows: Tensor,
-    change: partial | None = None,
-    without_pictures: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """The model's inputs for some entities.
-
-    Args:
-        data: The prepared dataset.
-        side: The knowledge base.
-        rows: Indices of the entities, `(E,)`.
-        change: Augmentation of the pictures.
-        without_pictures: Which entities to take as if they had no pictures, `(E,)`; none by default.
-
-    Returns:
-        Arguments of [`DIMModel.forward`] for the entity side.
-    """
-    batch = side.texts.fetch(rows, "entity")
-    if data.pictures is not None:
-        pictures = side.pictures[rows]
-        if without_pictures is not None:
-            pictures = pictures.masked_fill(without_pictures[:, None], -1)
-        batch |= data.pictures.fetch(pictures, "entity_", change)
-    return batch

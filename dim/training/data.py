@@ -1,19 +1,17 @@
 """A dataset prepared for training: texts tokenised, pictures decoded, golds looked up."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import BatchFeature
 
-from dim.common.fields import FieldError
 from dim.common.ids import gold_indices, index_of
-from dim.common.pictures import PictureSource, load_picture
-from dim.common.regions import cut_out
 from dim.configuration_dim import DIMConfig
 from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
@@ -27,6 +25,7 @@ from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments
 from dim.training.banks import PictureBank, TextBank
 from dim.training.model import frozen_towers
+from dim.training.picture_sources import Loaders, add_composites, entity_pictures, mention_pictures, pictured
 
 _CHUNK = 4096  # rows tokenised at a time
 
@@ -94,7 +93,8 @@ class MELData:
         config: The model's configuration; pictures and lexical features are prepared only for a model that uses them.
 
     Raises:
-        DIMError: If the dataset lacks a column, a split or an entity; the message says which.
+        DIMError: If the dataset lacks a column, a split or an entity, or composites are wanted and there is no picture
+            to make them of; the message says which.
     """
 
     def __init__(self, arguments: DataArguments, processor: DIMProcessor, picture_file: Path, config: DIMConfig):
@@ -112,10 +112,12 @@ class MELData:
 
         for rows in splits.values():
             check_pictures_alone(config, rows)
-        warn_of_unused_pictures(config, *_pictured(splits.values(), entities))
-        loaders: list[Callable[[], PictureSource]] = []
-        places = {split: _mention_pictures(rows, loaders, config.uses_pictures) for split, rows in splits.items()}
-        entity_places = _entity_pictures(entities, loaders, config.uses_pictures)
+        warn_of_unused_pictures(config, *pictured(splits.values(), entities))
+        loaders: Loaders = []
+        places = {split: mention_pictures(rows, loaders, config.uses_pictures) for split, rows in splits.items()}
+        entity_places = entity_pictures(entities, loaders, config.uses_pictures)
+        composed = entity_places[:, 0].ge(0).nonzero().flatten().repeat_interleave(arguments.composites)
+        places["composites"] = add_composites(loaders, entity_places[:, 0], places["train"], arguments.composites)
         bank = PictureBank.build(loaders, processor, picture_file)
         self.pictures = bank if len(bank.pixels) else None  # there may be no picture, or none that can be read
         self.entities = self._entity_side(entities, bank.rows_of(entity_places))
@@ -130,6 +132,7 @@ class MELData:
             )
             for split in ("train", "validation")
         )
+        self.composites = self._composites(composed, bank.rows_of(places["composites"]))
 
     @property
     def truncated(self) -> str:
@@ -143,7 +146,7 @@ class MELData:
         frozen = frozen_towers(model)
         if frozen["text"]:
             yield self.entities.texts
-            for side in (self.train, self.validation):
+            for side in filter(None, (self.train, self.validation, self.composites)):
                 yield from filter(None, (side.mention_texts, side.sentence_texts, side.caption_texts))
         if frozen.get("vision") and self.pictures is not None:
             yield self.pictures
@@ -193,6 +196,28 @@ class MELData:
             truncated=sum(int((batch["num_truncated_tokens"] > 0).sum()) for batch in batches),
         )
 
+    def _composites(self, gold: Tensor, pictures: Tensor) -> MentionSide | None:
+        """Synthetic photographs as mentions, but for those that cannot be read.
+
+        Every second one has the text of a training mention whose name is one of its entity's, if there is any; the
+        others are a picture alone.
+        """
+        gold, pictures = gold[pictures >= 0], pictures[pictures >= 0]
+        if not len(gold):
+            return None
+        texts = defaultdict(list)
+        for mention in self.train.mentions[: len(self.train.ids)]:
+            texts[mention.text].append(mention)
+        found = []
+        for number, row in enumerate(gold.tolist()):
+            names = (self.entities.names[row], *self.entities.aliases[row])
+            fitting = [mention for name in names for mention in texts.get(name, [])]
+            found.append(random.Random(number).choice(fitting) if fitting and number % 2 else Mention("", ""))
+        columns = dict(zip(("mention", "sentence", "start", "end"), map(list, zip(*found, strict=True)), strict=True))
+        columns["id"] = [f"composite {number} of {self.entities.ids[row]}" for number, row in enumerate(gold.tolist())]
+        masking = self.arguments.mention_masking > 0
+        return self._mention_side(Dataset.from_dict(columns), pictures, gold, gold.new_empty(len(gold), 0), masking)
+
     def _tokenise(self, mentions: list[Mention], captions: Sequence[str] | None = None) -> list[BatchFeature]:
         batches = []
         for start in range(0, len(mentions), _CHUNK):
@@ -213,50 +238,5 @@ class MELData:
         return Mention(name, sentence[:start] + name + sentence[end:], start, start + len(name))
 
 
-def _pictured(splits: Iterable[Dataset], entities: Dataset) -> tuple[int, int]:
-    """How many mentions and how many entities have pictures."""
-    mentions = sum(pc.sum(split.data.column("image").is_valid()).as_py() or 0 for split in splits)
-    lengths = pc.list_value_length(entities.data.column("images"))
-    return mentions, pc.sum(pc.greater(lengths, 0)).as_py() or 0
-
-
 def _gold(mentions: Dataset, index: dict[str, int], source: str) -> Tensor:
     return torch.tensor(gold_indices(mentions["id"][:], mentions["entity_id"][:], index, source))
-
-
-def _mention_pictures(mentions: Dataset, loaders: list, used: bool) -> Tensor:
-    """Index of each mention's picture among `loaders`, -1 for none; mentions share a region of the same `image_id`."""
-    names = mentions["image_id" if "image_id" in mentions.column_names else "id"][:]
-    regions = mentions["region"][:] if "region" in mentions.column_names else [None] * len(names)
-    present = mentions.data.column("image").is_valid().to_pylist() if used else [False] * len(names)
-    known: dict[tuple[str, tuple[int, ...] | None], int] = {}
-    indices = []
-    for row, (name, region, there) in enumerate(zip(names, regions, present, strict=True)):
-        key = name, None if region is None else tuple(region)
-        if there and key not in known:
-            known[key] = len(loaders)
-            loaders.append(lambda row=row: _mention_picture(mentions[row]))
-        indices.append(known[key] if there else -1)
-    return torch.tensor(indices)
-
-
-def _mention_picture(mention: dict) -> PictureSource:
-    """The picture of a mention, or the region of it."""
-    if mention.get("region") is None:
-        return mention["image"]
-    try:
-        return cut_out(load_picture(mention["image"]), mention["region"])
-    except FieldError as error:
-        raise DIMError(f"mention {mention['id']!r}: {error}.") from error
-
-
-def _entity_pictures(entities: Dataset, loaders: list, used: bool) -> Tensor:
-    """Indices of each entity's pictures among `loaders`, padded with -1, `(E, N)`."""
-    lengths = pc.list_value_length(entities.data.column("images")).to_pylist() if used else [0] * len(entities)
-    counts = [count or 0 for count in lengths]
-    indices = torch.full((len(counts), max(1, *counts)), -1)
-    for row, count in enumerate(counts):
-        for column in range(count):
-            indices[row, column] = len(loaders)
-            loaders.append(lambda row=row, column=column: entities[row]["images"][column])
-    return indices

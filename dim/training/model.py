@@ -37,7 +37,7 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
         else:
             for tower in filter(None, (source, arguments.vision_tower)):
                 check_repository(tower, "tower")
-            known = ("fusion", "projection_dim", "dropout", "logit_scale_init_value")
+            known = ("fusion", "projection_dim", "dropout", "match_dropout", "logit_scale_init_value")
             chosen = {name: getattr(arguments, name) for name in known}
             fields = {name: value for name, value in chosen.items() if value is not None}
             fields["num_lexical_features"] = len(LEXICAL_FEATURES) if arguments.lexical_prior else 0

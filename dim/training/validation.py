@@ -14,8 +14,8 @@ from dim.encoding.scoring import score_blocks
 from dim.metrics.evaluator import RankingEvaluator
 from dim.metrics.protocols import CandidateLists
 from dim.modeling_dim import DIMModel
-from dim.training.batches import entity_inputs, mention_inputs
 from dim.training.data import MELData, MentionSide
+from dim.training.inputs import entity_inputs, mention_inputs
 
 
 def rank_validation(

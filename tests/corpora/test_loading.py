@@ -164,7 +164,7 @@ def test_a_full_disk_is_told_as_one(letters, monkeypatch):
     def full(self, *more):
         raise OSError(errno.ENOSPC, "No space left on device", "cache")
 
-    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "_write_table", full)
+    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "write_table", full)
     with pytest.raises(OSError, match="No space left on device") as raised:
         load_dataset_folder(str(shutil.copytree(letters, letters.with_name("full"))), "mentions", "test")
     assert raised.value.errno == errno.ENOSPC

@@ -227,8 +227,8 @@ def test_training_goes_on_without_any_picture(tiny_mel_dir, tiny_dim_dir, tmp_pa
     from dim import DIMConfig
     from dim.processing_dim import DIMProcessor
     from dim.training.arguments import DataArguments
-    from dim.training.batches import entity_inputs, mention_inputs
     from dim.training.data import MELData
+    from dim.training.inputs import entity_inputs, mention_inputs
 
     folder = shutil.copytree(tiny_mel_dir, tmp_path / "spoilt")
     for table, column, count in (("mentions/train", "image", 24), ("mentions/validation", "image", 12)):

