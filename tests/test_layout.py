@@ -337,8 +337,11 @@ def test_constraints_pin_every_dependency_exactly():
             assert key not in pins, f"{line}: pinned twice"
             pins[key] = pin
     assert "torchvision" not in pins
+    extras = ["", *(metadata.metadata("dim-mel").get_all("Provides-Extra") or [])]
     for line in metadata.requires("dim-mel") or []:
         requirement = Requirement(line)
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": extra}) for extra in extras):
+            continue  # for another version of Python
         pin = pins[re.sub(r"[-_.]+", "-", requirement.name).lower()]
         version = next(iter(pin.specifier)).version
         assert requirement.specifier.contains(version), f"{pin} does not satisfy {requirement}"

@@ -161,10 +161,10 @@ def test_without_a_manifest_a_file_that_is_no_parquet_is_one_line(letters, tmp_p
 
 
 def test_a_full_disk_is_told_as_one(letters, monkeypatch):
-    def full(self, *more):
+    def full(self, inferred_schema):
         raise OSError(errno.ENOSPC, "No space left on device", "cache")
 
-    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "write_table", full)
+    monkeypatch.setattr(datasets.arrow_writer.ArrowWriter, "_build_writer", full)
     with pytest.raises(OSError, match="No space left on device") as raised:
         load_dataset_folder(str(shutil.copytree(letters, letters.with_name("full"))), "mentions", "test")
     assert raised.value.errno == errno.ENOSPC
