@@ -76,6 +76,8 @@ class DataArguments:
     composites: int = option("Synthetic photographs of each entity with a picture, as further training mentions: the "
                              "picture, cut out of a plain background, on parts of training photographs.", 0,
                              least=0, most=1000)  # fmt: skip
+    picture_views: int = option("Parts of each training photograph, in another light, that are also shown. A frozen "
+                                "tower encodes them once.", 0, least=0, most=1000)  # fmt: skip
     augment: bool = option("Shift, scale, rotate and recolour the training pictures, anew each epoch.", False)
 
 

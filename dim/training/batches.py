@@ -129,7 +129,7 @@ class BatchDataset(Dataset):
         arguments, world = self.data.arguments, self.world
         side, rows = self._drawn(epoch, index)
         generator = self._generator(epoch, 1 + index)
-        pictures = side.pictures[rows]
+        pictures = self._pictures(side, rows, generator)
         dropped = torch.rand(len(rows), generator=generator) < arguments.picture_dropout
         pictures = torch.where(dropped & side.has_sentence[rows], -1, pictures)
         hidden = (torch.rand(len(rows), generator=generator) < arguments.mention_masking) & (pictures >= 0)
@@ -164,6 +164,13 @@ class BatchDataset(Dataset):
             if index >= self._batches_of(len(rows)):
                 side, index, rows = self.data.composites, index - self._batches_of(len(rows)), composites
         return side, rows[index * self.batch_size : (index + 1) * self.batch_size]
+
+    def _pictures(self, side: MentionSide, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """The pictures of mentions, or one of the views of each."""
+        views = self.data.views
+        if side is not self.data.train or views.shape[1] == 1:
+            return side.pictures[rows]
+        return views[rows, torch.randint(views.shape[1], (len(rows),), generator=generator)]
 
     def _pool(self, side: MentionSide, rows: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
         """The entities that the mentions of a global batch are scored against, each once."""

@@ -1,5 +1,6 @@
-"""Composites: synthetic photographs of every entity, so that a model meets also those without a training mention.
+"""Synthetic photographs: composites of every entity, and views of the training photographs.
 
+By composites, a model meets also the entities without a training mention.
 An entity's picture, cut out where its background is plain, is pasted onto a part of a training photograph, once or many
 times, and turned, scaled, tilted and recoloured (Dwibedi et al., *Cut, Paste and Learn*, 2017).
 """
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 from dim.common.pictures import PictureSource, load_picture
 
@@ -42,13 +43,14 @@ def composite(thing: Image.Image, background: PictureSource, seed: int) -> Image
     """
     draw = random.Random(seed)
     canvas = _part(load_picture(background), draw)
+    canvas = ImageOps.mirror(canvas) if draw.random() < 0.5 else canvas
     if draw.random() < 0.5:
         canvas = canvas.filter(ImageFilter.GaussianBlur(draw.uniform(0, 3)))
     is_shelf = draw.random() < _MANY
     copies = draw.randint(4, 16) if is_shelf else draw.choice((1, 1, 1, 1, 2, 3))
     side = SIZE * (draw.uniform(0.25, 0.45) if is_shelf else draw.uniform(0.45, 1))
     for number in range(copies):
-        copy = _tilted(thing, draw)
+        copy = _tilted(ImageOps.mirror(thing) if is_shelf and draw.random() < 0.5 else thing, draw)
         scale = side * draw.uniform(0.9, 1.1) / max(copy.size)
         copy = copy.resize((max(4, round(copy.width * scale)), max(4, round(copy.height * scale))))
         middle = [SIZE * (draw.uniform(0, 1) if is_shelf else draw.gauss(0.5, 0.13)) for _ in range(2)]
@@ -87,6 +89,38 @@ def cut_out_thing(picture: Image.Image) -> Image.Image:
         return whole
     whole.putalpha(alpha.filter(ImageFilter.MinFilter(3)).filter(ImageFilter.GaussianBlur(0.7)))
     return whole.crop(found)
+
+
+def view(picture: Image.Image, seed: int) -> Image.Image:
+    """Makes another view of a photograph: a random part of it, a quarter or more, in another light.
+
+    Args:
+        picture: An RGB picture.
+        seed: Seed of all draws.
+
+    Returns:
+        A picture of 256 x 256 pixels.
+
+    Example:
+
+        >>> view(Image.new("RGB", (80, 60), "navy"), seed=0).size
+        (256, 256)
+    """
+    draw = random.Random(seed)
+    return _recoloured(_part(picture, draw), draw)
+
+
+def view_loaders(pictures: Sequence[Callable[[], PictureSource]], views: int) -> list[Callable[[], PictureSource]]:
+    """Makes functions that draw views of pictures, `views` of each; as [`composite_loaders`] for composites."""
+
+    @lru_cache(maxsize=64)
+    def picture(number: int) -> Image.Image:
+        return load_picture(pictures[number]())
+
+    def loader(index: int) -> Callable[[], PictureSource]:
+        return lambda: view(picture(index // views), seed=index)
+
+    return [loader(index) for index in range(len(pictures) * views)]
 
 
 def composite_loaders(

@@ -25,7 +25,7 @@ from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments
 from dim.training.banks import PictureBank, TextBank
 from dim.training.model import frozen_towers
-from dim.training.picture_sources import Loaders, add_composites, entity_pictures, mention_pictures, pictured
+from dim.training.picture_sources import Loaders, add_composites, add_views, entity_pictures, mention_pictures, pictured
 
 _CHUNK = 4096  # rows tokenised at a time
 
@@ -118,6 +118,7 @@ class MELData:
         entity_places = entity_pictures(entities, loaders, config.uses_pictures)
         composed = entity_places[:, 0].ge(0).nonzero().flatten().repeat_interleave(arguments.composites)
         places["composites"] = add_composites(loaders, entity_places[:, 0], places["train"], arguments.composites)
+        views = add_views(loaders, places["train"], arguments.picture_views)
         bank = PictureBank.build(loaders, processor, picture_file)
         self.pictures = bank if len(bank.pixels) else None  # there may be no picture, or none that can be read
         self.entities = self._entity_side(entities, bank.rows_of(entity_places))
@@ -132,6 +133,7 @@ class MELData:
             )
             for split in ("train", "validation")
         )
+        self.views = bank.rows_of(views)  # each training mention's picture and its views, (M, 1 + views)
         self.composites = self._composites(composed, bank.rows_of(places["composites"]))
 
     @property

@@ -12,7 +12,7 @@ from dim.common.fields import FieldError
 from dim.common.pictures import PictureSource, load_picture
 from dim.common.regions import cut_out
 from dim.errors import DIMError
-from dim.training.composites import composite_loaders
+from dim.training.composites import composite_loaders, view_loaders
 
 Loaders = list[Callable[[], PictureSource]]
 
@@ -65,6 +65,26 @@ def entity_pictures(entities: Dataset, loaders: Loaders, used: bool) -> Tensor:
 
 def _entity_picture(entities: Dataset, row: int, column: int) -> PictureSource:
     return entities[row]["images"][column]
+
+
+def add_views(loaders: Loaders, mentions: Tensor, views: int) -> Tensor:
+    """Adds views of training photographs to `loaders`.
+
+    Args:
+        loaders: The pictures; the views are appended.
+        mentions: Index of each training mention's picture among `loaders`, -1 for none, `(M,)`.
+        views: Views of each picture.
+
+    Returns:
+        Indices of each mention's picture and of its views among `loaders`, -1 for none, `(M, 1 + views)`.
+    """
+    pictures, of_mention = torch.unique(mentions[mentions >= 0], return_inverse=True)
+    first = len(loaders)
+    loaders += view_loaders([loaders[place] for place in pictures.tolist()], views)
+    places = torch.full((len(mentions), 1 + views), -1)
+    places[mentions >= 0, 1:] = torch.arange(first, len(loaders)).view(len(pictures), views)[of_mention]
+    places[:, 0] = mentions
+    return places
 
 
 def add_composites(loaders: Loaders, entities: Tensor, mentions: Tensor, copies: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Composites: what is cut out, what is drawn, and how a run is trained with them."""
+"""Composites and views: what is cut out, what is drawn, and how a run is trained with them."""
 
 import json
 
@@ -13,10 +13,10 @@ from dim.common.pictures import load_picture
 from dim.errors import PictureError
 from dim.training.arguments import DataArguments, parse_arguments
 from dim.training.batches import BatchDataset
-from dim.training.composites import SIZE, composite, composite_loaders, cut_out_thing
+from dim.training.composites import SIZE, composite, composite_loaders, cut_out_thing, view, view_loaders
 from dim.training.data import MELData
 from dim.training.loop import train
-from dim.training.picture_sources import add_composites
+from dim.training.picture_sources import add_composites, add_views
 
 RED, NAVY = (220, 20, 20), (10, 10, 120)
 
@@ -117,6 +117,58 @@ def test_a_picture_that_cannot_be_read_is_told_as_such():
         load_picture(loaders[0]())
 
 
+def test_backgrounds_are_mirrored_now_and_then_a_single_thing_never():
+    """What is drawn is red at the left and lime at the right; the photograph is black, or dark and darker."""
+    thing = Image.new("RGBA", (40, 40), "red")
+    thing.paste("lime", (20, 0, 40, 40))
+    left_of = lambda picture, one, other: (  # noqa: E731
+        np.nonzero(picture[..., one] > picture[..., other] + 60)[1].mean()
+        < np.nonzero(picture[..., other] > picture[..., one] + 60)[1].mean()
+    )
+    pictures = [np.asarray(composite(thing, Image.new("RGB", (90, 90)), seed), int) for seed in range(60)]
+    red = [((picture[..., 0] > 60) | (picture[..., 1] > 60)).mean() for picture in pictures]
+    single = [left_of(picture, 0, 1) for picture, share in zip(pictures, red, strict=True) if share < 0.35]
+    assert np.mean(single) > 0.8
+    photograph = Image.new("RGB", (90, 90), (0, 0, 250))
+    photograph.paste((0, 0, 60), (45, 0, 90, 90))
+    clear = Image.new("RGBA", (1, 1), (0, 0, 0, 0))
+    bright = [np.asarray(composite(clear, photograph, seed), int)[..., 2].mean(0) for seed in range(30)]
+    assert {bool(row[:40].mean() > row[-40:].mean()) for row in bright} == {True, False}
+
+
+def test_views_are_parts_of_the_photograph_in_another_light():
+    photograph = Image.fromarray(np.linspace(0, 255, 120 * 90 * 3).reshape(90, 120, 3).astype(np.uint8))
+    drawn = [np.asarray(view(photograph, seed), int) for seed in range(12)]
+    assert {picture.shape for picture in drawn} == {(256, 256, 3)}
+    assert len({picture.tobytes() for picture in drawn}) == 12
+    assert np.array_equal(drawn[3], np.asarray(view(photograph, 3), int))
+    for picture in drawn:  # brighter downwards as the photograph, so neither turned nor upside down
+        assert picture[-40:].mean() > picture[:40].mean()
+    heights = [picture[-1].mean() - picture[0].mean() for picture in drawn]
+    assert min(heights) > 20  # at least a fifth of the photograph
+    assert max(heights) < 255
+
+
+def test_loaders_draw_so_many_views_of_each_picture_and_read_it_once():
+    asked = []
+    sources = [lambda: asked.append(0) or apple(), lambda: asked.append(1) or apple(thing="lime")]
+    loaders = view_loaders(sources, 3)
+    pictures = [np.asarray(loader(), int) for loader in loaders]
+    assert len(pictures) == 6
+    assert asked == [0, 1]
+    assert len({picture.tobytes() for picture in pictures}) == 6
+    assert view_loaders(sources, 0) == []
+
+
+def test_a_mentions_views_are_those_of_its_picture():
+    loaders = [apple] * 4
+    places = add_views(loaders, torch.tensor([2, -1, 0, 2]), 2)
+    assert len(loaders) == 4 + 2 * 2
+    assert places.tolist() == [[2, 6, 7], [-1, -1, -1], [0, 4, 5], [2, 6, 7]]
+    assert add_views(loaders, torch.tensor([2, -1]), 0).tolist() == [[2], [-1]]
+    assert len(loaders) == 8
+
+
 # -------------------------------------------------------------------------------------------------------------- train
 
 
@@ -200,6 +252,27 @@ def test_processes_share_a_batch_of_composites(data, world):
         assert [own.batch(0, step).ids for step in range(7)] == [names[rank::world] for names in whole]
 
 
+def test_a_batch_shows_a_view_of_each_training_photograph_or_the_photograph(tiny_mel_dir, tiny_dim_dir, tmp_path):
+    data = composed(tiny_mel_dir, tiny_dim_dir, tmp_path, composites=0, picture_views=2)
+    assert data.views.shape == (24, 3)
+    assert data.views[:, 0].equal(data.train.pictures)
+    batches = BatchDataset(data, 24, seed=1)
+    seen: dict[str, set[bytes]] = {}
+    for epoch in range(12):
+        batch = batches.batch(epoch, 0)
+        there = batch.inputs["pixel_mask"].tolist()
+        for name, picture, present in zip(batch.ids, batch.inputs["pixel_values"], there, strict=True):
+            if present:
+                seen.setdefault(name, set()).add(picture.numpy().tobytes())
+    pictured = [name for name, place in zip(data.train.ids, data.train.pictures.tolist(), strict=True) if place >= 0]
+    assert sorted(seen) == sorted(pictured)
+    own = {name: data.pictures.fetch(data.views[data.train.ids.index(name)], "")["pixel_values"] for name in seen}
+    for name, pictures in seen.items():
+        assert pictures == {picture.numpy().tobytes() for picture in own[name]}
+    again = BatchDataset(data, 24, seed=1).batch(3, 0)
+    assert torch.equal(again.inputs["pixel_values"], batches.batch(3, 0).inputs["pixel_values"])
+
+
 def test_composites_without_pictures_are_refused(tiny_mel_dir, tiny_dim_dir, tiny_bert_dir, tmp_path):
     text_only = DIMModel.from_towers(str(tiny_bert_dir)).config
     arguments = DataArguments(dataset=str(tiny_mel_dir), composites=2)
@@ -215,9 +288,9 @@ def test_a_run_with_composites_goes_on_where_it_stopped(tiny_mel_dir, tiny_dim_d
 
     def run(name, *more):
         flags = [f"--model_name_or_path={tiny_dim_dir}", f"--dataset={tiny_mel_dir}", f"--output_dir={tmp_path / name}",
-                 f"--tune={tune}", "--composites=4", "--num_train_epochs=2", "--per_device_train_batch_size=8",
-                 "--save_steps=4", "--eval_steps=4", "--lr_scheduler_type=constant", "--warmup_steps=0",
-                 "--report_to=none", *more]  # fmt: skip
+                 f"--tune={tune}", "--composites=4", "--picture_views=2", "--num_train_epochs=2",
+                 "--per_device_train_batch_size=8", "--save_steps=4", "--eval_steps=4",
+                 "--lr_scheduler_type=constant", "--warmup_steps=0", "--report_to=none", *more]  # fmt: skip
         train(*parse_arguments(flags))
         return load_dim(tmp_path / name)[0].state_dict()
 
