@@ -92,7 +92,7 @@ def cut_out_thing(picture: Image.Image) -> Image.Image:
 
 
 def view(picture: Image.Image, seed: int) -> Image.Image:
-    """Makes another view of a photograph: a random part of it, a quarter or more, in another light.
+    """Makes another view of a photograph: a random part of it, a fifth or more, in another light.
 
     Args:
         picture: An RGB picture.
