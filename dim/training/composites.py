@@ -7,7 +7,7 @@ times, and turned, scaled, tilted and recoloured (Dwibedi et al., *Cut, Paste an
 
 import random
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
@@ -112,15 +112,7 @@ def view(picture: Image.Image, seed: int) -> Image.Image:
 
 def view_loaders(pictures: Sequence[Callable[[], PictureSource]], views: int) -> list[Callable[[], PictureSource]]:
     """Makes functions that draw views of pictures, `views` of each; as [`composite_loaders`] for composites."""
-
-    @lru_cache(maxsize=64)
-    def picture(number: int) -> Image.Image:
-        return load_picture(pictures[number]())
-
-    def loader(index: int) -> Callable[[], PictureSource]:
-        return lambda: view(picture(index // views), seed=index)
-
-    return [loader(index) for index in range(len(pictures) * views)]
+    return _loaders(pictures, views, lambda picture: picture, view)
 
 
 def composite_loaders(
@@ -137,15 +129,28 @@ def composite_loaders(
         `len(pictures) * copies` functions, picture by picture. The same arguments draw the same composites.
     """
 
+    def draw(thing: Image.Image, seed: int) -> Image.Image:
+        return composite(thing, backgrounds[random.Random(seed).randrange(len(backgrounds))](), seed)
+
+    return _loaders(pictures, copies, cut_out_thing, draw)
+
+
+def _loaders(
+    pictures: Sequence[Callable[[], PictureSource]],
+    copies: int,
+    prepare: Callable[[Image.Image], Image.Image],
+    draw: Callable[[Image.Image, int], Image.Image],
+) -> list[Callable[[], PictureSource]]:
+    """Functions that draw `copies` pictures of each one, picture by picture; a picture is prepared once for its own."""
+
     @lru_cache(maxsize=64)
-    def thing(number: int) -> Image.Image:
-        return cut_out_thing(load_picture(pictures[number]()))
+    def prepared(number: int) -> Image.Image:
+        return prepare(load_picture(pictures[number]()))
 
-    def loader(index: int) -> Callable[[], PictureSource]:
-        background = backgrounds[random.Random(index).randrange(len(backgrounds))]
-        return lambda: composite(thing(index // copies), background(), seed=index)
+    def drawn(index: int) -> Image.Image:
+        return draw(prepared(index // copies), index)
 
-    return [loader(index) for index in range(len(pictures) * copies)]
+    return [partial(drawn, index) for index in range(len(pictures) * copies)]
 
 
 def _part(picture: Image.Image, draw: random.Random) -> Image.Image:

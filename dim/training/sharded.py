@@ -87,9 +87,10 @@ def sharded_copy(model: DIMModel, picture_shape: torch.Size | None) -> DIMModel:
         picture_shape: Shape of the training pictures, `(3, h, w)`; `None` if there are none.
 
     Returns:
-        The copy.
+        The copy. Its parameters are contiguous, whatever the model's layout: FSDP takes no others.
     """
-    return copy.deepcopy(model) if picture_shape is None else _AlwaysVisionModel(model, picture_shape)
+    whole = copy.deepcopy(model) if picture_shape is None else _AlwaysVisionModel(model, picture_shape)
+    return whole.to(memory_format=torch.contiguous_format)
 
 
 def gather_weights(prepared: nn.Module, model: nn.Module, accelerator: Accelerator) -> None:

@@ -18,7 +18,7 @@ from dim.training.data import MELData
 from dim.training.loop import train
 from dim.training.picture_sources import add_composites, add_views
 
-RED, NAVY = (220, 20, 20), (10, 10, 120)
+NAVY = (10, 10, 120)
 
 
 def apple(background="white", thing="red", hole=None, box=(20, 30, 80, 70)):
@@ -118,7 +118,7 @@ def test_a_picture_that_cannot_be_read_is_told_as_such():
 
 
 def test_backgrounds_are_mirrored_now_and_then_a_single_thing_never():
-    """What is drawn is red at the left and lime at the right; the photograph is black, or dark and darker."""
+    """What is drawn is red at the left and lime at the right; the photograph is black, or bright and dark."""
     thing = Image.new("RGBA", (40, 40), "red")
     thing.paste("lime", (20, 0, 40, 40))
     left_of = lambda picture, one, other: (  # noqa: E731
