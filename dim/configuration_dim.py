@@ -158,7 +158,10 @@ class DIMConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(AutoConfig, model_type="clip_text_model"),
         "vision_config": SubConfigSpec(AutoConfig, model_type="clip_vision_model", optional=True),
     }
-    keys_to_ignore_at_inference = ["modality_attentions", "text_model_output", "vision_model_output"]
+    keys_to_ignore_at_inference = [
+        *("modality_attentions", "mention_model_output", "sentence_model_output", "expert_model_output"),
+        *("vision_model_output", "text_model_output", "entity_vision_model_output"),
+    ]
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     vision_config: dict[str, Any] | PreTrainedConfig | None = field(default_factory=dict)

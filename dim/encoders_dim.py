@@ -48,6 +48,17 @@ class DIMPreTrainedModel(PreTrainedModel):
             init.normal_(module.missing, std=self.config.initializer_range)
             init.zeros_(module.log_weight)
 
+    def initialize_weights(self) -> None:
+        """Initialises weights that a checkpoint lacks, those of the towers by the towers' own rules.
+
+        Of a model whose class is not its own, transformers skips modules that only hold other modules, and some towers
+        (CLIP) initialise the weights of those there.
+        """
+        for module in self.children():
+            if isinstance(module, PreTrainedModel):
+                module.initialize_weights()
+        super().initialize_weights()
+
     def pool_texts(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Computes pooled vectors of the text tower, before projection, for the inputs `*_pooled`.
 
@@ -72,18 +83,18 @@ class DIMPreTrainedModel(PreTrainedModel):
         return pool(self.vision_model(pixel_values=pixel_values.to(self.dtype)), self.config.vision_pooling)
 
     def _pooled_texts(
-        self, input_ids: Tensor, attention_mask: Tensor | None
+        self, input_ids: Tensor, attention_mask: Tensor | None, **options: bool
     ) -> tuple[Tensor, BaseModelOutputWithPooling]:
-        """Pooled vectors `(B, H)` of texts `(B, T)`, and the text tower's output."""
+        """Pooled vectors `(B, H)` of texts `(B, T)`, and the text tower's output, with what `options` ask for."""
         limit = text_positions(self.config.text_config)
         if limit is not None and input_ids.shape[1] > limit:
             raise DIMError(f"A text has {input_ids.shape[1]} tokens, but the text tower has {limit} positions; cut it.")
         mask = None if self.config.attend_to_padding else attention_mask
-        outputs = self.text_model(input_ids=input_ids, attention_mask=tower_mask(self.text_model, mask))
+        outputs = self.text_model(input_ids=input_ids, attention_mask=tower_mask(self.text_model, mask), **options)
         return pool(outputs, self.config.text_pooling, mask), outputs
 
     def _encode_text(
-        self, inputs: Inputs, side: str, presence: Tensor | None = None
+        self, inputs: Inputs, side: str, presence: Tensor | None = None, **options: bool
     ) -> tuple[Tensor | None, BaseModelOutputWithPooling | None]:
         """Projects the texts of a side, given as ids `(B, T)` or as pooled vectors `(B, H)`, to vectors `(B, D)`.
 
@@ -103,38 +114,50 @@ class DIMPreTrainedModel(PreTrainedModel):
                 input_ids = input_ids.masked_fill(absent, 0)
                 attention_mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
                 attention_mask = torch.where(absent, first.to(attention_mask.dtype), attention_mask)
-            pooled, outputs = self._pooled_texts(input_ids, attention_mask)
+            pooled, outputs = self._pooled_texts(input_ids, attention_mask, **options)
         if absent is not None:
             pooled = pooled.masked_fill(absent.to(pooled.device), 0.0)
         return self._unit(self.text_projection(pooled)), outputs
 
     def _encode_pictures(
-        self, inputs: Inputs, side: str
+        self, inputs: Inputs, side: str, **options: bool
     ) -> tuple[Tensor | None, Tensor | None, BaseModelOutputWithPooling | None]:
         """Vectors `(..., D)` and presence `(...)` of pictures `(..., 3, h, w)`; the tower runs on present ones only.
 
-        A mask on the CPU is read without waiting for a GPU.
+        In a compiled or exported graph, whose shapes must not depend on the data, it runs on all of them. A mask on the
+        CPU is read without waiting for a GPU.
         """
         pooled, pixels = inputs.get(f"{side}image_pooled"), inputs.get(f"{side}pixel_values")
         given, inner = (pixels, 3) if pooled is None else (pooled, 1)
         if given is None:
             return None, None, None
-        mask = inputs.get(f"{side}pixel_mask")
-        if mask is None:
-            mask = torch.ones(given.shape[:-inner], dtype=torch.bool)
+        mask, shape = inputs.get(f"{side}pixel_mask"), given.shape[:-inner]
+        pictures = given.flatten(0, len(shape) - 1)  # (..., 3, h, w) -> (P, 3, h, w)
+        if mask is None or torch.compiler.is_compiling():
+            vectors, outputs = self._project_pictures(pictures, pooled is not None, **options)
+            vectors = vectors.unflatten(0, shape)
+            if mask is None:
+                return vectors, torch.ones(shape, dtype=torch.bool, device=given.device), outputs
+            mask = mask.to(given.device, torch.bool)
+            return vectors.masked_fill(~mask.unsqueeze(-1), 0.0), mask, outputs
         places = mask.to("cpu", torch.bool).flatten().nonzero().flatten()  # (P,)
         mask, places = to_device(mask.to(torch.bool), given.device), to_device(places, given.device)
         if len(places) == 0:  # some towers (batch norm) refuse an empty batch
-            return given.new_zeros(*mask.shape, self.config.projection_dim, dtype=self.dtype), mask, None
-        present, outputs = given.flatten(0, mask.dim() - 1), None  # (..., 3, h, w) -> (P, 3, h, w)
-        if len(places) < len(present):
-            present = present[places]
-        if pooled is None:
-            outputs = self.vision_model(pixel_values=present.to(self.dtype))
-            present = pool(outputs, self.config.vision_pooling)  # (P, H)
-        present = self._unit(self.visual_projection(present))  # (P, D)
-        vectors = present.new_zeros(mask.numel(), present.shape[-1]).index_copy(0, places, present)
-        return vectors.view(*mask.shape, -1), mask, outputs
+            return given.new_zeros(*shape, self.config.projection_dim, dtype=self.dtype), mask, None
+        present = pictures[places] if len(places) < len(pictures) else pictures
+        vectors, outputs = self._project_pictures(present, pooled is not None, **options)
+        vectors = vectors.new_zeros(len(pictures), vectors.shape[-1]).index_copy(0, places, vectors)
+        return vectors.unflatten(0, shape), mask, outputs
+
+    def _project_pictures(
+        self, pictures: Tensor, are_pooled: bool, **options: bool
+    ) -> tuple[Tensor, BaseModelOutputWithPooling | None]:
+        """Vectors `(P, D)` of pictures `(P, 3, h, w)` or of pooled vectors `(P, H)`, and the vision tower's output."""
+        outputs = None
+        if not are_pooled:
+            outputs = self.vision_model(pixel_values=pictures.to(self.dtype), **options)
+            pictures = pool(outputs, self.config.vision_pooling)
+        return self._unit(self.visual_projection(pictures)), outputs
 
     def _unit(self, vectors: Tensor) -> Tensor:
         """Vectors of unit length, computed in float32 or wider; a vector of zeros stays 0."""

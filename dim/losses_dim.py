@@ -39,7 +39,7 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
 
     Raises:
         DIMError: If shapes do not match or a label is not a column index. (The values of labels on a GPU are not read,
-            which would make every step wait for it; CUDA itself stops at such a label.)
+            which would make every step wait for it, nor in a compiled graph; CUDA itself stops at such a label.)
 
     Example:
 
@@ -60,7 +60,8 @@ def n_pair_loss(logits: Tensor, labels: Tensor, entity_ids: Tensor | None = None
     if entity_ids is not None and entity_ids.shape != logits.shape[1:]:
         raise DIMError(f"entity_ids must have shape ({logits.shape[1]},), got {tuple(entity_ids.shape)}.")
     counted = labels != IGNORED_LABEL
-    if not labels.is_cuda and ((outside := (labels < 0) | (labels >= logits.shape[1])) & counted).any():
+    read = not labels.is_cuda and not torch.compiler.is_compiling()
+    if read and ((outside := (labels < 0) | (labels >= logits.shape[1])) & counted).any():
         raise DIMError(f"labels must lie in [0, {logits.shape[1]}), or be -100, got {labels[outside & counted][0]}.")
     logits, labels = logits.masked_fill(~counted[:, None], 0.0), labels.masked_fill(~counted, 0)
     if logits.dtype in (torch.float16, torch.bfloat16):

@@ -6,12 +6,9 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """The DIM model: vectors of mentions (with sentence, picture, caption) and of entities (with text, pictures)."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import logging
 from transformers.utils.generic import can_return_tuple
 
@@ -20,7 +17,7 @@ from .encoders_dim import DIMPreTrainedModel
 from .errors_dim import DIMError
 from .layers_dim import DIMAttention, DIMIdentityLinear, DIMLexicalPrior, DIMLogitScale, DIMPictureMatch
 from .losses_dim import IGNORED_LABEL, n_pair_loss, squared_length
-from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, MISSING_FEATURES, DIMOutput, Features, Inputs
+from .outputs_dim import ENTITY_INPUTS, MENTION_INPUTS, MISSING_FEATURES, DIMOutput, Features, Inputs, TowerOutputs
 from .pretrained_dim import load_towers
 from .towers_dim import build_tower, pooled_width, to_dtype
 
@@ -146,25 +143,33 @@ class DIMModel(DIMPreTrainedModel):
         """
         return self._unit(vectors.unflatten(-1, (-1, self.config.projection_dim))).flatten(-2)
 
-    def _entity_embeds(self, states: Tensor) -> Tensor:
-        """Entity vectors as they are ranked, from vectors before normalisation."""
+    def normalize_entities(self, states: Tensor) -> Tensor:
+        """Brings entity vectors before normalisation, `DIMOutput.entity_states`, to how they are ranked.
+
+        Args:
+            states: Vectors of shape `(..., config.vector_dim)`.
+
+        Returns:
+            The vectors as `get_entity_features` gives them: as of `normalize_vectors`, the pictures' block weighed.
+        """
         vectors = self.normalize_vectors(states)
         return self.picture_match.weigh(vectors) if self.config.matches_pictures else vectors
 
-    def _mention_vectors(self, inputs: Inputs) -> tuple[Tensor, Tensor | None, BaseModelOutputWithPooling | None]:
-        """Mention vectors before normalisation, weights of the modalities, vision tower's output."""
-        mention, _ = self._encode_text(inputs, "mention")
+    def _mention_vectors(self, inputs: Inputs, **options: bool) -> tuple[Tensor, Tensor | None, TowerOutputs]:
+        """Mention vectors before normalisation, weights of the modalities, the towers' outputs."""
+        outputs: TowerOutputs = {}
+        mention, outputs["mention_model_output"] = self._encode_text(inputs, "mention", None, **options)
         if mention is None:
             raise DIMError("A mention is needed: give mention_input_ids or mention_pooled.")
         everyone = torch.ones(len(mention), dtype=torch.bool, device=mention.device)
         parts: dict[str, tuple[Tensor, Tensor]] = {}  # the modalities that a row of the batch has
-        order, vision_output, weights = self.config.mention_modalities, None, None
+        order, weights = self.config.mention_modalities, None
         for modality in order:
             if modality == "picture":
-                vector, presence, vision_output = self._encode_pictures(inputs, "")
+                vector, presence, outputs["vision_model_output"] = self._encode_pictures(inputs, "", **options)
             else:
-                presence = inputs.get(f"{modality}_mask")
-                vector, _ = self._encode_text(inputs, modality, presence)
+                presence, name = inputs.get(f"{modality}_mask"), f"{modality}_model_output"
+                vector, outputs[name] = self._encode_text(inputs, modality, presence, **options)
             if vector is not None:
                 parts[modality] = vector, everyone if presence is None else presence.to(mention.device, torch.bool)
         picture = parts.get("picture", (torch.zeros_like(mention), ~everyone))
@@ -183,34 +188,34 @@ class DIMModel(DIMPreTrainedModel):
             mention = self.mention_projection(mention)
         if self.config.matches_pictures:
             mention = torch.cat([mention, self.picture_match.mention(*picture)], -1)
-        return mention, weights, vision_output
+        return mention, weights, outputs
 
-    def _entity_vectors(self, inputs: Inputs) -> tuple[Tensor, BaseModelOutputWithPooling | None]:
-        """Entity vectors before normalisation, text tower's output."""
-        entity, text_output = self._encode_text(inputs, "entity")
+    def _entity_vectors(self, inputs: Inputs, **options: bool) -> tuple[Tensor, TowerOutputs]:
+        """Entity vectors before normalisation, the towers' outputs."""
+        outputs: TowerOutputs = {}
+        entity, outputs["text_model_output"] = self._encode_text(inputs, "entity", None, **options)
         if entity is None:
             raise DIMError("An entity's text is needed: give entity_input_ids or entity_pooled.")
         if self.config.entity_pictures:
-            picture, there = self._mean_pictures(inputs, entity)
+            pictures, presence, outputs["entity_vision_model_output"] = self._encode_pictures(
+                inputs, "entity_", **options
+            )
+            picture, there = _mean_picture(pictures, presence, entity)
             if self.config.matches_pictures:
                 blocks = self.entity_projection(entity), self.picture_match.entity(picture, there)
-                return torch.cat(blocks, -1), text_output
+                return torch.cat(blocks, -1), outputs
             if self.config.fusion == "attention":
                 picture = self.entity_picture_projection(picture).masked_fill(~there[:, None], 0.0)
             entity = entity + picture
-        return (entity if self.config.fusion == "sum" else self.entity_projection(entity)), text_output
-
-    def _mean_pictures(self, inputs: Inputs, entity: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean of each entity's present pictures, zeros without any, as `entity` `(E, D)`; which have one `(E,)`."""
-        pictures, presence, _ = self._encode_pictures(inputs, "entity_")  # (E, N, D), (E, N)
-        if pictures is None or presence is None:
-            return torch.zeros_like(entity), torch.zeros(len(entity), dtype=torch.bool, device=entity.device)
-        count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
-        return pictures.sum(1) / count.clamp(min=1), presence.any(1)
+        return (entity if self.config.fusion == "sum" else self.entity_projection(entity)), outputs
 
     def get_input_embeddings(self) -> nn.Module:
         """Returns the token embeddings of the text tower."""
         return self.text_model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Sets the token embeddings of the text tower."""
+        self.text_model.set_input_embeddings(value)
 
     def get_mention_features(self, **inputs: Tensor) -> Tensor:
         """Computes mention vectors, as they are ranked: blocks of unit length if `config.normalize`.
@@ -246,7 +251,7 @@ class DIMModel(DIMPreTrainedModel):
             DIMError: If no entity text is given.
             TypeError: If an argument is unknown.
         """
-        return self._entity_embeds(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
+        return self.normalize_entities(self._entity_vectors(_known(inputs, ENTITY_INPUTS))[0])
 
     def score(self, mention_embeds: Tensor, entity_embeds: Tensor, lexical_features: Features = None) -> Tensor:
         """Scores every mention with every entity; training, ranking and serving share this score.
@@ -268,7 +273,7 @@ class DIMModel(DIMPreTrainedModel):
         with torch.autocast(mention_embeds.device.type, enabled=False):
             logits = mention_embeds.to(wide) @ entity_embeds.to(wide).mT
             logits = logits * self.logit_scale() if self.config.normalize else logits
-            if lexical_features is None and self.config.num_lexical_features:
+            if lexical_features is None and self.config.num_lexical_features and not torch.compiler.is_compiling():
                 logger.warning_once(MISSING_FEATURES)
             if lexical_features is None or lexical_features is False:
                 return logits
@@ -293,6 +298,35 @@ class DIMModel(DIMPreTrainedModel):
         """
         features = lexical_features[:, None] if isinstance(lexical_features, Tensor) else lexical_features
         return self.score(mention_embeds[:, None], entity_embeds, features)[:, 0]
+
+    def contrastive_loss(
+        self,
+        mention_embeds: Tensor,
+        entity_embeds: Tensor,
+        labels: Tensor,
+        entity_ids: Tensor | None = None,
+        lexical_features: Tensor | None = None,
+    ) -> Tensor:
+        """Computes the N-pair loss of mention and entity vectors; see `n_pair_loss` for its definition.
+
+        Args:
+            mention_embeds: From `get_mention_features`, shape `(B, V)`.
+            entity_embeds: From `get_entity_features`, shape `(E, V)`.
+            labels: Index of each mention's gold among the entities, shape `(B,)`; -100 for a mention that is left out.
+            entity_ids: Integer id of each entity, shape `(E,)`, so that duplicates of the gold are not negatives.
+            lexical_features: Features of the pairs, shape `(B, E, F)`, for a model with a lexical prior: the loss is
+                then the mean of the loss with them and of that of the vectors alone.
+
+        Returns:
+            Scalar tensor.
+
+        Raises:
+            DIMError: If shapes do not match, or `labels` are out of range.
+        """
+        loss = n_pair_loss(self.score(mention_embeds, entity_embeds, False), labels, entity_ids)
+        if lexical_features is None:
+            return loss
+        return (loss + n_pair_loss(self.score(mention_embeds, entity_embeds, lexical_features), labels, entity_ids)) / 2
 
     @can_return_tuple
     def forward(
@@ -322,10 +356,8 @@ class DIMModel(DIMPreTrainedModel):
         entity_image_pooled: Tensor | None = None,
         num_truncated_tokens: Tensor | None = None,
         entity_num_truncated_tokens: Tensor | None = None,
-        mention_states: Tensor | None = None,
-        entity_states: Tensor | None = None,
-        gather: Callable[[Tensor], Tensor] | None = None,
-        loss_weight: float = 1.0,
+        output_attentions: bool | None = None,
+        output_hidden_states: bool | None = None,
         **kwargs: object,
     ) -> DIMOutput:
         """Scores every mention of a batch with every entity of a pool; or encodes one side, if only that is given.
@@ -336,15 +368,11 @@ class DIMModel(DIMPreTrainedModel):
             entity_ids (`torch.LongTensor` of shape `(E,)`, *optional*): Integer id of each entity, so that duplicates
                 of the gold are not negatives.
             lexical_features (`torch.Tensor` of shape `(B, E, F)`, *optional*): Features of the pairs, for a model with
-                a lexical prior. The loss is then the mean of the loss with them and of that of the vectors alone.
-                Without them, such a model warns once, as `score` does, unless `labels` are given.
+                a lexical prior; they enter the loss as `contrastive_loss` says. Without them, such a model warns once,
+                as `score` does, unless `labels` are given.
             num_truncated_tokens, entity_num_truncated_tokens: Counts of the processor; not used.
-            mention_states, entity_states (`torch.Tensor` of shape `(B, V)` or `(E, V)`, *optional*): Vectors before
-                normalisation, from an earlier call, instead of a side's inputs.
-            gather (*optional*): Gathers the entity vectors of all processes, `(E', V)` to `(E, V)`, with gradients, for
-                a pool that is shared by several processes.
-            loss_weight (`float`, defaults to 1.0): Weight of this batch's mentions in the loss, for processes with
-                different numbers of mentions.
+            output_attentions, output_hidden_states (`bool`, *optional*): Whether the towers' outputs hold the
+                attentions and the states of all their layers; by default what the config says.
 
         The other arguments are those of `get_mention_features` and `get_entity_features`.
 
@@ -363,28 +391,27 @@ class DIMModel(DIMPreTrainedModel):
             entity_input_ids, entity_attention_mask, entity_pooled, entity_num_truncated_tokens, entity_pixel_values,
             entity_pixel_mask, entity_image_pooled), strict=True))  # fmt: skip
         _known({name: None for name, value in kwargs.items() if value is not None}, ())  # PEFT passes Nones
-        attentions = vision_output = text_output = loss = logits = None
-        if mention_states is None and any(value is not None for value in mention_inputs.values()):
-            mention_states, attentions, vision_output = self._mention_vectors(mention_inputs)
-        if entity_states is None and any(value is not None for value in entity_inputs.values()):
-            entity_states, text_output = self._entity_vectors(entity_inputs)
+        wanted = {"output_attentions": output_attentions, "output_hidden_states": output_hidden_states}
+        options = {name: value for name, value in wanted.items() if value is not None}
+        mention_states = entity_states = attentions = loss = logits = None
+        mention_outputs: TowerOutputs = {}
+        entity_outputs: TowerOutputs = {}
+        if any(value is not None for value in mention_inputs.values()):
+            mention_states, attentions, mention_outputs = self._mention_vectors(mention_inputs, **options)
+        if any(value is not None for value in entity_inputs.values()):
+            entity_states, entity_outputs = self._entity_vectors(entity_inputs, **options)
         if mention_states is None and entity_states is None:
             raise DIMError("Neither a mention nor an entity is given.")
-        if entity_states is not None and gather is not None:
-            entity_states = gather(entity_states)
         mention_embeds = None if mention_states is None else self.normalize_vectors(mention_states)
-        entity_embeds = None if entity_states is None else self._entity_embeds(entity_states)
+        entity_embeds = None if entity_states is None else self.normalize_entities(entity_states)
         if not (mention_states is None or entity_states is None or mention_embeds is None or entity_embeds is None):
             vectors_alone = lexical_features is None and labels is not None  # a loss may leave out the prior
             logits = self.score(mention_embeds, entity_embeds, False if vectors_alone else lexical_features)
             if labels is not None:
-                loss = n_pair_loss(logits, labels, entity_ids)
-                if isinstance(lexical_features, Tensor):
-                    bare = self.score(mention_embeds, entity_embeds, False)
-                    loss = (loss + n_pair_loss(bare, labels, entity_ids)) / 2
-                lengths = squared_length(mention_states, labels != IGNORED_LABEL)
-                loss = loss_weight * (loss + self.config.l2_weight * lengths)
-                loss = loss + self.config.l2_weight * squared_length(entity_states)
+                features = lexical_features if isinstance(lexical_features, Tensor) else None
+                loss = self.contrastive_loss(mention_embeds, entity_embeds, labels, entity_ids, features)
+                lengths = squared_length(mention_states, labels != IGNORED_LABEL) + squared_length(entity_states)
+                loss = loss + self.config.l2_weight * lengths
         elif labels is not None:
             raise DIMError("A loss needs a mention and an entity; one of them is not given.")
         return DIMOutput(
@@ -395,9 +422,17 @@ class DIMModel(DIMPreTrainedModel):
             mention_states=mention_states,
             entity_states=entity_states,
             modality_attentions=attentions,
-            text_model_output=text_output,
-            vision_model_output=vision_output,
+            **mention_outputs,
+            **entity_outputs,
         )
+
+
+def _mean_picture(pictures: Tensor | None, presence: Tensor | None, entity: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of each entity's present pictures `(E, N, D)`, zeros without any, as `entity` `(E, D)`; which have one."""
+    if pictures is None or presence is None:
+        return torch.zeros_like(entity), torch.zeros(len(entity), dtype=torch.bool, device=entity.device)
+    count = presence.sum(1, keepdim=True).to(pictures.dtype)  # (E, 1)
+    return pictures.sum(1) / count.clamp(min=1), presence.any(1)
 
 
 def _known(inputs: Inputs, names: tuple[str, ...]) -> Inputs:

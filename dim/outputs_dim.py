@@ -15,6 +15,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 Inputs = Mapping[str, Tensor | None]
+TowerOutputs = dict[str, BaseModelOutputWithPooling | None]  # by their fields in the output
 Features = Tensor | Literal[False] | None  # lexical features; False where vectors are compared alone on purpose
 MENTION_INPUTS = (
     *(
@@ -49,9 +50,13 @@ class DIMOutput(ModelOutput):
         entity_states (`torch.Tensor` of shape `(E, V)`): Entity vectors before normalisation.
         modality_attentions (`torch.Tensor` of shape `(B, heads, K)`, *optional*): Weight of each of the `K` modalities
             of `config.mention_modalities`; 0 for a modality that a mention lacks. `None` with `fusion="sum"`.
-        text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.
+        mention_model_output, sentence_model_output, expert_model_output (`BaseModelOutputWithPooling`, *optional*):
+            Text tower's outputs for the mentions' own text, their sentences and their captions.
         vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for the mentions that
-            have a picture, in order.
+            have a picture, in order; in a compiled graph for all of them.
+        text_model_output (`BaseModelOutputWithPooling`, *optional*): Text tower's output for the entities.
+        entity_vision_model_output (`BaseModelOutputWithPooling`, *optional*): Vision tower's output for the entities'
+            present pictures, entity by entity.
 
     Example:
 
@@ -71,8 +76,12 @@ class DIMOutput(ModelOutput):
     mention_states: Tensor | None = None
     entity_states: Tensor | None = None
     modality_attentions: Tensor | None = None
-    text_model_output: BaseModelOutputWithPooling | None = None
+    mention_model_output: BaseModelOutputWithPooling | None = None
+    sentence_model_output: BaseModelOutputWithPooling | None = None
+    expert_model_output: BaseModelOutputWithPooling | None = None
     vision_model_output: BaseModelOutputWithPooling | None = None
+    text_model_output: BaseModelOutputWithPooling | None = None
+    entity_vision_model_output: BaseModelOutputWithPooling | None = None
 
 
-__all__ = ["ENTITY_INPUTS", "MENTION_INPUTS", "MISSING_FEATURES", "DIMOutput", "Features", "Inputs"]
+__all__ = ["ENTITY_INPUTS", "MENTION_INPUTS", "MISSING_FEATURES", "DIMOutput", "Features", "Inputs", "TowerOutputs"]

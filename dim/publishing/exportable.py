@@ -1,40 +1,17 @@
 """The two encoders of a DIM as modules from tensors to vectors, for `torch.compile`, `torch.export` and ONNX.
 
-[`DIMModel`] runs its vision tower on the present pictures only, so that shapes depend on the data, which an exported
-graph does not allow. Here the tower runs on every picture, and the vectors of absent ones are masked afterwards: the
-result is the same.
+In a graph, whose shapes must not depend on the data, the vision tower runs on every picture, and the vectors of absent
+ones are masked afterwards: the result is the same.
 """
 
 from PIL import Image
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from dim.errors import DIMError
-from dim.modeling_dim import DIMModel, Inputs
+from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 
 _SIDES = ("mention", "entity")
-
-
-class _DenseDIM(DIMModel):
-    """A DIM whose shapes do not depend on which pictures are present.
-
-    Args:
-        model: The model that it shares all weights with.
-    """
-
-    def __init__(self, model: DIMModel):
-        self.__dict__.update(model.__dict__)
-
-    def _encode_pictures(
-        self, inputs: Inputs, side: str
-    ) -> tuple[Tensor | None, Tensor | None, BaseModelOutputWithPooling | None]:
-        pixels, mask = inputs.get(f"{side}pixel_values"), inputs.get(f"{side}pixel_mask")
-        if pixels is None or mask is None:
-            return None, None, None
-        pooled = self.pool_pictures(pixels.flatten(0, -4))  # (..., 3, h, w) -> (P, H)
-        vectors = self._unit(self.visual_projection(pooled)).unflatten(0, mask.shape)  # (P, D) -> (..., D)
-        return vectors.masked_fill(~mask.unsqueeze(-1), 0.0), mask, None
 
 
 class Encoder(nn.Module):
@@ -59,7 +36,7 @@ class Encoder(nn.Module):
         super().__init__()
         _check_side(side)
         self.side = side
-        self.model = _DenseDIM(model)
+        self.model = model
         self.eval()
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:

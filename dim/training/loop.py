@@ -31,7 +31,7 @@ from dim.training.prior_fit import LexicalPriorFitter
 from dim.training.resuming import Beginning
 from dim.training.sharded import gather_weights, is_sharded, sharded_copy
 from dim.training.state import RunState, Trained, load_state, save_state
-from dim.training.step import backward, check_caching, reduce_gradients
+from dim.training.step import Objective, backward, check_caching, reduce_gradients
 from dim.training.validation import picture_weight, rank_validation
 from dim.training.watch import LossWatch
 
@@ -147,7 +147,7 @@ class Run:
             bank.encode(self.model, batch_size, cache, store, hold)
 
     def _prepare_model(self) -> tuple[torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-        """The model that is trained, with its optimizer and its schedule of learning rates."""
+        """The objective that is trained, with its optimizer and its schedule of learning rates."""
         accelerator, arguments, trained = self.accelerator, self.arguments, self.model
         if is_sharded(accelerator):  # `self.model` stays whole, and ranks
             pictures = self.data.pictures
@@ -159,7 +159,7 @@ class Run:
         scheduler = get_scheduler(arguments.lr_scheduler_type, optimizer, self.plan.warmup, self.plan.total)
         if is_sharded(accelerator):
             accelerator.register_for_checkpointing(scheduler)
-        return *accelerator.prepare(trained, optimizer), scheduler
+        return *accelerator.prepare(Objective(trained), optimizer), scheduler
 
     def run(self) -> dict:
         """Trains to the end; returns what [`train`] returns."""
@@ -197,7 +197,7 @@ class Run:
         norm = accelerator.clip_grad_norm_(self.prepared.parameters(), arguments.max_grad_norm)
         self.optimizer.step()
         if hasattr(self.model, "logit_scale"):
-            accelerator.unwrap_model(self.prepared).logit_scale.clamp()
+            accelerator.unwrap_model(self.prepared).model.logit_scale.clamp()
         self.scheduler.step()
         self.optimizer.zero_grad()
         return loss, norm

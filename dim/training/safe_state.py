@@ -23,16 +23,16 @@ _WEIGHTS, _OPTIMIZER, _SCHEDULE = "model.safetensors", "optimizer.safetensors", 
 _META = "state"
 
 
-def save_tensors(folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: Optimizer) -> None:
+def save_tensors(folder: Path, accelerator: Accelerator, objective: nn.Module, optimizer: Optimizer) -> None:
     """Writes the weights and the optimizer's state; one process of a run does.
 
     Args:
         folder: Folder of the checkpoint.
         accelerator: The run's accelerator.
-        model: The model, as returned by `accelerator.prepare`.
+        objective: The objective with the model, as returned by `accelerator.prepare`.
         optimizer: Its optimizer.
     """
-    save_model(accelerator.unwrap_model(model), str(folder / _WEIGHTS))
+    save_model(accelerator.unwrap_model(objective).model, str(folder / _WEIGHTS))
     state = optimizer.state_dict()
     tensors = {
         f"{row}.{name}": value.contiguous() for row, values in state["state"].items() for name, value in values.items()
@@ -59,10 +59,10 @@ def save_random_state(folder: Path, rank: int) -> None:
 
 
 def load_all(
-    folder: Path, accelerator: Accelerator, model: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
+    folder: Path, accelerator: Accelerator, objective: nn.Module, optimizer: Optimizer, scheduler: LRScheduler
 ) -> None:
     """Loads what the functions above wrote; to be called within [`reading`]."""
-    load_model(accelerator.unwrap_model(model), folder / _WEIGHTS)
+    load_model(accelerator.unwrap_model(objective).model, folder / _WEIGHTS)
     optimizer.load_state_dict(_optimizer_state(folder / _OPTIMIZER))
     for parameter, values in optimizer.state.items():  # in memory as the weights, for a fused step
         for name, value in values.items():

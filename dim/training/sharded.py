@@ -60,8 +60,8 @@ class _AlwaysVisionModel(DIMModel):
         self.train(model.training)
         self.picture = torch.zeros(1, *picture_shape)
 
-    def _encode_pictures(self, inputs: Any, side: str) -> Any:
-        vectors, mask, outputs = super()._encode_pictures(inputs, side)
+    def _encode_pictures(self, inputs: Any, side: str, **options: bool) -> Any:
+        vectors, mask, outputs = super()._encode_pictures(inputs, side, **options)
         if not self.training or (mask is not None and mask.any()):
             return vectors, mask, outputs
         pooled = inputs.get(f"{side}image_pooled")
@@ -97,13 +97,13 @@ def gather_weights(prepared: nn.Module, model: nn.Module, accelerator: Accelerat
     """Copies the weights of a sharded model into a whole one on every process, in the optimizer's precision.
 
     Args:
-        prepared: The model being trained, as returned by `accelerator.prepare`.
+        prepared: The objective with the model being trained, as returned by `accelerator.prepare`.
         model: The whole model. Where nothing is sharded, it is itself being trained, and nothing is copied.
         accelerator: The run's accelerator.
     """
     if not is_sharded(accelerator):
         return
-    trained, whole = accelerator.unwrap_model(prepared), dict(model.named_parameters())
+    trained, whole = accelerator.unwrap_model(prepared).model, dict(model.named_parameters())
     for name, part in trained.named_parameters():
         if part.requires_grad:
             whole[name].data.copy_(_whole(part, accelerator))

@@ -37,10 +37,10 @@ class RunState:
 
 @dataclass
 class Trained:
-    """What a run trains, as returned by `accelerator.prepare`, and its schedule of learning rates."""
+    """The objective and the optimizer, as returned by `accelerator.prepare`, and the schedule of learning rates."""
 
     accelerator: Accelerator
-    model: nn.Module
+    objective: nn.Module
     optimizer: Optimizer
     scheduler: LRScheduler
 
@@ -71,7 +71,7 @@ def save_state(
         accelerator.wait_for_everyone()
         if is_main:
             if not is_sharded(accelerator):
-                save_tensors(shared, accelerator, trained.model, trained.optimizer)
+                save_tensors(shared, accelerator, trained.objective, trained.optimizer)
                 save_schedule(shared, accelerator, trained.scheduler)
             save_file({"negatives": negatives.contiguous()}, shared / _NEGATIVES)
             manifest = {**asdict(state), "run": run}
@@ -89,7 +89,7 @@ def load_state(trained: Trained, checkpoint: Path) -> tuple[RunState, Tensor]:
         if is_sharded(trained.accelerator):
             trained.accelerator.load_state(str(checkpoint))
         else:
-            load_all(checkpoint, trained.accelerator, trained.model, trained.optimizer, trained.scheduler)
+            load_all(checkpoint, trained.accelerator, trained.objective, trained.optimizer, trained.scheduler)
         state = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))
         state.pop("run", None)
         return RunState(**state), load_file(checkpoint / _NEGATIVES)["negatives"]

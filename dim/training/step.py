@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dim.encoding.batching import inputs_to
 from dim.errors import DIMError
+from dim.losses_dim import IGNORED_LABEL, squared_length
 from dim.modeling_dim import ENTITY_INPUTS, MENTION_INPUTS, DIMModel
 from dim.towers_dim import to_device
 from dim.training.batches import Batch
@@ -27,6 +28,39 @@ class _MiniBatch:
     random: tuple[Tensor, Tensor | None]
 
 
+class Objective(nn.Module):
+    """A DIM with its training objective over a global batch.
+
+    `accelerator.prepare` wraps it, since DDP and FSDP act in the forward pass of what they wrap.
+
+    Args:
+        model: The model to train.
+    """
+
+    def __init__(self, model: DIMModel):
+        super().__init__()
+        self.model = model
+        self._no_split_modules = model._no_split_modules  # Accelerate's layers to shard
+
+    def forward(self, inputs: Inputs, targets: Inputs, pool_sizes: list[int], weight: float) -> Tensor:
+        """Encodes this process's share of a batch, and returns the loss; see [`Batch`] for the arguments."""
+        mentions = self.model(**_side(inputs, MENTION_INPUTS)).mention_states
+        entities = self.model(**_side(inputs, ENTITY_INPUTS)).entity_states
+        return self.loss(mentions, entities, targets, pool_sizes, weight)
+
+    def loss(self, mentions: Tensor, entities: Tensor, targets: Inputs, pool_sizes: list[int], weight: float) -> Tensor:
+        """The loss of vectors before normalisation, those of this process's entities `(E', V)` and mentions `(B, V)`.
+
+        It is the N-pair loss against the entities of all processes, with the penalty on the vectors' length. Weighted
+        by this process's share of the mentions, its mean over the processes is the loss over the global batch.
+        """
+        entities = gather_rows(entities, pool_sizes)
+        embeds = self.model.normalize_vectors(mentions), self.model.normalize_entities(entities)
+        penalty, counted = self.model.config.l2_weight, targets["labels"] != IGNORED_LABEL
+        loss = self.model.contrastive_loss(*embeds, **targets) + penalty * squared_length(mentions, counted)
+        return weight * loss + penalty * squared_length(entities)
+
+
 def check_caching(model: DIMModel, accelerator: Accelerator) -> None:
     """Raises `DIMError` where gradient caching would not give the gradient of the full batch."""
     for name, module in model.named_modules():
@@ -40,14 +74,14 @@ def check_caching(model: DIMModel, accelerator: Accelerator) -> None:
         raise DIMError("--mini_batch_size works with one process or DDP, not with FSDP or DeepSpeed.")
 
 
-def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batch_size: int | None) -> Tensor:
+def backward(objective: nn.Module, batch: Batch, accelerator: Accelerator, mini_batch_size: int | None) -> Tensor:
     """Computes the loss of a batch and adds its gradients to the parameters.
 
     Every process scores its own mentions against the entities of all processes, so the gradients do not depend on the
     number of processes.
 
     Args:
-        model: The model, as returned by `accelerator.prepare`.
+        objective: An [`Objective`], as returned by `accelerator.prepare`.
         batch: This process's share of a global batch.
         accelerator: The run's accelerator.
         mini_batch_size: Rows that go through the towers at a time (gradient caching: Gao et al., *Scaling Deep
@@ -58,44 +92,46 @@ def backward(model: nn.Module, batch: Batch, accelerator: Accelerator, mini_batc
     Returns:
         The detached loss; its mean over the processes is the loss over the global batch.
     """
-    targets = {name: to_device(value, accelerator.device) for name, value in batch.targets.items()}
-    extra: dict[str, object] = {**targets, "loss_weight": batch.weight}
+    targets = inputs_to(batch.targets, accelerator.device)
+    rest = (targets, batch.pool_sizes, batch.weight)
     if mini_batch_size is None:
         inputs = inputs_to(batch.inputs, accelerator.device)
-        with accelerator.accumulate(model):
+        with accelerator.accumulate(objective):
             with accelerator.autocast():
-                loss = model(**inputs, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
+                loss = objective(inputs, *rest)
             accelerator.backward(loss)
         return loss.detach()
-    return _backward_cached(model, batch, accelerator, mini_batch_size, extra)
+    return _backward_cached(accelerator.unwrap_model(objective), batch, accelerator, mini_batch_size, rest)
 
 
-def _backward_cached(model: nn.Module, batch: Batch, accelerator: Accelerator, size: int, extra: dict) -> Tensor:
-    network, device = accelerator.unwrap_model(model), accelerator.device
+def _backward_cached(
+    objective: Objective, batch: Batch, accelerator: Accelerator, size: int, rest: tuple[Inputs, list[int], float]
+) -> Tensor:
+    model, device = objective.model, accelerator.device
     parts: dict[str, list[_MiniBatch]] = {}
     states: dict[str, Tensor] = {}
     for side, names in (("mention_states", MENTION_INPUTS), ("entity_states", ENTITY_INPUTS)):
-        inputs = {name: batch.inputs[name] for name in names if name in batch.inputs}
+        inputs = _side(batch.inputs, names)
         parts[side] = []
         vectors: Tensor | None = None
-        for rows, rest in _split(inputs, size, batch):
-            part = _MiniBatch(rows, rest, _random_state(device))
+        for rows, values in _split(inputs, size, batch):
+            part = _MiniBatch(rows, values, _random_state(device))
             parts[side].append(part)
             with torch.no_grad(), accelerator.autocast():
-                found = _wide(getattr(network(**inputs_to(part.inputs, device)), side))
+                found = _wide(getattr(model(**inputs_to(part.inputs, device)), side))
             if vectors is None:
                 vectors = found.new_empty(len(next(iter(inputs.values()))), found.shape[1])
             vectors[to_device(part.rows, device)] = found
         states[side] = vectors.requires_grad_()  # type: ignore[union-attr]
 
     with accelerator.autocast():
-        loss = network(**states, **extra, gather=lambda rows: gather_rows(rows, batch.pool_sizes)).loss
+        loss = objective.loss(states["mention_states"], states["entity_states"], *rest)
     accelerator.backward(loss)
     for side, chunks in parts.items():
         for part in chunks:
             with torch.random.fork_rng(_devices(device)), accelerator.autocast():
                 _set_random_state(part.random, device)
-                found = getattr(network(**inputs_to(part.inputs, device)), side)
+                found = getattr(model(**inputs_to(part.inputs, device)), side)
             gradient = states[side].grad[to_device(part.rows, device)]  # type: ignore[index]
             (_wide(found) * gradient).sum().backward()
     return loss.detach()
@@ -108,6 +144,11 @@ def reduce_gradients(model: DIMModel, accelerator: Accelerator) -> None:
             if parameter.requires_grad:
                 gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
                 parameter.grad = accelerator.reduce(gradient, "mean")
+
+
+def _side(inputs: Inputs, names: tuple[str, ...]) -> Inputs:
+    """The inputs of mentions, or of entities."""
+    return {name: inputs[name] for name in names if name in inputs}
 
 
 def _split(inputs: Inputs, size: int, batch: Batch) -> Iterator[tuple[Tensor, Inputs]]:

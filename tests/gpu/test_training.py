@@ -32,13 +32,13 @@ def step(data, size, dropout=0.0):
     from accelerate import Accelerator
 
     from dim.training.batches import BatchDataset
-    from dim.training.step import backward
+    from dim.training.step import Objective, backward
 
     accelerator = Accelerator()
     assert accelerator.device.type == "cuda"
     model = model_for(data.processor, dropout).to("cuda")
     torch.manual_seed(3)
-    return model, backward(model, as_double(BatchDataset(data, 13, seed=1).batch(0, 0)), accelerator, size)
+    return model, backward(Objective(model), as_double(BatchDataset(data, 13, seed=1).batch(0, 0)), accelerator, size)
 
 
 @pytest.mark.parametrize("size", [1, 4, 100])
@@ -61,7 +61,7 @@ def test_gradient_caching_repeats_the_dropout_of_its_first_pass(data):
         from accelerate import Accelerator
 
         from dim.training.batches import BatchDataset
-        from dim.training.step import backward
+        from dim.training.step import Objective, backward
 
         other = model_for(data.processor, 0.5).to("cuda")
         with torch.no_grad():
@@ -69,7 +69,9 @@ def test_gradient_caching_repeats_the_dropout_of_its_first_pass(data):
                 if name in direction:
                     parameter.add_(direction[name], alpha=sign * 1e-5)
         torch.manual_seed(3)
-        moved.append(backward(other, as_double(BatchDataset(data, 13, seed=1).batch(0, 0)), Accelerator(), 4))
+        moved.append(
+            backward(Objective(other), as_double(BatchDataset(data, 13, seed=1).batch(0, 0)), Accelerator(), 4)
+        )
     assert ((moved[0] - moved[1]) / 2e-5).item() == pytest.approx(slope.item(), rel=2e-2)
 
 

@@ -9,7 +9,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from training_step import as_double, data_for, gradients, model_for
 
 from dim.training.batches import BatchDataset
-from dim.training.step import backward, reduce_gradients
+from dim.training.step import Objective, backward, reduce_gradients
 
 dataset, dim, out, size, pictures = sys.argv[1:]
 accelerator = Accelerator(cpu=True, kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
@@ -18,7 +18,7 @@ with tempfile.TemporaryDirectory() as folder:
     if pictures == "none":
         data.entities.pictures[:] = -1
     model = model_for(data.processor)
-    prepared = accelerator.prepare(model)
+    prepared = accelerator.prepare(Objective(model))
     sampler = BatchDataset(data, 13, seed=1, rank=accelerator.process_index, world=accelerator.num_processes)
     for _ in range(2):  # the second step waits for the first: a process left behind would be seen
         model.zero_grad()

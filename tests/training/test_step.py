@@ -12,7 +12,7 @@ from training_step import as_double, data_for, gradients, model_for
 
 from dim.layers_dim import DIMLogitScale
 from dim.training.batches import BatchDataset
-from dim.training.step import backward, check_caching
+from dim.training.step import Objective, backward, check_caching
 
 SCRIPT = Path(__file__).resolve().parents[1] / "helpers" / "step_process.py"
 
@@ -25,7 +25,9 @@ def data(tiny_mel_dir, tiny_dim_dir, tmp_path_factory):
 def run(data, size, dropout=0.0):
     model = model_for(data.processor, dropout)
     torch.manual_seed(3)
-    loss = backward(model, as_double(BatchDataset(data, 13, seed=1).batch(0, 0)), Accelerator(cpu=True), size)
+    loss = backward(
+        Objective(model), as_double(BatchDataset(data, 13, seed=1).batch(0, 0)), Accelerator(cpu=True), size
+    )
     return model, loss
 
 
@@ -56,7 +58,7 @@ def test_second_pass_drops_what_the_first_dropped(data):
                     parameter.add_(direction[name], alpha=sign * step)
         torch.manual_seed(3)
         batch = as_double(BatchDataset(data, 13, seed=1).batch(0, 0))
-        moved.append(backward(other, batch, Accelerator(cpu=True), size))
+        moved.append(backward(Objective(other), batch, Accelerator(cpu=True), size))
     assert ((moved[0] - moved[1]) / (2 * step)).item() == pytest.approx(slope.item(), rel=2e-2)
 
 
