@@ -111,4 +111,4 @@ def checkpoint(
     DIMModel(DIMConfig(**fields)).save_pretrained(folder)
     side = picture or 224
     processor = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
-    DIMProcessor(processor, tokenizer, max_length=77).save_pretrained(folder)
+    DIMProcessor(processor, tokenizer, max_text_length=77).save_pretrained(folder)

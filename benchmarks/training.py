@@ -217,7 +217,7 @@ def encoding(work: Path) -> dict[str, float]:
     dataset(work / "data", mentions=2_048, entities=2_048, words=16, picture=None)
     mentions = datasets.load_dataset(str(work / "data"), "mentions", split="train").remove_columns("image").to_list()
     entities = datasets.load_dataset(str(work / "data"), "entities", split="kb").remove_columns("images").to_list()
-    model, processor = DIMModel.from_towers(path).to(device), DIMProcessor.from_towers(path, max_length=128)
+    model, processor = DIMModel.from_towers(path).to(device), DIMProcessor.from_towers(path, max_text_length=128)
     theirs = SentenceTransformer(path, device=device)
     theirs.max_seq_length = 128
     template = processor.entity_template

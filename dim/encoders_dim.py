@@ -32,6 +32,8 @@ class DIMPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    # For PEFT: linear layers of the towers' attention, by their names in CLIP and SigLIP, BERT, ViT and DINOv2.
+    lora_target_modules = r".*(text_model|vision_model)\..*\.(q_proj|v_proj|query|value)"
     accepts_loss_kwargs = False  # the loss is a mean over the batch: Trainer must average it over accumulation steps
 
     @torch.no_grad()

@@ -23,17 +23,27 @@ from transformers import (
     CLIPImageProcessorPil,
     ProcessorMixin,
 )
+from transformers.processing_utils import ProcessingKwargs, TextKwargs, Unpack
 from transformers.utils import CONFIG_NAME, cached_file
 
+from .call_options_dim import CallOptions, as_feature, in_list, is_list, pictures_of_one, read_options, same_length
 from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
 from .lexical_dim import LexicalFeatures
 from .pictures_dim import prepare_picture
-from .sentences_dim import locate_mentions, mark_mention, mark_mentions, token_window
+from .sentences_dim import locate_mentions, mark_mention, mark_mentions, read_texts
+from .tokens_dim import cut_around, padded_ids
 from .towers_dim import one_line
 from .words_dim import find_mention
 
 _MAX_LENGTH = 1_000_000  # a tokenizer without a limit says 10^30
+_FORMER_NAMES = {"max_length": "max_text_length", "padding": "text_padding"}  # in processors of version 0.1
+_INPUT_NAMES = (
+    *("mention_input_ids", "mention_attention_mask", "sentence_input_ids", "sentence_attention_mask", "sentence_mask"),
+    *("expert_input_ids", "expert_attention_mask", "expert_mask", "pixel_values", "pixel_mask"),
+    *("entity_input_ids", "entity_attention_mask", "entity_pixel_values", "entity_pixel_mask", "lexical_features"),
+    *("num_truncated_tokens", "entity_num_truncated_tokens"),
+)
 _HUB_OPTIONS = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "subfolder", "token")
 
 # "paper" is the question of the DIM paper's code; "default" asks about any type of entity, not about people alone.
@@ -51,9 +61,10 @@ class DIMProcessor(ProcessorMixin):
     Args:
         image_processor ([`CLIPImageProcessor`]): Image processor of the vision tower.
         tokenizer ([`CLIPTokenizer`]): Tokenizer of the text tower; a fast one (offsets are needed).
-        max_length (`int`, *optional*): Token limit of a text, special tokens included; the tokenizer's own by default.
-        padding (`str`, defaults to `"longest"`): `"longest"`, or `"max_length"` for towers that were trained with it
-            (SigLIP).
+        max_text_length (`int`, *optional*): Token limit of a text, special tokens included; the tokenizer's own by
+            default.
+        text_padding (`str`, defaults to `"longest"`): `"longest"`, or `"max_length"` for towers that were trained with
+            it (SigLIP).
         mention_marks (`list[str]`, *optional*): Marks before and after the mention in its sentence.
         entity_template (`str`, defaults to `"{name}: {description}"`): Text of an entity that has a description.
         expert_prompts (`dict[str, str]`, *optional*): Prompts for the expert by name; `{mention}` is filled in.
@@ -79,8 +90,8 @@ class DIMProcessor(ProcessorMixin):
         self,
         image_processor: Any = None,
         tokenizer: Any = None,
-        max_length: int | None = None,
-        padding: str = "longest",
+        max_text_length: int | None = None,
+        text_padding: str = "longest",
         mention_marks: list[str] | None = None,
         entity_template: str = "{name}: {description}",
         expert_prompts: dict[str, str] | None = None,
@@ -90,18 +101,23 @@ class DIMProcessor(ProcessorMixin):
         super().__init__(image_processor, tokenizer, **kwargs)
         if not tokenizer.is_fast:
             raise DIMError(f"{type(tokenizer).__name__} gives no offsets; DIMProcessor needs a fast tokenizer.")
-        self.max_length = max_length if max_length is not None else tokenizer.model_max_length
-        self.padding = padding
+        self.max_text_length = max_text_length if max_text_length is not None else tokenizer.model_max_length
+        self.text_padding = text_padding
         self.mention_marks = ["[", "]"] if mention_marks is None else list(mention_marks)
         self.entity_template = entity_template
         self.expert_prompts = dict(EXPERT_PROMPTS if expert_prompts is None else expert_prompts)
         self.lexical_prior = lexical_prior
-        if self.max_length <= self._num_special_tokens:
-            raise DIMError(f"max_length ({self.max_length}) leaves no room for text beside the special tokens.")
+        if self.max_text_length <= tokenizer.num_special_tokens_to_add():
+            raise DIMError(
+                f"max_text_length ({self.max_text_length}) leaves no room for text beside the special tokens."
+            )
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike, **kwargs: Any) -> "DIMProcessor":
         """Loads a saved processor, with the PIL backend, which gives the same pixels with and without torchvision."""
+        for old, new in _FORMER_NAMES.items():
+            if old in kwargs:
+                raise DIMError(f"{old} is called {new} here; {old} is an option of a call of the processor.")
         try:
             options = {"backend": "pil", "trust_remote_code": False} | kwargs
             return super().from_pretrained(pretrained_model_name_or_path, **options)
@@ -119,6 +135,7 @@ class DIMProcessor(ProcessorMixin):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Reads the processor's arguments; whether there is a lexical prior, from the config of a DIM beside it."""
         fields, unused = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        fields = {_FORMER_NAMES.get(name, name): value for name, value in fields.items()}
         options = {name: kwargs[name] for name in _HUB_OPTIONS if name in kwargs}
         file = cached_file(
             pretrained_model_name_or_path, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **options
@@ -144,7 +161,7 @@ class DIMProcessor(ProcessorMixin):
         Raises:
             OSError: If a tower is neither a folder nor reachable on the Hub.
             DIMError: If the vision tower's folder has no image processor or one that transformers does not know,
-                nothing states a token limit, or `max_length` is above the tower's.
+                nothing states a token limit, or `max_text_length` is above the tower's.
         """
         tokenizer = AutoTokenizer.from_pretrained(text, trust_remote_code=False)
         if isinstance(vision, str):
@@ -155,8 +172,9 @@ class DIMProcessor(ProcessorMixin):
         return cls(vision, tokenizer, **_text_settings(text, tokenizer, kwargs))
 
     @property
-    def _num_special_tokens(self) -> int:
-        return self.tokenizer.num_special_tokens_to_add()
+    def model_input_names(self) -> list[str]:
+        """Names of the tensors that a call gives, for mentions and for entities."""
+        return list(_INPUT_NAMES)
 
     def process_mentions(
         self,
@@ -165,6 +183,7 @@ class DIMProcessor(ProcessorMixin):
         images: Sequence[Any] | None = None,
         expert_answers: Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
+        **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         """Makes the tensors of the mention side.
 
@@ -179,6 +198,7 @@ class DIMProcessor(ProcessorMixin):
             expert_answers: The expert's caption of each picture; `None` or `""` for none.
             spans: Character offsets `(start, end)` of each mention. Found by `find_mention` by default;
                 `(-1, -1)` for a mention that is not in its sentence, which is then neither marked nor centred.
+            **kwargs: Options as for a call of the processor.
 
         Returns:
             `mention_input_ids`, `mention_attention_mask`, `sentence_input_ids`, `sentence_attention_mask` and, if
@@ -189,29 +209,31 @@ class DIMProcessor(ProcessorMixin):
             DIMError: If lists differ in length, a text is empty, or a mention is not in its sentence.
             PictureError: If a picture is damaged, or is no such picture.
         """
-        _same_length(mentions=mentions, sentences=sentences, images=images, expert_answers=expert_answers, spans=spans)
+        same_length(mentions=mentions, sentences=sentences, images=images, expert_answers=expert_answers, spans=spans)
         if spans is None:
             pictured = [image is not None for image in ([None] * len(mentions) if images is None else images)]
             spans = locate_mentions(mentions, sentences, pictured)
+        options = self._options(kwargs)
         texts, marked = mark_mentions(mentions, sentences, spans, self.mention_marks)
-        batch = self._tokenize("mention", mentions)[0]
-        windows, dropped = self._windows(texts, marked)
-        sentence_batch, cut = self._tokenize("sentence", windows)
+        batch = padded_ids(self.tokenizer, "mention", mentions, options)[0]
+        windows, dropped = cut_around(self.tokenizer, texts, marked, options.max_length)
+        sentence_batch, cut = padded_ids(self.tokenizer, "sentence", windows, options)
         batch |= sentence_batch | {"num_truncated_tokens": dropped + cut}
         if not all(texts):
             batch["sentence_mask"] = torch.tensor([bool(text) for text in texts])
         if expert_answers is not None:
-            batch |= self._tokenize("expert", [answer or "" for answer in expert_answers])[0]
+            batch |= padded_ids(self.tokenizer, "expert", [answer or "" for answer in expert_answers], options)[0]
             batch["expert_mask"] = torch.tensor([bool(answer) for answer in expert_answers])
         if images is not None:
-            batch |= self._mention_pixels(images)
-        return BatchFeature(batch)
+            batch |= self._mention_pixels(images, options)
+        return as_feature(batch, options)
 
     def process_entities(
         self,
         names: Sequence[str],
         descriptions: Sequence[str],
         images: Sequence[Sequence[Any] | None] | None = None,
+        **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
         """Makes the tensors of the entity side: name and description as one text, cut at its end, and the pictures.
 
@@ -219,6 +241,7 @@ class DIMProcessor(ProcessorMixin):
             names: `E` names.
             descriptions: Their descriptions; `""` for none.
             images: The pictures of each entity, as for `process_mentions`, in a list (which may be empty).
+            **kwargs: Options as for a call of the processor.
 
         Returns:
             `entity_input_ids`, `entity_attention_mask` `(E, T)`; if given, `entity_pixel_values`
@@ -228,62 +251,104 @@ class DIMProcessor(ProcessorMixin):
             DIMError: If lists differ in length, or a name is empty.
             PictureError: If a picture is damaged, or is no such picture.
         """
-        _same_length(names=names, descriptions=descriptions, images=images)
-        batch, dropped = self._tokenize("entity", self.entity_texts(names, descriptions))
+        same_length(names=names, descriptions=descriptions, images=images)
+        options = self._options(kwargs)
+        batch, dropped = padded_ids(self.tokenizer, "entity", self.entity_texts(names, descriptions), options)
         batch["entity_num_truncated_tokens"] = dropped
         if images is not None:
-            batch |= self._entity_pixels(images)
-        return BatchFeature(batch)
+            batch |= self._entity_pixels(images, options)
+        return as_feature(batch, options)
 
     def __call__(
         self,
-        mentions: Sequence[str] | None = None,
-        sentences: Sequence[str] | None = None,
-        names: Sequence[str] | None = None,
-        descriptions: Sequence[str] | None = None,
-        images: Sequence[Any] | None = None,
-        entity_images: Sequence[Sequence[Any] | None] | None = None,
-        expert_answers: Sequence[str | None] | None = None,
+        images: Any = None,
+        text: str | Sequence[str] | None = None,
+        mentions: str | Sequence[str] | None = None,
+        names: str | Sequence[str] | None = None,
+        descriptions: str | Sequence[str] | None = None,
+        entity_images: Any = None,
+        expert_answers: str | Sequence[str | None] | None = None,
         spans: Sequence[tuple[int, int]] | None = None,
         aliases: Sequence[Sequence[str]] | None = None,
+        **kwargs: Unpack[ProcessingKwargs],
     ) -> BatchFeature:
-        """Makes the tensors of both sides, for `model(**inputs)`; see `process_mentions` and `process_entities`.
+        """Makes the tensors of both sides or of one, for `model(**inputs)`.
 
-        A side whose texts are missing gives the tensors of its pictures alone. For a model with a lexical prior,
-        mentions and names together give `lexical_features` `(B, E, F)`, in which the most similar of an entity's name
-        and `aliases` counts; see [`DIMProcessor.lexical_features`].
+        One text or picture may stand for a batch of one. For a model with a lexical prior, mentions and names together
+        give `lexical_features` `(B, E, F)`, in which the most similar of an entity's name and `aliases` counts; see
+        [`DIMProcessor.lexical_features`].
+
+        Args:
+            images: The picture of each mention, or `None`; see `process_mentions`.
+            text: The sentences. Without `mentions`, each holds its mention in double brackets, or is itself a mention.
+            mentions: The mention in each sentence; see `process_mentions`.
+            names: Names of the entities; see `process_entities`.
+            descriptions: Their descriptions, needed with names.
+            entity_images: The pictures of each entity.
+            expert_answers: The expert's captions of the mentions' pictures.
+            spans: Character offsets of the mentions in their sentences.
+            aliases: Other names of each entity.
+            **kwargs: `padding` (`True`, `"longest"` or `"max_length"`), `max_length`, `return_tensors` (`"pt"`, the
+                default, or `"np"`) and options of the image processor; or dictionaries of them, `text_kwargs` and
+                `images_kwargs`.
+
+        Returns:
+            The tensors that `process_mentions` and `process_entities` give. A side whose texts are missing gives the
+            tensors of its pictures alone.
 
         Raises:
-            DIMError: For the same reasons, if only some of the arguments of a side are given, or nothing at all.
+            DIMError: For the reasons of these methods, if only some of the arguments of a side are given, or nothing
+                at all, or an option is unknown.
 
         Example:
 
-            >>> from PIL import Image
             >>> processor = DIMProcessor.from_pretrained("demo/model")
-            >>> sorted(processor(images=[Image.new("RGBA", (30, 20))]))
+            >>> batch = processor(text="We saw [[Turkey]].", names="Turkey", descriptions="country", padding=True)
+            >>> torch.equal(batch["mention_input_ids"], processor.process_mentions(["Turkey"], ["We saw Turkey."])[
+            ...     "mention_input_ids"])
+            True
+            >>> from PIL import Image
+            >>> sorted(processor(images=Image.new("RGBA", (30, 20))))
             ['pixel_mask', 'pixel_values']
         """
+        options = self._options(kwargs)
+        images, entity_images = pictures_of_one(images, 1), pictures_of_one(entity_images, 2)
+        text, mentions, names, descriptions = map(in_list, (text, mentions, names, descriptions))
         batch = BatchFeature()
-        if mentions is not None and sentences is not None:
-            batch.update(self.process_mentions(mentions, sentences, images, expert_answers, spans))
-        elif any(given is not None for given in (mentions, sentences, expert_answers, spans)):
-            raise DIMError("Captions, spans, mentions and sentences belong together: give mentions and sentences.")
+        if text is not None:
+            if mentions is None:
+                same_length(text=text)
+                mentions, text, found = read_texts(text)
+                spans = found if spans is None else spans
+            batch.update(self.process_mentions(mentions, text, images, in_list(expert_answers), spans, **kwargs))
+        elif any(given is not None for given in (mentions, expert_answers, spans)):
+            raise DIMError("Captions, spans and mentions belong to a text: give text.")
         elif images is not None:
-            _same_length(images=images)
-            batch.update(self._mention_pixels(images))
+            same_length(images=images)
+            batch.update(self._mention_pixels(images, options))
         if names is not None and descriptions is not None:
-            batch.update(self.process_entities(names, descriptions, entity_images))
-            if self.lexical_prior and mentions is not None and sentences is not None:
+            batch.update(self.process_entities(names, descriptions, entity_images, **kwargs))
+            if self.lexical_prior and mentions is not None and text is not None:
                 features = self.lexical_features(names, descriptions, aliases)
-                batch["lexical_features"] = features(list(zip(mentions, sentences, strict=True)))
+                batch["lexical_features"] = features(list(zip(mentions, text, strict=True)))
         elif names is not None or descriptions is not None or aliases is not None:
             raise DIMError("Names and descriptions belong together: give both.")
         elif entity_images is not None:
-            _same_length(entity_images=entity_images)
-            batch.update(self._entity_pixels(entity_images))
-        if all(given is None for given in (mentions, names, images, entity_images)):
-            raise DIMError("Nothing to process: give mentions, entities or pictures.")
-        return batch
+            same_length(entity_images=entity_images)
+            batch.update(self._entity_pixels(entity_images, options))
+        if all(given is None for given in (text, names, images, entity_images)):
+            raise DIMError("Nothing to process: give text, entities or pictures.")
+        return as_feature(batch, options)
+
+    def _options(self, kwargs: Any) -> CallOptions:
+        """The options of a call, over those of the processor."""
+        known = {"text_kwargs", "images_kwargs", "common_kwargs", *TextKwargs.__annotations__}
+        known |= set(self.image_processor.valid_kwargs.__annotations__)
+        unknown = sorted(set(kwargs) - known)
+        if unknown:
+            raise DIMError(f"The processor does not know the argument {unknown[0]!r}.")
+        merged = self._merge_kwargs(**kwargs) if kwargs else {"text_kwargs": {}, "images_kwargs": {}}
+        return read_options(merged["text_kwargs"], merged["images_kwargs"], self.max_text_length, self.text_padding)
 
     def lexical_features(
         self,
@@ -312,9 +377,9 @@ class DIMProcessor(ProcessorMixin):
             >>> features([("Turkey", "We flew to Turkey.")]).shape
             torch.Size([1, 2, 17])
         """
-        _same_length(names=names, descriptions=descriptions, aliases=aliases)
+        same_length(names=names, descriptions=descriptions, aliases=aliases)
         for row, others in enumerate(aliases or ()):
-            if not _is_list(others):
+            if not is_list(others):
                 raise DIMError(f"The aliases of entity {row} must be in a list, got {others!r}.")
         texts = None if descriptions is None else [text or "" for text in descriptions]
         return LexicalFeatures(names, aliases, texts)
@@ -358,69 +423,23 @@ class DIMProcessor(ProcessorMixin):
             for name, text in zip(names, descriptions, strict=True)
         ]
 
-    def _windows(self, texts: list[str], marked: list[tuple[int, int]]) -> tuple[list[str], Tensor]:
-        """Cuts texts to the token limit around the marked span, and counts the tokens that each has lost."""
-        room = self.max_length - self._num_special_tokens
-        offsets = self.tokenizer(
-            texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
-        )["offset_mapping"]
-        windows, dropped = list(texts), torch.zeros(len(texts), dtype=torch.long)
-        for row in [row for row, pieces in enumerate(offsets) if len(pieces) > room]:
-            budget, length = room, len(offsets[row])
-            while length > room:  # a cut text may have more tokens than the same part of the whole
-                first, last = token_window(texts[row], offsets[row], marked[row], budget)
-                windows[row] = texts[row][offsets[row][first][0] : offsets[row][last][1]]
-                length = len(self.tokenizer(windows[row], add_special_tokens=False, verbose=False)["input_ids"])
-                budget -= 1
-                if budget == 0:
-                    break  # a single piece exceeds the limit: `_tokenize` cuts it, and counts the loss
-            dropped[row] = len(offsets[row]) - length
-        return windows, dropped
-
-    def _tokenize(self, prefix: str, texts: Sequence[str]) -> tuple[dict[str, Tensor], Tensor]:
-        """Makes padded ids and mask of texts, cut at their end, and counts the tokens that each has lost."""
-        texts = list(texts)
-        ids = self.tokenizer(texts, return_attention_mask=False, return_token_type_ids=False, verbose=False)[
-            "input_ids"
-        ]
-        dropped = torch.tensor([max(0, len(row) - self.max_length) for row in ids])
-        for row in dropped.nonzero().flatten().tolist():
-            ids[row] = self._cut(texts[row])
-        padded = self.tokenizer.pad(
-            {"input_ids": ids},
-            padding=self.padding,
-            max_length=self.max_length if self.padding == "max_length" else None,
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-        return {f"{prefix}_{name}": padded[name] for name in ("input_ids", "attention_mask")}, dropped
-
-    def _cut(self, text: str) -> list[int]:
-        """Makes the ids of a text that exceeds the limit, without its last tokens.
-
-        The tokenizer would do it by a state that all threads share, so that one thread could cut the texts of another.
-        """
-        encoded = self.tokenizer(text, return_special_tokens_mask=True, verbose=False)
-        room, ids = self.max_length - self._num_special_tokens, []
-        for token, is_special in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True):
-            if is_special or room > 0:
-                ids.append(token)
-                room -= not is_special
-        return ids
-
-    def _mention_pixels(self, images: Sequence[Any]) -> dict[str, Tensor]:
-        pixels = self._pixels([[] if image is None else [image] for image in images], "images[{row}]")
+    def _mention_pixels(self, images: Sequence[Any], options: CallOptions) -> dict[str, Tensor]:
+        lists = [image if isinstance(image, list) else [] if image is None else [image] for image in images]
+        for row, pictures in enumerate(lists):
+            if len(pictures) > 1:
+                raise DIMError(f"Mention {row} has {len(pictures)} pictures; give one, or `None`.")
+        pixels = self._pixels(lists, "images[{row}]", options)
         return {name: values[:, 0] for name, values in pixels.items()}  # one picture at most
 
-    def _entity_pixels(self, images: Sequence[Sequence[Any] | None]) -> dict[str, Tensor]:
+    def _entity_pixels(self, images: Sequence[Sequence[Any] | None], options: CallOptions) -> dict[str, Tensor]:
         for row, pictures in enumerate(images):
-            if pictures is not None and (not _is_list(pictures) or getattr(pictures, "ndim", 1) in (2, 3)):
+            if pictures is not None and (not is_list(pictures) or getattr(pictures, "ndim", 1) in (2, 3)):
                 raise DIMError(f"The pictures of entity {row} must be in a list, got one {type(pictures).__name__}.")
         lists = [[] if pictures is None else list(pictures) for pictures in images]
-        pixels = self._pixels(lists, "images[{row}][{column}]")
+        pixels = self._pixels(lists, "images[{row}][{column}]", options)
         return {f"entity_{name}": values for name, values in pixels.items()}
 
-    def _pixels(self, pictures: list[list], name: str) -> dict[str, Tensor]:
+    def _pixels(self, pictures: list[list], name: str, options: CallOptions) -> dict[str, Tensor]:
         """Makes pixels `(rows, N, 3, h, w)` and presence `(rows, N)` of ragged lists of pictures, if there are any."""
         flat = [
             prepare_picture(picture, self.image_processor, name.format(row=row, column=column))
@@ -429,7 +448,7 @@ class DIMProcessor(ProcessorMixin):
         ]
         if not flat:
             return {}
-        pixels = self.image_processor(flat, return_tensors="pt")["pixel_values"]  # (P, 3, h, w)
+        pixels = self.image_processor(flat, return_tensors="pt", **options.images)["pixel_values"]  # (P, 3, h, w)
         counts = torch.tensor([len(row) for row in pictures])
         mask = torch.arange(int(counts.max())) < counts[:, None]  # (rows, N)
         padded = pixels.new_zeros(*mask.shape, *pixels.shape[1:])
@@ -459,35 +478,15 @@ def _text_settings(name: str, tokenizer: Any, chosen: dict[str, Any]) -> dict[st
     """The arguments of a processor, with the padding and the token limit that fit a text tower."""
     config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     config = getattr(config, "text_config", config)
-    positions, length = text_positions(config), chosen.get("max_length")
+    positions, length = text_positions(config), chosen.get("max_text_length")
     if length is None:
         length = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
         if length > _MAX_LENGTH:
-            raise DIMError(f"Neither the tokenizer nor the config of {name} states a token limit; give max_length.")
+            raise DIMError(f"Neither {name}'s tokenizer nor its config states a token limit; give max_text_length.")
     elif positions is not None and length > positions:
-        raise DIMError(f"max_length is {length}, but the text tower {name} has {positions} positions.")
-    padding = {"padding": "max_length"} if attends_to_padding(config) else {}
-    return padding | chosen | {"max_length": length}
-
-
-def _is_list(values: Any) -> bool:
-    """Whether values are several texts or pictures, not one."""
-    return not isinstance(values, str | bytes | dict) and hasattr(values, "__len__")
-
-
-def _same_length(**lists: Any) -> None:
-    """Raises a `DIMError` for an empty batch, or lists that differ in length."""
-    for name, values in lists.items():
-        if values is None:
-            continue
-        what = "picture" if "image" in name else "span" if name == "spans" else "text"
-        if not _is_list(values) or (what == "picture" and getattr(values, "ndim", 1) in (2, 3)):
-            raise DIMError(f"{name} must be a list of {what}s, got one {what}; wrap it in a list.")
-    lengths = {name: len(values) for name, values in lists.items() if values is not None}
-    if len(set(lengths.values())) > 1:
-        raise DIMError("Lists differ in length: " + ", ".join(f"{name} {size}" for name, size in lengths.items()) + ".")
-    if 0 in lengths.values():
-        raise DIMError(f"Nothing to process: {next(iter(lengths))} is empty.")
+        raise DIMError(f"max_text_length is {length}, but the text tower {name} has {positions} positions.")
+    padding = {"text_padding": "max_length"} if attends_to_padding(config) else {}
+    return padding | chosen | {"max_text_length": length}
 
 
 # `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.

@@ -50,7 +50,7 @@ def build(folder: Path, pictures: bool, seed: int = 0) -> None:
     model.save_pretrained(folder)
     square = {"height": PICTURE_SIZE, "width": PICTURE_SIZE}
     image_processor = CLIPImageProcessorPil(size={"shortest_edge": PICTURE_SIZE}, crop_size=square)
-    DIMProcessor.from_towers(minilm(), image_processor, max_length=48).save_pretrained(folder)
+    DIMProcessor.from_towers(minilm(), image_processor, max_text_length=48).save_pretrained(folder)
 
 
 if __name__ == "__main__":

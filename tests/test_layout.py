@@ -177,7 +177,7 @@ def exported(tiny_clip_dir, tmp_path_factory) -> Path:
     pictures = [Image.new("RGB", (40, 30), color) for color in ("red", "navy")]
     inputs = {
         "mentions": ["Ada", "Paris"],
-        "sentences": ["Ada wrote it.", "They met in Paris."],
+        "text": ["Ada wrote it.", "They met in Paris."],
         "names": ["Ada Lovelace", "Paris"],
         "descriptions": ["mathematician", "capital of France"],
     }

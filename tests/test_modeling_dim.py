@@ -672,7 +672,7 @@ def test_end_to_end_from_raw_input(tiny_clip_dir):
     processor = DIMProcessor.from_towers(str(tiny_clip_dir))
     inputs = processor(
         mentions=["Turkey", "Turkey"],
-        sentences=["Turkey is in the news.", "We ate Turkey."],
+        text=["Turkey is in the news.", "We ate Turkey."],
         images=[Image.new("RGB", (40, 30), "red"), None],
         expert_answers=["a red flag", None],
         names=["Turkey", "turkey"],

@@ -200,7 +200,7 @@ def test_saved_model_is_the_same(checkpoint, tmp_path):
 def test_padding_follows_the_text_tower(checkpoint):
     def padding(text, vision):
         towers = [str(checkpoint(kind)) for kind in (text, vision) if kind is not None]
-        return DIMProcessor.from_towers(*towers).padding
+        return DIMProcessor.from_towers(*towers).text_padding
 
     assert [padding(*pair) for pair in (("siglip", None), ("siglip", "dinov2"), ("bert", "siglip"))] == [
         "max_length", "max_length", "longest",
@@ -213,16 +213,16 @@ def test_positions_bound_a_tokenizer_without_a_limit(checkpoint, tmp_path):
         load(checkpoint(kind)).save_pretrained(folder)
         AutoTokenizer.from_pretrained(checkpoint(kind), model_max_length=10**30).save_pretrained(folder)
         processor = DIMProcessor.from_towers(str(folder))
-        assert processor.max_length == limit
+        assert processor.max_text_length == limit
         inputs = processor.process_mentions(["a"], ["a " * 500])
         assert DIMModel.from_towers(str(folder)).get_mention_features(**inputs).isfinite().all()
-        with pytest.raises(ValueError, match=rf"max_length is 41, but the text tower .* has {limit} positions"):
-            DIMProcessor.from_towers(str(folder), max_length=41)
+        with pytest.raises(ValueError, match=rf"max_text_length is 41, but the text tower .* has {limit} positions"):
+            DIMProcessor.from_towers(str(folder), max_text_length=41)
     load(checkpoint("t5")).save_pretrained(tmp_path / "t5")
     AutoTokenizer.from_pretrained(checkpoint("t5"), model_max_length=10**30).save_pretrained(tmp_path / "t5")
-    with pytest.raises(ValueError, match="states a token limit; give max_length"):
+    with pytest.raises(ValueError, match="states a token limit; give max_text_length"):
         DIMProcessor.from_towers(str(tmp_path / "t5"))
-    assert DIMProcessor.from_towers(str(tmp_path / "t5"), max_length=30).max_length == 30
+    assert DIMProcessor.from_towers(str(tmp_path / "t5"), max_text_length=30).max_text_length == 30
 
 
 SMALL = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}

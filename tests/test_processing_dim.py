@@ -29,7 +29,7 @@ def clip(tiny_clip_dir):
 
 @pytest.fixture(scope="module")
 def bert(tiny_bert_dir):
-    return DIMProcessor.from_towers(str(tiny_bert_dir), max_length=16)
+    return DIMProcessor.from_towers(str(tiny_bert_dir), max_text_length=16)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def words():
     """A processor with one token per word, so that windows are easy to count."""
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[", "]", ":", *(f"w{i}" for i in range(60)), "m"]
     tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(vocabulary)}, do_lower_case=True)
-    return DIMProcessor(CLIPImageProcessorPil(), tokenizer, max_length=11)
+    return DIMProcessor(CLIPImageProcessorPil(), tokenizer, max_text_length=11)
 
 
 def decode(processor, ids):
@@ -68,7 +68,7 @@ def test_what_is_not_given_is_not_returned(clip):
 
 
 def test_call_joins_both_sides(clip):
-    both = clip(["a"], ["a b"], ["n"], ["d"], images=[RED], entity_images=[[RED]], expert_answers=["x"])
+    both = clip([RED], ["a b"], ["a"], ["n"], ["d"], entity_images=[[RED]], expert_answers=["x"])
     mentions = clip.process_mentions(["a"], ["a b"], [RED], ["x"])
     entities = clip.process_entities(["n"], ["d"], [[RED]])
     assert set(both) == set(mentions) | set(entities)
@@ -79,19 +79,19 @@ def test_call_gives_lexical_features_for_a_model_with_a_prior(tiny_clip_dir):
     processor = DIMProcessor.from_towers(str(tiny_clip_dir), lexical_prior=True)
     mentions, sentences = ["Swift", "Ada"], ["Swift in 1700", "Ada wrote it."]
     names, descriptions, aliases = ["Swift (bird)", "J. Swift"], ["", "Death: 1745."], [["Ada"], []]
-    batch = processor(mentions, sentences, names, descriptions, aliases=aliases)
+    batch = processor(None, sentences, mentions, names, descriptions, aliases=aliases)
     expected = LexicalFeatures(names, aliases, descriptions)(list(zip(mentions, sentences, strict=True)))
     assert torch.equal(batch["lexical_features"], expected)
     separately = processor.lexical_features(names, ["", "Death: 1745."], aliases)
     assert torch.equal(separately(list(zip(mentions, sentences, strict=True))), expected)
-    assert not torch.equal(processor(mentions, sentences, names, descriptions)["lexical_features"], expected)
-    assert "lexical_features" not in processor(mentions, sentences)
+    assert not torch.equal(processor(None, sentences, mentions, names, descriptions)["lexical_features"], expected)
+    assert "lexical_features" not in processor(None, sentences, mentions)
     assert "lexical_features" not in processor(names=names, descriptions=descriptions, images=[RED])
 
 
 def test_no_features_are_made_for_a_model_without_a_prior(clip, monkeypatch):
     monkeypatch.setattr("dim.processing_dim.LexicalFeatures", None)
-    assert "lexical_features" not in clip(["a"], ["a b"], ["n"], ["d"], aliases=[["m"]])
+    assert "lexical_features" not in clip(None, ["a b"], ["a"], ["n"], ["d"], aliases=[["m"]])
 
 
 @pytest.mark.parametrize("saved, width, expected", [
@@ -190,9 +190,9 @@ def test_any_text_stays_within_the_limit_and_around_its_mention(words, clip, ber
     for processor in (words, clip, bert):
         batch = processor.process_mentions([mention], [sentence], spans=[(len(left), len(left) + len(mention))])
         ids = batch["sentence_input_ids"][0]
-        assert len(ids) <= processor.max_length
+        assert len(ids) <= processor.max_text_length
         marked = processor.tokenizer(f"[{mention}]", add_special_tokens=False)["input_ids"]
-        if len(marked) <= processor.max_length - 2:
+        if len(marked) <= processor.max_text_length - 2:
             # The opening mark is the limit's first right: it is there unless the tokenizer glues it to a neighbour.
             text = processor.tokenizer.decode(ids)
             assert "[" in text
@@ -223,15 +223,15 @@ def test_expert_prompts(clip):
 
 def test_round_trip_is_exact(clip, tmp_path):
     processor = DIMProcessor(
-        clip.image_processor, clip.tokenizer, max_length=20, padding="max_length", mention_marks=["<<", ">>"],
+        clip.image_processor, clip.tokenizer, max_text_length=20, text_padding="max_length", mention_marks=["<<", ">>"],
         entity_template="{name} is {description}", expert_prompts={"default": "What?"},
     )  # fmt: skip
     processor.save_pretrained(tmp_path)
     loaded = AutoProcessor.from_pretrained(tmp_path)
     assert type(loaded) is DIMProcessor
-    for name in ("max_length", "padding", "mention_marks", "entity_template", "expert_prompts"):
+    for name in ("max_text_length", "text_padding", "mention_marks", "entity_template", "expert_prompts"):
         assert getattr(loaded, name) == getattr(processor, name), name
-    arguments = (["a"], ["b a c"], ["n"], ["d"], [RED], [[RED]], ["x"])
+    arguments = ([RED], ["b a c"], ["a"], ["n"], ["d"], [[RED]], ["x"])
     before, after = processor(*arguments), loaded(*arguments)
     assert set(before) == set(after)
     for name in before:
@@ -299,8 +299,8 @@ def test_bad_entities_are_refused(clip, arguments, message):
 
 
 def test_limit_without_room_is_refused(clip):
-    with pytest.raises(ValueError, match=r"max_length \(2\) leaves no room"):
-        DIMProcessor(clip.image_processor, clip.tokenizer, max_length=2)
+    with pytest.raises(ValueError, match=r"max_text_length \(2\) leaves no room"):
+        DIMProcessor(clip.image_processor, clip.tokenizer, max_text_length=2)
 
 
 # ------------------------------------------------------------------------------------------------- pictures of any kind
@@ -433,11 +433,12 @@ def test_pictures_of_the_published_sample(clip):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "Nothing to process: give mentions, entities or pictures"),
-        ({"mentions": ["a"]}, "give mentions and sentences"),
-        ({"images": [RED], "expert_answers": ["a"]}, "give mentions and sentences"),
+        ({}, "Nothing to process: give text, entities or pictures"),
+        ({"mentions": ["a"]}, "give text"),
+        ({"images": [RED], "expert_answers": ["a"]}, "give text"),
         ({"names": ["a"], "images": [RED]}, "Names and descriptions belong together"),
         ({"aliases": [["a"]], "images": [RED]}, "Names and descriptions belong together"),
+        ({"text": []}, "Nothing to process: text is empty"),
         ({"images": []}, "Nothing to process: images is empty"),
         ({"entity_images": [RED]}, "The pictures of entity 0 must be in a list"),
     ],
@@ -521,7 +522,7 @@ def test_a_processor_can_be_shared_by_threads(clip, words, bert):
 
         def call(number, processor=processor):
             text = sentences[number % len(sentences)]
-            return processor([f"m{' w1' * (number % 30)}"], [text], ["m"], [text], spans=[(-1, -1)])
+            return processor(None, [text], [f"m{' w1' * (number % 30)}"], ["m"], [text], spans=[(-1, -1)])
 
         expected = [call(number) for number in range(120)]
         interval = sys.getswitchinterval()
@@ -540,5 +541,5 @@ def test_a_processor_can_be_shared_by_threads(clip, words, bert):
 def test_a_text_is_cut_as_its_tokenizer_cuts_it(clip, words, bert):
     for processor in (clip, words, bert):
         text = " ".join(f"w{i}, [SEP] <|endoftext|> é" for i in range(60))
-        expected = processor.tokenizer([text], truncation=True, max_length=processor.max_length)["input_ids"]
+        expected = processor.tokenizer([text], truncation=True, max_length=processor.max_text_length)["input_ids"]
         assert processor.process_entities([text], [""])["entity_input_ids"].tolist() == expected

@@ -44,7 +44,7 @@ def parts(tiny_dim_dir, tmp_path_factory):
 
 def test_training(parts):
     plain, other, processor, _ = parts
-    inputs = processor(mentions=["Ada", "Paris"], sentences=["Ada wrote it.", "In Paris."], names=["Ada", "Paris"],
+    inputs = processor(mentions=["Ada", "Paris"], text=["Ada wrote it.", "In Paris."], names=["Ada", "Paris"],
                        descriptions=["", ""])  # fmt: skip
     features = LexicalFeatures(["Ada", "Paris"])([Mention("Ada", "Ada wrote it."), Mention("Paris", "In Paris.")])
     for more in ({}, {"lexical_features": features}):

@@ -46,7 +46,7 @@ def test_the_processor_reads_an_empty_text_and_masks_the_sentence(dim):
     assert batch["pixel_mask"].tolist() == [True, False]
     assert batch["num_truncated_tokens"].tolist() == [0, 0]
     assert "sentence_mask" not in processor.process_mentions(["gem"], ["the gem"], [RED])
-    assert "sentence_mask" in processor(mentions=[""], sentences=[""], images=[RED], names=["a"], descriptions=[""])
+    assert "sentence_mask" in processor(mentions=[""], text=[""], images=[RED], names=["a"], descriptions=[""])
 
 
 @pytest.mark.parametrize("images", [None, [None], [RED, None]])

@@ -97,7 +97,7 @@ def measure(tiny: bool, work: Path) -> Found:
         projection_dim=width,
         num_lexical_features=len(LEXICAL_FEATURES),
     )
-    model, processor = DIMModel(config).eval(), DIMProcessor(CLIPImageProcessorPil(), tokenizer(), max_length=77)
+    model, processor = DIMModel(config).eval(), DIMProcessor(CLIPImageProcessorPil(), tokenizer(), max_text_length=77)
     golds = [row * (count // asked) for row in range(asked)]
     names = base.table(["name"])["name"].to_pylist()
     mentions = [Mention.find(names[row], f"{names[row]} {' '.join(WORDS[row % 1900 :][:8])}") for row in golds]

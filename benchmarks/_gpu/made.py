@@ -42,7 +42,7 @@ def checkpoint(folder: Path, tiny: bool) -> None:
     DIMModel(config).save_pretrained(folder)
     side = clip.vision_config.image_size
     images = CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
-    DIMProcessor(images, tokenizer(), max_length=77).save_pretrained(folder)
+    DIMProcessor(images, tokenizer(), max_text_length=77).save_pretrained(folder)
 
 
 def picture_run(work: Path, tiny: bool, batch_size: int) -> Run:

@@ -183,7 +183,7 @@ def _token_counts(processor: DIMProcessor, texts: Sequence[str], block: int = 1_
     counts: list[int] = []
     for start in range(0, len(texts), block):
         ids = processor.tokenizer(list(texts[start : start + block]), verbose=False).input_ids
-        counts += [min(len(row), processor.max_length) for row in ids]
+        counts += [min(len(row), processor.max_text_length) for row in ids]
     return counts
 
 

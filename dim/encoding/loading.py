@@ -81,7 +81,7 @@ def fingerprint(model: DIMModel, processor: DIMProcessor) -> str:
         config.pop("attend_to_padding", None)  # older configs do not have it
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    settings = [processor.max_length, processor.padding, processor.mention_marks, processor.entity_template]
+    settings = [processor.max_text_length, processor.text_padding, processor.mention_marks, processor.entity_template]
     digest.update(json.dumps(settings).encode())
     pixels = {key: value for key, value in processor.image_processor.to_dict().items() if _decides_pixels(key, value)}
     digest.update(json.dumps(pixels, sort_keys=True, default=str).encode())

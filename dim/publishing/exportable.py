@@ -54,8 +54,8 @@ class Encoder(nn.Module):
 def example_inputs(processor: DIMProcessor, side: str, pictures: bool = True, expert: bool = True) -> dict[str, Tensor]:
     """Returns inputs of two rows for an export.
 
-    Use a processor with a fixed text length, `DIMProcessor.from_pretrained(name, padding="max_length")`, here and with
-    the exported graph, which allows any number of rows but no other length.
+    Use a processor with a fixed text length, `DIMProcessor.from_pretrained(name, text_padding="max_length")`, here and
+    with the exported graph, which allows any number of rows but no other length.
 
     Args:
         processor: The model's processor.
@@ -71,9 +71,9 @@ def example_inputs(processor: DIMProcessor, side: str, pictures: bool = True, ex
 
     Example:
 
-        >>> processor = DIMProcessor.from_pretrained("demo/model", padding="max_length")
+        >>> processor = DIMProcessor.from_pretrained("demo/model", text_padding="max_length")
         >>> inputs = example_inputs(processor, "entity", pictures=False)
-        >>> {name: values.shape == (2, processor.max_length) for name, values in inputs.items()}
+        >>> {name: values.shape == (2, processor.max_text_length) for name, values in inputs.items()}
         {'entity_input_ids': True, 'entity_attention_mask': True}
     """
     _check_side(side)

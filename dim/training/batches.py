@@ -150,7 +150,7 @@ class BatchDataset(Dataset):
             pool_sizes=[len(share) for share in shares],
             weight=world * len(rows) / count,
             ids=[side.ids[row] for row in rows.tolist()],
-            fixed_length=self.data.processor.padding == "max_length",
+            fixed_length=self.data.processor.text_padding == "max_length",
         )
 
     def _drawn(self, epoch: int, index: int) -> tuple[MentionSide, Tensor]:

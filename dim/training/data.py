@@ -159,7 +159,7 @@ class MELData:
             for batch in batches
             for ids, mask in zip(batch[f"{key}_input_ids"], batch[f"{key}_attention_mask"], strict=True)
         ]
-        pad_to = self.processor.max_length if self.processor.padding == "max_length" else None
+        pad_to = self.processor.max_text_length if self.processor.text_padding == "max_length" else None
         return TextBank(tokens, self.processor.tokenizer.pad_token_id, pad_to)
 
     def _entity_side(self, entities: Dataset, pictures: Tensor) -> EntitySide:

@@ -134,7 +134,7 @@ class Run:
         pictures = self.output_dir / "cache" / f"pictures-{self.accelerator.process_index}.u8"
         data = MELData(arguments, self.processor, pictures, self.model.config)
         if data.truncated:
-            logger.info("cut to %d tokens: %s", self.processor.max_length, data.truncated)
+            logger.info("cut to %d tokens: %s", self.processor.max_text_length, data.truncated)
         return data
 
     def _encode_frozen(self) -> None:

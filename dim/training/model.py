@@ -12,8 +12,6 @@ from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 from dim.training.arguments import ModelArguments, TrainArguments
 
-# Linear layers of the towers' attention, by their names in transformers: CLIP and SigLIP, BERT, ViT and DINOv2.
-_LORA_TARGETS = r".*(text_model|vision_model)\..*\.(q_proj|v_proj|query|value)"
 _TOWERS = ("text_model", "vision_model")
 
 
@@ -43,7 +41,10 @@ def load_model(arguments: ModelArguments) -> tuple[DIMModel, DIMProcessor]:
             fields["num_lexical_features"] = len(LEXICAL_FEATURES) if arguments.lexical_prior else 0
             model = DIMModel.from_towers(source, arguments.vision_tower, **fields)
             processor = DIMProcessor.from_towers(
-                source, arguments.vision_tower, max_length=arguments.max_length, lexical_prior=arguments.lexical_prior
+                source,
+                arguments.vision_tower,
+                max_text_length=arguments.max_length,
+                lexical_prior=arguments.lexical_prior,
             )
     except OSError as error:
         names = " or ".join(repr(name) for name in (source, arguments.vision_tower) if name)
@@ -68,7 +69,7 @@ def _add_adapters(model: DIMModel, rank: int) -> None:
     from peft import LoraConfig, inject_adapter_in_model
 
     heads = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=_LORA_TARGETS)
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules=model.lora_target_modules)
     inject_adapter_in_model(config, model)
     named = dict(model.named_parameters())
     for name in heads:  # PEFT freezes everything but its adapters

@@ -22,7 +22,7 @@ model = AutoModel.from_pretrained("path/to/this/folder", trust_remote_code=True)
 processor = AutoProcessor.from_pretrained("path/to/this/folder", trust_remote_code=True)
 inputs = processor(
     mentions=["Turkey"],
-    sentences=["Turkey was everywhere that autumn."],
+    text=["Turkey was everywhere that autumn."],
     names=["Turkey", "turkey"],
     descriptions=["country around Ankara", "large bird"],
     aliases=[["Türkiye"], []],

@@ -79,7 +79,7 @@ def test_the_fingerprint_covers_whatever_decides_a_vector(folder, name):
 def test_the_fingerprint_does_not_depend_on_the_last_call(folder):
     model, processor = load_dim(folder)
     before = fingerprint(model, processor)
-    processor(mentions=["a"], sentences=["a b"], names=["c"], descriptions=["d " * 200])
+    processor(mentions=["a"], text=["a b"], names=["c"], descriptions=["d " * 200])
     assert fingerprint(model, processor) == before
     processor.save_pretrained(folder)
     model.save_pretrained(folder)

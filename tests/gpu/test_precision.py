@@ -33,7 +33,7 @@ def test_real_text_weights_in_half_precision_equal_float32(minilm_dir, dtype):
     from dim import DIMModel, DIMProcessor
 
     sentences = ["Turkey was everywhere that autumn.", "Kiwi", "A long " + "and longer " * 40 + "sentence."]
-    processor = DIMProcessor.from_towers(str(minilm_dir), max_length=64)
+    processor = DIMProcessor.from_towers(str(minilm_dir), max_text_length=64)
     model = DIMModel.from_towers(str(minilm_dir)).float().to("cuda")
     inputs = processor.process_entities(sentences, ["country around Ankara", "green fruit", ""]).to("cuda")
     with torch.inference_mode():

@@ -43,7 +43,7 @@ def naive_scores(dim, sentence, mention, picture, entities=ENTITIES):
     model, processor = dim
     names, descriptions = [e["name"] for e in entities], [e["description"] for e in entities]
     pictures = [[load_picture(one) for one in e.get("images", [])] for e in entities]
-    inputs = processor([mention], [sentence], names, descriptions, [picture and load_picture(picture)], pictures)
+    inputs = processor([picture and load_picture(picture)], [sentence], [mention], names, descriptions, pictures)
     if model.config.num_lexical_features:
         features = LexicalFeatures(names, [e.get("aliases", []) for e in entities], descriptions)
         inputs["lexical_features"] = features([Mention.find(mention, sentence)])

@@ -56,7 +56,7 @@ def test_a_picture_alone_is_ranked_by_the_models_score(dim, linker):
     model, processor = dim
     found = linker(image=RED, k=4, why=True)
     pictures = [[load_picture(one) for one in entity.get("images", [])] for entity in KB]
-    inputs = processor(mentions=[""], sentences=[""], images=[load_picture(RED)], names=[e["name"] for e in KB],
+    inputs = processor(mentions=[""], text=[""], images=[load_picture(RED)], names=[e["name"] for e in KB],
                        descriptions=[e["description"] for e in KB], entity_images=pictures)  # fmt: skip
     if model.config.num_lexical_features:
         inputs["lexical_features"] = torch.zeros(1, len(KB), model.config.num_lexical_features)

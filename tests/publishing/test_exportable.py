@@ -17,7 +17,7 @@ def dim(tiny_dim_dir):
     model = DIMModel.from_pretrained(tiny_dim_dir).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    return model, DIMProcessor.from_pretrained(tiny_dim_dir, padding="max_length", max_length=16)
+    return model, DIMProcessor.from_pretrained(tiny_dim_dir, text_padding="max_length", max_text_length=16)
 
 
 def batches(processor, side):

@@ -55,7 +55,7 @@ network = AutoModel.from_pretrained(model, trust_remote_code=True, **version).ev
 processor = AutoProcessor.from_pretrained(model, trust_remote_code=True, **version)
 rows = list(load_dataset(dataset, "entities", split="kb", streaming=True, **version))
 mentions = load_dataset(dataset, "mentions", **version)
-inputs = processor(mentions=["Turkey", "turkey"], sentences=["Turkey is in the news.", "We ate turkey."],
+inputs = processor(mentions=["Turkey", "turkey"], text=["Turkey is in the news.", "We ate turkey."],
                    images=[Image.new("RGB", (40, 30), "red"), None], names=[row["name"] for row in rows],
                    descriptions=[row["description"] for row in rows], entity_images=[row["images"] for row in rows])
 with torch.no_grad():

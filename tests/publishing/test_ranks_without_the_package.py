@@ -37,7 +37,7 @@ names, descriptions, aliases = (entities[column][:] for column in ("name", "desc
 golds = [entities["id"][:].index(gold) for gold in rows["entity_id"]]
 
 def encode_mentions(part):
-    batch = processor(mentions=part["mention"], sentences=part["sentence"], images=part["image"],
+    batch = processor(mentions=part["mention"], text=part["sentence"], images=part["image"],
                       spans=list(zip(part["start"], part["end"])))
     return model.get_mention_features(**batch).float().double()
 
@@ -52,7 +52,7 @@ with torch.no_grad():
         model.score(encode_mentions(part), vectors, features(list(zip(part["mention"], part["sentence"])))).float()
         for part in rows.iter(100)])
     few, some = rows[:20], entities[:50]
-    batch = processor(mentions=few["mention"], sentences=few["sentence"], images=few["image"],
+    batch = processor(mentions=few["mention"], text=few["sentence"], images=few["image"],
                       spans=list(zip(few["start"], few["end"])), names=some["name"],
                       descriptions=some["description"], aliases=some["aliases"], entity_images=some["images"])
     torch.testing.assert_close(model(**batch).logits.float(), scores[:20, :50])

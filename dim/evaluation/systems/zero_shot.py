@@ -111,8 +111,13 @@ class Towers:
         vectors = torch.empty(len(unique), model.config.projection_dim)
         batches = longest_first([len(text) for text in unique], self.batch_size)
         for rows in tqdm(batches, desc="zero-shot texts", disable=not self.progress):
-            batch = tokenizer([unique[row] for row in rows], padding=self.processor.padding, truncation=True,
-                              max_length=self.processor.max_length, return_tensors="pt").to(model.device)  # fmt: skip
+            batch = tokenizer(
+                [unique[row] for row in rows],
+                padding=self.processor.text_padding,
+                truncation=True,
+                max_length=self.processor.max_text_length,
+                return_tensors="pt",
+            ).to(model.device)
             pooled = model.pool_texts(batch.input_ids, batch.attention_mask)
             vectors[rows] = model.text_projection(pooled).float().cpu()
         index = index_of(unique)
