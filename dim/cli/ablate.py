@@ -32,7 +32,7 @@ class Ablate(Command):
 def _train(argv: list[str]) -> None:
     from dim.common.locks import locked
     from dim.training.arguments import parse_arguments
-    from dim.training.loop import train
+    from dim.training.trainer import train
 
     groups = parse_arguments(argv)
     with locked(Path(str(groups[-1].output_dir)), "dim ablate", inside=True):

@@ -31,7 +31,7 @@ class Train(Command):
         """Trains; exit code 1 for a loss that is not finite, 143 after SIGTERM, 130 after Ctrl-C."""
         from dim.common.locks import locked
         from dim.training.interruption import StoppedError
-        from dim.training.loop import train
+        from dim.training.trainer import train
 
         try:
             with locked(Path(self.groups[-1].output_dir), "dim train", inside=True):

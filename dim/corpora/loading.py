@@ -237,16 +237,36 @@ def _not_there(dataset: str) -> DIMError:
 
 def _load(dataset: str, config: str, split: str, columns: tuple[str, ...], pictures: str = "") -> datasets.Dataset:
     rows = load_dataset_folder(dataset, config, split)
-    missing = [name for name in columns if name not in rows.column_names]
-    if missing:
-        raise DIMError(f"{dataset}, config {config!r}, lacks the column {missing[0]!r}; it has {rows.column_names}.")
     if len(rows) == 0:
         raise DIMError(f"{dataset}, config {config!r}, split {split!r}, has no rows.")
+    return checked_columns(rows, f"{dataset}, config {config!r}", columns, pictures)
+
+
+def checked_columns(
+    rows: datasets.Dataset, name: str, columns: tuple[str, ...], pictures: str = ""
+) -> datasets.Dataset:
+    """Checks that rows have the columns of mentions, entities or candidates, and leaves their pictures undecoded.
+
+    Args:
+        rows: The rows.
+        name: What they are, for messages.
+        columns: The columns that they need.
+        pictures: The column with pictures, if there is one.
+
+    Returns:
+        The rows.
+
+    Raises:
+        DIMError: If a column is missing, or holds no pictures.
+    """
+    missing = [column for column in columns if column not in rows.column_names]
+    if missing:
+        raise DIMError(f"{name} lacks the column {missing[0]!r}; it has {rows.column_names}.")
     if not pictures:
         return rows
     feature = rows.features[pictures]
     is_list = pictures == "images"
     if not isinstance(getattr(feature, "feature", None) if is_list else feature, datasets.Image):
-        raise DIMError(f"{dataset}, config {config!r}: the column {pictures!r} must hold images, got {feature}.")
+        raise DIMError(f"{name}: the column {pictures!r} must hold images, got {feature}.")
     undecoded = datasets.Image(decode=False)
     return rows.cast_column(pictures, datasets.List(undecoded) if is_list else undecoded)

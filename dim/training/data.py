@@ -13,7 +13,6 @@ from transformers import BatchFeature
 
 from dim.common.ids import gold_indices, index_of
 from dim.configuration_dim import DIMConfig
-from dim.corpora.loading import load_candidates, load_entities, load_mentions
 from dim.encoding.mention import Mention, mentions_of
 from dim.encoding.mention_pictures import check_pictures_alone
 from dim.encoding.prior_features import lexical_features
@@ -26,6 +25,7 @@ from dim.training.arguments import DataArguments
 from dim.training.banks import PictureBank, TextBank
 from dim.training.model import frozen_towers
 from dim.training.picture_sources import Loaders, add_composites, add_views, entity_pictures, mention_pictures, pictured
+from dim.training.tables import Tables, load_tables
 
 _CHUNK = 4096  # rows tokenised at a time
 
@@ -91,24 +91,33 @@ class MELData:
         processor: Tokenises texts and resizes pictures.
         picture_file: File of the decoded pictures; it is overwritten.
         config: The model's configuration; pictures and lexical features are prepared only for a model that uses them.
+        tables: The rows; those of `arguments.dataset` by default.
 
     Raises:
         DIMError: If the dataset lacks a column, a split or an entity, or composites are wanted and there is no picture
             to make them of; the message says which.
     """
 
-    def __init__(self, arguments: DataArguments, processor: DIMProcessor, picture_file: Path, config: DIMConfig):
+    def __init__(
+        self,
+        arguments: DataArguments,
+        processor: DIMProcessor,
+        picture_file: Path,
+        config: DIMConfig,
+        tables: Tables | None = None,
+    ):
         self.arguments, self.processor = arguments, processor
-        dataset, entities = str(arguments.dataset), load_entities(str(arguments.dataset))
-        splits = {split: load_mentions(dataset, split) for split in ("train", "validation")}
+        tables = load_tables(arguments) if tables is None else tables
+        dataset, splits, entities = tables.name, tables.mentions, tables.entities
         index = index_of(entities["id"][:])
         golds = {split: _gold(rows, index, f"{dataset}, {split}") for split, rows in splits.items()}
         for split, why in (("train", "there is nothing to learn"), ("validation", "no model could be chosen by it")):
             if (golds[split] < 0).all():
                 raise DIMError(f"{dataset}: none of the mentions of the split {split!r} has an entity; {why}.")
-        wanted = {"train": arguments.negatives == "candidates", "validation": arguments.rank_candidates}
-        candidates = {split: load_candidates(dataset, split) if wanted[split] else {} for split in splits}
-        lists = {split: CandidateLists.from_ids(candidates[split], splits[split]["id"][:], index) for split in splits}
+        lists = {
+            split: CandidateLists.from_ids(tables.candidates.get(split, {}), rows["id"][:], index)
+            for split, rows in splits.items()
+        }
 
         for rows in splits.values():
             check_pictures_alone(config, rows)

@@ -1,7 +1,7 @@
 """The training loop, on Accelerate: from a prepared dataset to a published model."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,13 +10,16 @@ from accelerate.logging import get_logger
 from accelerate.utils import set_seed
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import get_scheduler
+from transformers import TrainerCallback, get_scheduler
 
 from dim.common.files import write_json
 from dim.errors import DIMError
 from dim.metrics.ranks import DEFAULT_KS
+from dim.modeling_dim import DIMModel
+from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.batches import Batch, BatchDataset
+from dim.training.callbacks import Callbacks
 from dim.training.checkpoints import publish
 from dim.training.curves import write_curves
 from dim.training.data import MELData
@@ -32,65 +35,51 @@ from dim.training.resuming import Beginning
 from dim.training.sharded import gather_weights, is_sharded, sharded_copy
 from dim.training.state import RunState, Trained, load_state, save_state
 from dim.training.step import Objective, backward, check_caching, reduce_gradients
-from dim.training.validation import picture_weight, rank_validation
+from dim.training.tables import Tables
+from dim.training.validation import picture_weight, rank_at_best_weight
 from dim.training.watch import LossWatch
 
 logger = get_logger(__name__)
 _METRICS = [*(f"H@{k}" for k in DEFAULT_KS), "MRR"]
 
 
-def train(model_arguments: ModelArguments, data_arguments: DataArguments, arguments: TrainArguments) -> dict:
-    """Trains DIM, and writes the best model, its processor, card, learning curves and `metrics.json` to `output_dir`.
-
-    Args:
-        model_arguments: The model to start from.
-        data_arguments: The dataset, and how batches are drawn.
-        arguments: How to train.
-
-    Returns:
-        The content of `metrics.json`: `history`, the metrics of each evaluation on the validation split, and `best`,
-        those of the published model.
-
-    Raises:
-        DIMError: Before any long work starts, for bad arguments or data.
-        FloatingPointError: If the loss is not finite; the message names the batch's mentions.
-        StoppedError: After SIGTERM or Ctrl-C, when a checkpoint is written.
-
-    Example:
-
-        >>> from dim.training.arguments import parse_arguments
-        >>> flags = "--model_name_or_path demo/start --dataset datasets/namesakes --output_dir runs/mine --max_steps 2"
-        >>> model, data, arguments = parse_arguments(flags.split())  # `train(model, data, arguments)` runs it
-        >>> arguments.metric_for_best_model = "accuracy"
-        >>> train(model, data, arguments)
-        Traceback (most recent call last):
-            ...
-        dim.errors_dim.DIMError: --metric_for_best_model must be one of ['H@1', ...], got 'accuracy'.
-    """
-    return Run(model_arguments, data_arguments, arguments).run()
-
-
 class Run:
     """A training run. The constructor checks its arguments and prepares everything; `run` trains.
 
-    Args and errors are those of [`train`].
+    Args:
+        start: The model to start from with its processor, or the arguments by which they are loaded.
+        data_arguments: The dataset, and how batches are drawn.
+        arguments: How to train.
+        tables: The rows of the dataset; they are loaded by its name by default.
+        callbacks: Callbacks of transformers.
+
+    Raises:
+        DIMError: As [`dim.training.trainer.DIMTrainer.train`].
     """
 
-    def __init__(self, model_arguments: ModelArguments, data_arguments: DataArguments, arguments: TrainArguments):
+    def __init__(
+        self,
+        start: ModelArguments | tuple[DIMModel, DIMProcessor],
+        data_arguments: DataArguments,
+        arguments: TrainArguments,
+        tables: Tables | None = None,
+        callbacks: Sequence[TrainerCallback | type[TrainerCallback]] = (),
+    ):
         if arguments.metric_for_best_model not in _METRICS:
             got = arguments.metric_for_best_model
             raise DIMError(f"--metric_for_best_model must be one of {_METRICS}, got {got!r}.")
         self.arguments, self.output_dir = arguments, Path(str(arguments.output_dir))
-        self.settings = asdict(model_arguments) | asdict(data_arguments) | asdict(arguments)
+        chosen = start if isinstance(start, ModelArguments) else ModelArguments()
+        self.settings = asdict(chosen) | asdict(data_arguments) | asdict(arguments)
         self.accelerator = start_accelerator(arguments)
         resume, decisive = arguments.resume_from_checkpoint, settings_of(self.settings, self.accelerator.num_processes)
         self.beginning = Beginning(self.output_dir, resume, arguments.overwrite, decisive)
         set_seed(arguments.seed)
-        self.model, self.processor = load_model(model_arguments)
+        self.model, self.processor = load_model(start) if isinstance(start, ModelArguments) else start
         self._check_model()
-        start = start_of(self.model, self.processor)
-        self.data = self._prepare_data(data_arguments)
-        self.beginning.check_content(content_of(self.data, start))
+        origin = start_of(self.model, self.processor)
+        self.data = self._prepare_data(data_arguments, tables)
+        self.beginning.check_content(content_of(self.data, origin))
         self._encode_frozen()
         main = self.accelerator.is_main_process
         self.miner = HardNegativeMiner(self.data, arguments.per_device_eval_batch_size, progress=main)
@@ -103,6 +92,8 @@ class Run:
         self.prepared, self.optimizer, self.scheduler = self._prepare_model()
         self.trained = Trained(self.accelerator, self.prepared, self.optimizer, self.scheduler)
         self.state = self._begin()
+        self.callbacks = Callbacks(callbacks, arguments, main, model=self.model, processing_class=self.processor,
+                                   optimizer=self.optimizer, lr_scheduler=self.scheduler)  # fmt: skip
         self.mentions, self.seconds = 0, 0.0  # since the last line of the log
 
     def _make_batches(self, lexical: bool) -> BatchDataset:
@@ -130,9 +121,9 @@ class Run:
         if self.arguments.picture_weights != [1.0] and self.model.config.fusion == "sum":
             raise DIMError("--picture_weights needs fusion='attention' or 'pairs'; 'sum' adds pictures as they are.")
 
-    def _prepare_data(self, arguments: DataArguments) -> MELData:
+    def _prepare_data(self, arguments: DataArguments, tables: Tables | None) -> MELData:
         pictures = self.output_dir / "cache" / f"pictures-{self.accelerator.process_index}.u8"
-        data = MELData(arguments, self.processor, pictures, self.model.config)
+        data = MELData(arguments, self.processor, pictures, self.model.config, tables)
         if data.truncated:
             logger.info("cut to %d tokens: %s", self.processor.max_text_length, data.truncated)
         return data
@@ -162,22 +153,31 @@ class Run:
         return *accelerator.prepare(Objective(trained), optimizer), scheduler
 
     def run(self) -> dict:
-        """Trains to the end; returns what [`train`] returns."""
+        """Trains to the end; returns what [`dim.training.trainer.DIMTrainer.train`] returns."""
         self.accelerator.init_trackers("logs", config={name: str(value) for name, value in self.settings.items()})
         hidden = not self.accelerator.is_main_process
         bar = tqdm(total=self.plan.total, initial=self.state.step, desc="training", disable=hidden)
+        self._call("on_train_begin")
         with StopSignal(self.accelerator) as stop, bar as progress:
             while not self._is_over():
                 epoch, first = divmod(self.state.step, self.plan.per_epoch)
                 self._mine(epoch)
+                self._call("on_epoch_begin")
                 for batches in self.epoch(epoch, first):
+                    self._call("on_step_begin")
                     self._after_step(epoch, self._logged_step(batches, progress), stop)
                     if self._is_over():
                         break
+                self._call("on_epoch_end")
+        self._call("on_train_end")
         return self._finish()
 
+    def _call(self, event: str, **values: dict) -> None:
+        self.callbacks.call(event, self.state.step, self.state.step / self.plan.per_epoch, **values)
+
     def _is_over(self) -> bool:
-        return self.state.step >= self.plan.total or self.state.is_stale(self.arguments.early_stopping_patience)
+        stale = self.state.is_stale(self.arguments.early_stopping_patience)
+        return self.state.step >= self.plan.total or stale or self.callbacks.control.should_training_stop
 
     def epoch(self, epoch: int, first: int) -> Iterator[list[Batch]]:
         """Yields the batches of each step of an epoch, from step `first` on."""
@@ -224,21 +224,27 @@ class Run:
             }
             progress.set_postfix(loss=f"{loss:.3f}", lr=f"{rate:.1e}", norm=f"{norm:.2f}", mentions=f"{speed:.0f}/s")
             self.accelerator.log({f"train/{name}": value for name, value in values.items()}, step=self.state.step)
+            self._call("on_log", logs=values)
+        self._call("on_step_end")
         return loss
 
     def _after_step(self, epoch: int, loss: Tensor, stop: StopSignal) -> None:
         """Evaluates, writes a checkpoint and stops the run, each if it is due."""
-        arguments, step, done = self.arguments, self.state.step, self.state.step == self.plan.total
-        epoch_ends = step % self.plan.per_epoch == 0 and (epoch + 1) % arguments.eval_epochs == 0
-        evaluated = done or (epoch_ends if arguments.eval_steps is None else step % arguments.eval_steps == 0)
+        arguments, step, wishes = self.arguments, self.state.step, self.callbacks.control
+        done = step == self.plan.total or wishes.should_training_stop
+        ends = step % self.plan.per_epoch == 0 and (epoch + 1) % arguments.eval_epochs == 0
+        due = ends if arguments.eval_steps is None else step % arguments.eval_steps == 0
+        evaluated = done or due or wishes.should_evaluate
         if evaluated:
             self.watch.check()
             self._evaluate(epoch, float(loss))
         stopped = stop.asked()
-        if evaluated or stopped or step % (arguments.save_steps or self.plan.per_epoch) == 0:
+        due = step % (arguments.save_steps or self.plan.per_epoch) == 0
+        if evaluated or stopped or due or wishes.should_save:
             self.watch.check()
-            keep, run = arguments.save_total_limit, self.beginning.run
-            save_state(self.trained, self.output_dir, self.state, self.batches.negatives, keep, run)
+            kept = self.state, self.batches.negatives, arguments.save_total_limit, self.beginning.run
+            save_state(self.trained, self.output_dir, *kept)
+            self._call("on_save")
         if stopped and not done:
             raise StoppedError(step, stopped)
 
@@ -257,7 +263,9 @@ class Run:
         gather_weights(self.prepared, self.model, self.accelerator)
         if self.prior is not None:
             self.prior.fit(self.accelerator)
-        weight, metrics = self._rank()
+        weights = self.arguments.picture_weights if self.model.config.entity_pictures else [1.0]
+        size, by = self.arguments.per_device_eval_batch_size, self.arguments.metric_for_best_model
+        weight, metrics = rank_at_best_weight(self.model, self.data, size, weights, by)
         row = {"step": self.state.step, "epoch": epoch + 1, "loss": loss, "picture_weight": weight} | metrics
         self.state.history.append(row)
         self.accelerator.log({f"validation/{name}": value for name, value in metrics.items()}, step=self.state.step)
@@ -267,14 +275,7 @@ class Run:
                 f"H@5 {row['H@5']:.1f}  MRR {row['MRR']:.1f}  ({time.perf_counter() - began:.1f} s)"
             )
         self._publish_if_best(row)
-
-    def _rank(self) -> tuple[float, dict[str, float]]:
-        """The picture weight with which the validation split is ranked best, and its metrics."""
-        arguments = self.arguments
-        weights = arguments.picture_weights if self.model.config.entity_pictures else [1.0]
-        metrics = rank_validation(self.model, self.data, arguments.per_device_eval_batch_size, weights)
-        ranked = zip(weights, metrics, strict=True)
-        return max(ranked, key=lambda weight_and_metrics: weight_and_metrics[1][arguments.metric_for_best_model])
+        self._call("on_evaluate", metrics=row)
 
     def _publish_if_best(self, row: dict) -> None:
         def save(folder: Path) -> None:
@@ -282,8 +283,7 @@ class Run:
             self.processor.save_pretrained(folder)
             (folder / "README.md").write_text(model_card(row, self.settings), encoding="utf-8")
 
-        value = row[self.arguments.metric_for_best_model]
-        if value > self.state.best:
+        if (value := row[self.arguments.metric_for_best_model]) > self.state.best:
             self.state.best, self.state.best_step = value, self.state.step
             if self.accelerator.is_main_process:
                 with picture_weight(self.model, row["picture_weight"]):

@@ -61,6 +61,14 @@ def rank_validation(
     return found
 
 
+def rank_at_best_weight(
+    model: DIMModel, data: MELData, batch_size: int, weights: Sequence[float], metric: str
+) -> tuple[float, dict[str, float]]:
+    """Ranks the validation mentions with each weight; returns the weight whose `metric` is best, and its metrics."""
+    ranked = zip(weights, rank_validation(model, data, batch_size, weights), strict=True)
+    return max(ranked, key=lambda weight_and_metrics: weight_and_metrics[1][metric])
+
+
 def encode_side(
     model: DIMModel, data: MELData, side: MentionSide, rows: Tensor, batch_size: int, bar: str | None = None
 ) -> Tensor:

@@ -13,7 +13,7 @@ from dim.cli.main import main
 from dim.evaluation.ablate import TrainingError, ablate, ablation_markdown, read_ablation
 from dim.training.arguments import parse_arguments
 from dim.training.interruption import StoppedError
-from dim.training.loop import train as train_model
+from dim.training.trainer import train as train_model
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -89,7 +89,7 @@ def test_resumed_run_ends_bit_for_bit_as_one_that_never_stopped(
 ):
     from dim.training.arguments import parse_arguments
     from dim.training.checkpoints import checkpoints
-    from dim.training.loop import train
+    from dim.training.trainer import train
 
     flags = ["--dataset", str(tiny_mel_dir), "--model_name_or_path", str(tiny_dim_dir), "--report_to", "none",
              "--per_device_train_batch_size", "4", "--max_steps", "8", "--save_steps", "4", "--save_total_limit", "9",

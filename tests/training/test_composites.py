@@ -15,8 +15,8 @@ from dim.training.arguments import DataArguments, parse_arguments
 from dim.training.batches import BatchDataset
 from dim.training.composites import SIZE, composite, composite_loaders, cut_out_thing, view, view_loaders
 from dim.training.data import MELData
-from dim.training.loop import train
 from dim.training.picture_sources import add_composites, add_views
+from dim.training.trainer import train
 
 NAVY = (10, 10, 120)
 
