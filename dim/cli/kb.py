@@ -20,7 +20,9 @@ _SOURCE = "a .jsonl, .csv or .parquet file, MIMIC's kb_entity.json, or a dataset
 
 
 @dataclass(kw_only=True)
-class _Existing(Command):
+class Existing(Command):
+    """A command on a knowledge base that exists, or is being made."""
+
     kb: str = option("folder or other URI of the knowledge base", positional=True, metavar="KB")
 
     def open(self) -> "KnowledgeBase":
@@ -38,7 +40,7 @@ class _Existing(Command):
 
 
 @dataclass(kw_only=True)
-class Create(Encoding, _Existing):
+class Create(Encoding, Existing):
     """Makes a knowledge base, and with --model encodes it."""
 
     source: str = option(_SOURCE, aliases=["--from"], metavar="SOURCE")
@@ -61,7 +63,7 @@ class Create(Encoding, _Existing):
 
 
 @dataclass(kw_only=True)
-class Add(Encoding, _Existing):
+class Add(Encoding, Existing):
     """Adds entities, and replaces those whose id exists."""
 
     source: str = option(_SOURCE, aliases=["--from"], metavar="SOURCE")
@@ -75,7 +77,7 @@ class Add(Encoding, _Existing):
 
 
 @dataclass(kw_only=True)
-class Remove(_Existing):
+class Remove(Existing):
     """Removes entities."""
 
     ids: list[str] = option("ids of entities", positional=True, metavar="ID")
@@ -99,7 +101,7 @@ class Remove(_Existing):
 
 
 @dataclass(kw_only=True)
-class Encode(Encoding, _Existing):
+class Encode(Encoding, Existing):
     """Encodes new and changed entities, or everything by another model."""
 
     model: str = option(DIM)
@@ -111,7 +113,7 @@ class Encode(Encoding, _Existing):
 
 
 @dataclass(kw_only=True)
-class Refresh(Encoding, Asking, _Existing):
+class Refresh(Encoding, Asking, Existing):
     """Renews descriptions by a language model, and with --model encodes the changed entities."""
 
     older_than: str | None = option("descriptions older than this: 90d, 12w or 36h", None, one_of="which",
@@ -163,26 +165,30 @@ class Refresh(Encoding, Asking, _Existing):
 
 
 @dataclass(kw_only=True)
-class Info(_Existing):
+class Info(Existing):
     """Shows what a knowledge base holds."""
 
     json: bool = option("print JSON instead of lines", False)
 
     def run(self) -> None:
         """Runs the command."""
-        info = self.open().info()
+        from dim.kb.compaction import bytes_by_age
+
+        kb = self.open()
+        info = kb.info() | {"bytes": bytes_by_age(kb)}
         if self.json:
             print(json.dumps(info, ensure_ascii=False, indent=2))
             return
         encoders = ", ".join(f"{name} ({count:,})" for name, count in info.pop("encoders").items())
-        lines = {**info, "encoders": encoders or "none"}
+        sizes = ", ".join(f"{name} {size:,}" for name, size in info.pop("bytes").items())
+        lines = {**info, "encoders": encoders or "none"} | ({"bytes": sizes} if sizes else {})
         width = max(map(len, lines))
         for name, value in lines.items():
             print(f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value}")
 
 
 @dataclass(kw_only=True)
-class Versions(_Existing):
+class Versions(Existing):
     """Lists the versions."""
 
     json: bool = option("print JSON instead of a table", False)
@@ -199,7 +205,7 @@ class Versions(_Existing):
 
 
 @dataclass(kw_only=True)
-class Restore(_Existing):
+class Restore(Existing):
     """Makes an older version the newest."""
 
     version: int = option("its number, as `dim kb versions` lists it", positional=True, least=1,
@@ -213,7 +219,7 @@ class Restore(_Existing):
 
 
 @dataclass(kw_only=True)
-class Export(_Existing):
+class Export(Existing):
     """Writes every entity with its vector as Parquet."""
 
     file: Path = option("the Parquet file; replaced if it exists", positional=True, metavar="FILE")
@@ -233,7 +239,7 @@ class Export(_Existing):
 
 
 @dataclass(kw_only=True)
-class Import(_Existing):
+class Import(Existing):
     """Makes a knowledge base from an export, vectors included."""
 
     file: Path = option("a Parquet file that `dim kb export` wrote", positional=True, metavar="FILE")

@@ -33,6 +33,7 @@ COMMANDS = {
     "kb refresh": ("kb:Refresh", "renew descriptions by a language model"),
     "kb info": ("kb:Info", "show what a knowledge base holds"),
     "kb versions": ("kb:Versions", "list the versions"),
+    "kb compact": ("kb_compact:Compact", "join small files and remove old versions"),
     "kb restore": ("kb:Restore", "make an older version the newest"),
     "kb export": ("kb:Export", "write every entity with its vector as Parquet"),
     "kb import": ("kb:Import", "make a knowledge base from an export, vectors included"),

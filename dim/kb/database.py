@@ -184,6 +184,12 @@ def write_arrays(uri: str, arrays: dict[str, np.ndarray]) -> None:
     Table(uri, table).compact(_KEEP)
 
 
+def forget_arrays(uri: str, age: timedelta) -> None:
+    """Removes replaced arrays that are older than `age`, or than what every write of arrays removes."""
+    if not is_local(home_of(uri)) or Path(home_of(uri), f"{_ARRAYS}.lance").is_dir():
+        open_table(uri, _ARRAYS).compact(min(age, _KEEP))
+
+
 def read_arrays(uri: str, only: str | None = None) -> dict[str, np.ndarray] | None:
     """Reads the arrays of `write_arrays`, or only one of them; returns `None` if there are none."""
     home = home_of(uri)

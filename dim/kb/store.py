@@ -1,10 +1,10 @@
 """The knowledge base: entities in LanceDB that can be added, changed, deleted, encoded and restored."""
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -17,10 +17,10 @@ from dim.kb.table import Table
 from dim.kb.view import EntityView
 from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
-from dim.search.texts import COLUMNS, INDEX_VERSION, LexicalIndex
-from dim.search.vectors import method_for
+from dim.search.texts import COLUMNS, LexicalIndex
 
 _EQUAL = "(target.{name} = source.{name} OR (target.{name} IS NULL AND source.{name} IS NULL))"
+_INDEXED_FROM = 20_000  # rows from which the ids have an index; fewer are as fast to scan
 _INDEX_SHARE = 0.1  # of rows that are not in the lexical index, above which encoding builds it again
 
 
@@ -120,7 +120,7 @@ class KnowledgeBase(EntityView):
         if reader.width:
             raise DIMError(f"{reader.name} contains vectors; create a knowledge base: dim kb import KB {reader.name}")
         given = pa.Table.from_batches(list(reader.batches()), CONTENT)
-        known = self._scan(["id", "key"])
+        known = self._stored(given["id"], ["id", "key"])
         stored = known["key"].take(pc.index_in(given["id"], value_set=known["id"]))
         changed = given.filter(pc.fill_null(pc.not_equal(stored, given["key"]), True))
         count = len(changed)
@@ -155,7 +155,7 @@ class KnowledgeBase(EntityView):
         """Writes rows with their stored vectors, except for those that another process encodes meanwhile."""
         same = [where] if where else []
         if self.width:
-            rows = self._with_vectors(rows, pc.index_in(rows["id"], value_set=self._scan(["id"])["id"]))
+            rows = self._with_vectors(rows, self._stored(rows["id"], ["id", *VECTOR_COLUMNS]))
             same += [_EQUAL.format(name=name) for name in ("encoder", "encoded_hash")]
         return self._table.merge(rows, " AND ".join(same) or None, insert)
 
@@ -214,41 +214,35 @@ class KnowledgeBase(EntityView):
             progress: Whether to show a progress bar.
         """
         database.write_arrays(self.home, LexicalIndex.build(self._scan(list(COLUMNS)), progress).to_arrays())
+        self._index_ids()
+
+    def _index_ids(self) -> None:
+        if len(self) >= _INDEXED_FROM:
+            self._table.index_ids()
 
     def finish(self, progress: bool = False) -> None:
         """Merges the small files of many changes, and builds the lexical index again if many rows changed."""
         self._writable()
+        self._index_ids()
         self._table.compact()
         self._forget()
         if self._indexed() < (1 - _INDEX_SHARE) * len(self):
             self.index(progress)
 
+    def forget_older_than(self, age: timedelta) -> None:
+        """Removes older versions but the newest, and the files that only they need.
+
+        Args:
+            age: How old a version is that is removed.
+        """
+        self._writable()
+        self._table.compact(age)
+        database.forget_arrays(self.home, age)
+        self._forget()
+
     def export(self, path: str | Path) -> None:
         """Writes every row with its vector as Parquet: see [`write_export`]."""
         write_export(self, Path(path))
-
-    def info(self) -> dict[str, Any]:
-        """Summarises the knowledge base: version, number of rows, encoders, search method and indexed rows."""
-        counts = self.encoders()
-        pending = counts.pop(None, 0)
-        return {
-            "uri": self.uri,
-            "version": self.version,
-            "entities": len(self),
-            "encoded": len(self) - pending,
-            "pending": pending,
-            "encoders": counts,
-            "width": self.width,
-            "vector_search": method_for(len(self), self.width),
-            "indexed": self._indexed(),
-        }
-
-    def versions(self) -> list[dict[str, Any]]:
-        """Lists the versions, oldest first, with `version`, `time` and `entities`."""
-        return [
-            {"version": one["version"], "time": one["timestamp"], "entities": int(one["metadata"]["total_rows"])}
-            for one in self._table.versions()
-        ]
 
     def checkout(self, version: int) -> "KnowledgeBase":
         """Opens an older version for reading.
@@ -277,14 +271,6 @@ class KnowledgeBase(EntityView):
         self._checkout(version)
         self._table.restore()
         self._forget()
-
-    def _indexed(self) -> int:
-        """Counts the rows that are up to date in the stored lexical index."""
-        version, stored = (database.read_arrays(self.home, name) for name in ("version", "keys"))
-        if version is None or stored is None or version["version"][0] != INDEX_VERSION:
-            return 0
-        keys = self._scan(["key"])["key"].to_numpy()
-        return int(np.isin(keys, stored["keys"]).sum())
 
     def _checkout(self, version: int) -> None:
         known = [one["version"] for one in self._table.versions()]

@@ -63,6 +63,21 @@ def storage_error(uri: str, error: BaseException) -> StorageError:
     )
 
 
+class GoneVersionError(StorageError):
+    """An older version of a knowledge base that `dim kb compact` has removed while it was open.
+
+    Args:
+        uri: URI of the database.
+        version: Number of the version.
+    """
+
+    def __init__(self, uri: str, version: int):
+        super().__init__(
+            f"Version {version} of {uri} is gone: dim kb compact has removed it. Open the newest, or one that "
+            f"`dim kb versions {uri}` lists."
+        )
+
+
 @contextmanager
 def reporting(uri: str) -> Iterator[None]:
     """Raises a [`StorageError`] for what LanceDB raises in a `with` block.
@@ -83,8 +98,13 @@ def reporting(uri: str) -> Iterator[None]:
 def _reported(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[Any, P], T]:
     @functools.wraps(method)
     def call(table: Any, *args: P.args, **kwargs: P.kwargs) -> T:
-        with reporting(table.uri):
-            return method(table, *args, **kwargs)
+        try:
+            with reporting(table.uri):
+                return method(table, *args, **kwargs)
+        except StorageError as error:
+            if table.is_gone():
+                raise GoneVersionError(table.uri, table._table.version) from error
+            raise
 
     return call
 
@@ -99,6 +119,13 @@ class Table:
 
     def __init__(self, uri: str, table: Any):
         self.uri, self._table = uri, table
+
+    def is_gone(self) -> bool:
+        """Whether the version that is open has been removed."""
+        try:
+            return self._table.version not in {one["version"] for one in self._table.list_versions()}
+        except Exception:  # of a table that cannot be read at all
+            return False
 
     @property
     @_reported
@@ -187,6 +214,14 @@ class Table:
     def delete(self, where: str) -> None:
         """Deletes the rows that meet an SQL condition, in one commit."""
         self._table.delete(where)
+
+    @_reported
+    def index_ids(self) -> None:
+        """Builds an index of the column `id`, unless there is one: rows are then found by id without a scan."""
+        from lancedb.index import BTree
+
+        if not any(one.columns == ["id"] for one in self._table.list_indices()):
+            self._table.create_index("id", config=BTree())
 
     @_reported
     def drop_columns(self, names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,11 +11,15 @@ from torch import Tensor
 
 from dim.common.ids import index_of
 from dim.errors import DIMError
+from dim.kb import database
 from dim.kb.database import home_of
 from dim.kb.rows import VECTOR_COLUMNS
 from dim.kb.sources import Source, read_entities
 from dim.kb.table import Table
-from dim.search.vectors import vectors_of
+from dim.search.texts import INDEX_VERSION
+from dim.search.vectors import method_for, vectors_of
+
+_ASKED = 10_000  # ids in one query
 
 
 class EntityView:
@@ -198,17 +203,54 @@ class EntityView:
         """
         yield from self._table.batches(self._columns(columns), size)
 
-    def _with_vectors(self, rows: pa.Table, indices: pa.ChunkedArray) -> pa.Table:
-        """Adds the stored vectors to rows; `encoded_hash` shows which are outdated. Complete rows are merged a hundred
-        times faster than some of their columns, for which LanceDB reads all vectors of the table."""
-        if not self.width:
-            return rows
-        known = pc.unique(indices.drop_null())
-        stored = self.take(known.to_numpy(), VECTOR_COLUMNS)
-        stored = stored.take(pc.index_in(indices, value_set=known))
+    def info(self) -> dict[str, Any]:
+        """Summarises the knowledge base: version, number of rows, encoders, search method and indexed rows."""
+        counts = self.encoders()
+        pending = counts.pop(None, 0)
+        return {
+            "uri": self.uri,
+            "version": self.version,
+            "entities": len(self),
+            "encoded": len(self) - pending,
+            "pending": pending,
+            "encoders": counts,
+            "width": self.width,
+            "vector_search": method_for(len(self), self.width),
+            "indexed": self._indexed(),
+        }
+
+    def versions(self) -> list[dict[str, Any]]:
+        """Lists the versions, oldest first, with `version`, `time`, `entities`, and `bytes` of their rows."""
+        return [
+            {
+                "version": one["version"],
+                "time": one["timestamp"],
+                "entities": int(one["metadata"]["total_rows"]),
+                "bytes": int(one["metadata"]["total_files_size"]),
+            }
+            for one in self._table.versions()
+        ]
+
+    def _stored(self, ids: pa.ChunkedArray, columns: list[str]) -> pa.Table:
+        """Reads the rows of those ids that are known, in any order, by the index of the ids."""
+        parts = [ids.slice(start, _ASKED).to_pylist() for start in range(0, max(1, len(ids)), _ASKED)]
+        return pa.concat_tables([self._scan(columns, database.in_list(part)) for part in parts])
+
+    def _with_vectors(self, rows: pa.Table, stored: pa.Table) -> pa.Table:
+        """Adds the vectors of stored rows to rows by their ids; `encoded_hash` shows which are outdated. Complete rows
+        are merged a hundred times faster than some of their columns, for which LanceDB reads all vectors."""
+        stored = stored.combine_chunks().take(pc.index_in(rows["id"], value_set=stored["id"]))
         for name in VECTOR_COLUMNS:
             rows = rows.append_column(stored.schema.field(name), stored[name])
         return rows.select(self.schema.names)
+
+    def _indexed(self) -> int:
+        """Counts the rows that are up to date in the stored lexical index."""
+        version, stored = (database.read_arrays(self.home, name) for name in ("version", "keys"))
+        if version is None or stored is None or version["version"][0] != INDEX_VERSION:
+            return 0
+        keys = self._scan(["key"])["key"].to_numpy()
+        return int(np.isin(keys, stored["keys"]).sum())
 
     def _forget(self) -> None:
         for name in ("ids", "row_of", "schema"):

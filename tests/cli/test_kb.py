@@ -66,6 +66,9 @@ def test_a_whole_life(folder, tiny_dim_dir, capsys, monkeypatch):
         (["remove", "{}/kb", "Q7"], "no entity 'Q7'"),
         (["restore", "{}/kb", "77"], "has no version 77"),
         (["import", "{}/new", "{}/rows.jsonl"], "is not a .parquet file"),
+        (["compact", "{}/kb"], "Say what to keep: --keep 30d"),
+        (["compact", "{}/kb", "--keep", "30"], "such as 30d, got '30'"),
+        (["compact", "{}/kb", "--keep-versions", "0"], "--keep-versions must be at least 1"),
         (["encode", "{}/kb", "--model", "x", "--batch-size", "0"], "--batch-size must be at least 1"),
     ],
 )
@@ -88,6 +91,20 @@ def test_create_with_a_model_goes_on_after_it_was_stopped(tmp_path, tiny_dim_dir
     rows.write_text('{"id": "c", "name": "Cy"}\n')
     assert main(*command) == 2
     assert "is a knowledge base already" in capsys.readouterr().err
+
+
+def test_compact_tells_what_it_did(folder, capsys):
+    kb = KnowledgeBase.open(folder / "kb")
+    for number in range(3):
+        kb.upsert([{"id": "Q1", "name": f"Ada {number}"}])
+    assert main("info", folder / "kb") == 0
+    assert "newest version" in capsys.readouterr().out
+    assert main("compact", folder / "kb", "--keep", "0d") == 0
+    sizes, versions = capsys.readouterr().out.splitlines()
+    before, after = (int(number.replace(",", "")) for number in sizes.split() if number[0].isdigit())
+    assert before > after > 0
+    assert versions.endswith("1 left")
+    assert len(KnowledgeBase.open(folder / "kb").versions()) == 1
 
 
 def test_a_refused_create_leaves_no_folder(tmp_path):
