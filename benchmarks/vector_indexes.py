@@ -23,17 +23,20 @@ from linking import WIDTH, real_texts, recombined
 def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
     """Builds the package's own index: 8-bit codes, rescored."""
     from dim.kb.rows import quantised
+    from dim.search.codes import CodeIndex
     from dim.search.vectors import DenseSearch
 
-    values, scales = map(torch.from_numpy, quantised(vectors))
+    values, scales = quantised(vectors)
+    index = CodeIndex(*vectors.shape, float(scales.max()))
+    index.set(np.arange(len(vectors)), values, scales)
 
     def fetch(rows: np.ndarray, columns: list[str]) -> pa.Table:
         return pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), WIDTH)})
 
     rows = np.arange(len(vectors))
-    search = DenseSearch(rows, rows, frozenset({"MiniLM"}), values, scales, fetch)
+    search = DenseSearch(rows, rows, frozenset({"MiniLM"}), index, fetch)
     setting = {"all codes, 150 rescored": lambda query: search.search(torch.from_numpy(query[None]), 100)[0]}
-    return setting, values.nbytes + scales.nbytes
+    return setting, values.nbytes
 
 
 def lance(kind: str, vectors: np.ndarray, work: Path) -> tuple[dict, int]:

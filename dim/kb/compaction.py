@@ -11,7 +11,7 @@ from dim.kb.store import KnowledgeBase
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MARGIN = timedelta(milliseconds=50)  # LanceDB counts the age of a version from a moment later than this module does
-_SHORTEST = timedelta(microseconds=1)  # LanceDB warns of 0
+_SHORTEST = timedelta(milliseconds=1)  # LanceDB warns of 0
 AGES = {"last day": timedelta(days=1), "last 7 days": timedelta(days=7), "last 30 days": timedelta(days=30)}
 
 

@@ -1,5 +1,6 @@
 """Dense search: exact in float32 while the vectors fit a memory budget, by 8-bit codes beyond; on a GPU if there is."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dim.errors import DIMError
+from dim.search.codes import CodeIndex
 from dim.search.texts import match_keys
 
 BUDGET = 256 << 20  # bytes of float32 vectors that are kept in memory
@@ -20,6 +22,7 @@ _BLOCK_CELLS = 16_000_000
 _GPU_BLOCK_CELLS = 250_000_000  # 1 GB of scores
 _GPU_SHARE = 0.25  # of a GPU's memory that the vectors may fill
 _READ_ROWS = 16_384  # vectors read at a time
+_ROUNDING = 4  # steps of codes are powers of the fourth root of 2
 _SHARE = 0.1  # of new vectors, above which all vectors are read again
 
 Fetch = Callable[[np.ndarray, list[str]], pa.Table]
@@ -49,23 +52,21 @@ class DenseSearch:
     """Dot products of queries with the vectors of a knowledge base.
 
     Within `BUDGET`, the vectors are in memory as float32. Beyond, their 8-bit codes are, a quarter of the size: all
-    codes are compared in integers, and the best rows are scored again by their float32 vectors, read from the disk. A
-    GPU holds float32 vectors up to a quarter of its memory, and searches them there.
+    codes are compared, and the best rows are scored again by their float32 vectors, read from the disk. A GPU holds
+    float32 vectors up to a quarter of its memory, and searches them there.
 
     Args:
         rows: Indices of the rows that have a vector, ascending `(N,)`.
         keys: Their keys `(N,)`, int64.
         encoders: Fingerprints of the models that encoded them.
-        values: The vectors, float32, or codes, int8 `(N, D)`.
-        scales: Scales of the codes `(N,)`; `None` for vectors.
+        values: The vectors `(N, D)`, float32, or their codes.
         fetch: Reads columns of rows by index.
     """
 
     rows: np.ndarray
     keys: np.ndarray
     encoders: frozenset[str]
-    values: Tensor
-    scales: Tensor | None
+    values: Tensor | CodeIndex
     fetch: Fetch
 
     @classmethod
@@ -81,6 +82,9 @@ class DenseSearch:
 
         Returns:
             The search, or `None` if nothing is encoded.
+
+        Raises:
+            DIMError: If there are so many vectors that they need FAISS, and it is not installed.
         """
         if not kb.width:
             return None
@@ -88,58 +92,61 @@ class DenseSearch:
         rows = np.flatnonzero(valid)
         if len(rows) == 0:
             return None
-        keys = keys[rows]
+        keys, shape = keys[rows], (len(rows), kb.width)
         held = _fits(device, len(kb) * kb.width * 4)
         coded = not held and method_for(len(kb), kb.width) == CODES
-        values = torch.empty(len(rows), kb.width, dtype=torch.int8 if coded else torch.float32,
-                             device=device if held else _CPU)  # fmt: skip
-        scales = torch.empty(len(rows)) if coded else None
-        made = cls(rows, keys, encoders, values, scales, kb.take)
-        columns = ["code", "scale"] if coded else ["vector"]
-        if before is not None and len(encoders) == 1 and before._like(made):
+        values: Tensor | CodeIndex
+        values = CodeIndex(*shape, _step(kb, valid)) if coded else torch.empty(shape, device=device if held else _CPU)
+        made = cls(rows, keys, encoders, values, kb.take)
+        if before is not None and len(encoders) == 1 and made._may_copy(before):
             now, new = match_keys(before.keys, keys)
             if len(new) <= _SHARE * len(keys):
                 kept = np.flatnonzero(now >= 0)
-                made._copy(torch.from_numpy(now[kept]), before, kept)
+                made._copy(now[kept], before, kept)
                 if len(new):
-                    made._fill(new, kb.take(rows[new], columns))
+                    made._fill(new, kb.take(rows[new], made._columns))
                 return made
         start = 0
-        for batch in kb.batches(columns, _READ_ROWS):
+        for batch in kb.batches(made._columns, _READ_ROWS):
             here = valid[start : start + len(batch)]
             done = int(np.searchsorted(rows, start))
             made._fill(np.arange(done, done + here.sum()), pa.table(batch).filter(pa.array(here)))
             start += len(batch)
         return made
 
-    def _like(self, other: "DenseSearch") -> bool:
-        """Whether both searches hold vectors of the same encoders, width, type and device."""
-        mine, theirs = self.values, other.values
-        same = (self.encoders, mine.shape[1], mine.dtype, mine.device)
-        return same == (other.encoders, theirs.shape[1], theirs.dtype, theirs.device)
+    @property
+    def _columns(self) -> list[str]:
+        return ["code", "scale"] if isinstance(self.values, CodeIndex) else ["vector"]
 
-    def _copy(self, indices: Tensor, before: "DenseSearch", kept: np.ndarray) -> None:
-        """Copies the `kept` vectors, or codes and scales, of an earlier search to these indices."""
-        for mine, old in ((self.values, before.values), (self.scales, before.scales)):
-            if mine is not None and old is not None:
-                same = old if len(kept) == len(old) else old[torch.from_numpy(kept).to(old.device)]
-                mine.index_copy_(0, indices.to(mine.device), same)
+    def _may_copy(self, before: "DenseSearch") -> bool:
+        """Whether an earlier search holds vectors of the same encoders, width, kind and device."""
+        mine, old = self.values, before.values
+        if self.encoders != before.encoders or mine.shape[1] != old.shape[1]:
+            return False
+        if isinstance(mine, CodeIndex) and isinstance(old, CodeIndex):
+            return mine.step == old.step
+        return isinstance(mine, Tensor) and isinstance(old, Tensor) and mine.device == old.device
 
-    def _fill(self, indices: np.ndarray, table: pa.Table) -> None:
-        """Sets the vectors, or codes and scales, at these indices."""
-        start = 0
-        column = table["vector" if self.scales is None else "code"]
-        for chunk in column.chunks:
-            part = np.array(chunk.flatten()).reshape(len(chunk), -1)
-            self.values[indices[start : start + len(chunk)]] = torch.from_numpy(part).to(self.values.device)
-            start += len(chunk)
-        if self.scales is not None:
-            self.scales[indices] = torch.from_numpy(np.array(table["scale"].to_numpy(), np.float32))
+    def _copy(self, places: np.ndarray, before: "DenseSearch", kept: np.ndarray) -> None:
+        """Copies the `kept` vectors of an earlier search to these places."""
+        mine, old = self.values, before.values
+        if isinstance(mine, CodeIndex) and isinstance(old, CodeIndex):
+            mine.copy(places, old, kept)
+        elif isinstance(mine, Tensor) and isinstance(old, Tensor):
+            same = old if len(kept) == len(old) else old[torch.from_numpy(kept).to(old.device)]
+            mine.index_copy_(0, torch.from_numpy(places).to(mine.device), same)
+
+    def _fill(self, places: np.ndarray, table: pa.Table) -> None:
+        """Sets the vectors at these places."""
+        if isinstance(self.values, CodeIndex):
+            self.values.set(places, _matrix(table["code"]), table["scale"].to_numpy())
+        else:
+            self.values[places] = torch.from_numpy(_matrix(table["vector"])).to(self.values.device)
 
     @property
     def method(self) -> str:
         """How the vectors are searched: `EXACT` or `CODES`."""
-        return EXACT if self.scales is None else CODES
+        return CODES if isinstance(self.values, CodeIndex) else EXACT
 
     @torch.inference_mode()
     def search(self, queries: Tensor, k: int) -> np.ndarray:
@@ -155,13 +162,13 @@ class DenseSearch:
         Raises:
             DIMError: If the queries have another width.
         """
-        queries = queries.detach().to(self.values.device, torch.float32)
+        queries = queries.detach().to(torch.float32)
         if len(self.rows) and queries.shape[1] != self.values.shape[1]:
             raise DIMError(
                 f"The mentions' vectors have {queries.shape[1]} dimensions, the knowledge base's "
                 f"{self.values.shape[1]}: another model encoded it."
             )
-        cells = _GPU_BLOCK_CELLS if self.values.is_cuda else _BLOCK_CELLS
+        cells = _GPU_BLOCK_CELLS if isinstance(self.values, Tensor) and self.values.is_cuda else _BLOCK_CELLS
         height = max(1, cells // max(1, len(self.rows)))
         blocks = [self._block(queries[start : start + height], min(k, len(self.rows)))
                   for start in range(0, len(queries), height)]  # fmt: skip
@@ -175,21 +182,33 @@ class DenseSearch:
             rows: Indices of rows of the same version of the knowledge base `(R,)`.
         """
         places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        if self.scales is not None or (self.rows[places] != rows).any():
+        if isinstance(self.values, CodeIndex) or (self.rows[places] != rows).any():
             return None
         return self.values[torch.from_numpy(places).to(self.values.device)]
 
     def _block(self, queries: Tensor, k: int) -> Tensor:
-        if self.scales is None:
-            return torch.topk(queries @ self.values.T, k).indices
-        steps = queries.abs().amax(1).clamp_min(1e-30) / 127
-        codes = torch.round(queries / steps[:, None]).to(torch.int8)
-        scores = torch._int_mm(self.values, codes.T.contiguous()) * self.scales[:, None]  # (N, M), float32
-        near = torch.topk(scores.T, min(k + _SPARE, len(self.rows))).indices  # (M, K)
+        if isinstance(self.values, Tensor):
+            return torch.topk(queries.to(self.values.device) @ self.values.T, k).indices
+        queries = queries.cpu()
+        near = torch.from_numpy(self.values.search(queries.numpy(), min(k + _SPARE, len(self.rows))))  # (M, K)
         unique, inverse = torch.unique(near, return_inverse=True)
         vectors = vectors_of(self.fetch(self.rows[unique.numpy()], ["vector"]))
         exact = torch.einsum("md,mkd->mk", queries, vectors[inverse])
         return near.gather(1, torch.topk(exact, k).indices)
+
+
+def _step(kb: VectorSource, valid: np.ndarray) -> float:
+    """The largest scale of a valid vector, rounded up so that it stays the same when a few vectors change."""
+    largest, start = 1e-30, 0
+    for batch in kb.batches(["scale"], _READ_ROWS):
+        scales = batch["scale"].to_numpy(zero_copy_only=False)[valid[start : start + len(batch)]]
+        largest, start = max(largest, float(scales.max(initial=0.0))), start + len(batch)
+    return 2 ** (math.ceil(_ROUNDING * math.log2(largest)) / _ROUNDING)
+
+
+def _matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of lists of one length, without nulls, as an array `(N, D)`."""
+    return np.array(column.combine_chunks().flatten()).reshape(len(column), column.type.list_size)
 
 
 def vectors_of(table: pa.Table) -> Tensor:
