@@ -30,12 +30,13 @@ from .metrics.intervals import paired_test, ranking_metrics_with_intervals
 from .metrics.ranks import gold_ranks, gold_ranks_from_embeddings, ranking_metrics
 from .modeling_dim import DIMModel, DIMOutput
 from .processing_dim import DIMProcessor
+from .training.collator import DIMCollator
 
 __version__: str
 
 __all__ = [
-    "Blip2Expert", "Calibration", "CandidateSearch", "DIMConfig", "DIMError", "DIMLinker", "DIMModel", "DIMOutput",
-    "DIMProcessor", "ImageTextToTextExpert", "KnowledgeBase", "Ledger", "LinkedEntity", "Links", "Mention",
+    "Blip2Expert", "Calibration", "CandidateSearch", "DIMCollator", "DIMConfig", "DIMError", "DIMLinker", "DIMModel",
+    "DIMOutput", "DIMProcessor", "ImageTextToTextExpert", "KnowledgeBase", "Ledger", "LinkedEntity", "Links", "Mention",
     "NameMatch", "OpenAIClient", "OpenAIExpert", "PictureError", "Question", "RankingEvaluator", "Reranker",
     "calibrate", "encode_entities", "encode_mentions", "enhance", "entity_texts", "gold_ranks",
     "gold_ranks_from_embeddings", "load_candidates", "load_dataset_folder", "load_dim", "load_entities",
