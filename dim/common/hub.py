@@ -73,7 +73,7 @@ def is_hub_name(name: str) -> bool:
 
     Example:
 
-        >>> is_hub_name("openai/clip-vit-base-patch32"), is_hub_name("demo/model"), is_hub_name("../runs/mine")
+        >>> is_hub_name("google/siglip2-base-patch16-224"), is_hub_name("demo/model"), is_hub_name("../runs/mine")
         (True, False, False)
     """
     if Path(name).exists() or _PATH.match(name):

@@ -94,7 +94,7 @@ def model_card(metrics: dict, arguments: dict) -> str:
 
     Example:
 
-        >>> run = {"dataset": "datasets/namesakes", "text_tower": "openai/clip-vit-base-patch32", "seed": 0}
+        >>> run = {"dataset": "datasets/namesakes", "text_tower": "google/siglip2-base-patch16-224", "seed": 0}
         >>> card = model_card({"step": 40, "H@1": 61.5}, run)
         >>> print(*[line for line in card.splitlines() if line.startswith("|")], sep="\\n")
         | step | H@1 |
@@ -103,11 +103,11 @@ def model_card(metrics: dict, arguments: dict) -> str:
         | argument | value |
         | --- | --- |
         | `dataset` | namesakes |
-        | `text_tower` | openai/clip-vit-base-patch32 |
+        | `text_tower` | google/siglip2-base-patch16-224 |
         | `seed` | 0 |
         >>> metadata, _ = read_card(card)
         >>> metadata["language"], metadata["base_model"], "datasets" in metadata
-        (['en'], ['openai/clip-vit-base-patch32'], False)
+        (['en'], ['google/siglip2-base-patch16-224'], False)
     """
     names = [name for name in metrics if name.startswith(("H@", "MRR"))]
     alone = ", ".join(f"{name} {metrics[f'vectors {name}']:.2f} instead of {metrics[name]:.2f}"
