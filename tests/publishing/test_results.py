@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from dim.cli.main import main
 from dim.common.cards import read_card
 from dim.corpora.build.dataset import build
+from dim.publishing.benchmark import benchmark_text
 from dim.publishing.dataset import dataset_publication
 from dim.publishing.model import model_publication
 
@@ -177,6 +178,13 @@ def test_tasks_of_a_built_dataset(gems):
     ]  # fmt: skip
     (gems / "eval.yaml").write_text("name: mine\n")
     assert content(dataset_publication(gems, "org/gems"), "eval.yaml") == "name: mine\n"
+
+
+def test_a_dataset_without_candidates_has_no_task_among_them():
+    mentions = {"config_name": "mentions", "data_files": [{"split": "test", "path": "test.parquet"}]}
+    candidates = {"config_name": "candidates", "data_files": [{"split": "train", "path": "candidates.parquet"}]}
+    tasks = yaml.safe_load(benchmark_text("Gems", [mentions, candidates]))["tasks"]
+    assert [task["id"] for task in tasks] == ["test_full_kb_hits_at_1", "test_full_kb_mrr"]
 
 
 def test_evaluated_from_the_hub_and_pushed(gems, model_folder, tmp_path):

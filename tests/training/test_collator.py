@@ -3,9 +3,9 @@
 import io
 import logging
 
+import datasets
 import pytest
 import torch
-from datasets import load_dataset
 from PIL import Image
 from transformers import Trainer, TrainingArguments
 
@@ -66,8 +66,8 @@ def test_mentions_without_an_entity_alone(processor, tiny_dim_dir):
 def test_scores_are_those_of_the_encoders(tiny_mel_dir, tiny_dim_dir, tmp_path):
     """As `load_dataset` gives the rows: with pictures that it decodes."""
     model, processor = load_dim(tiny_dim_dir)
-    rows = load_dataset(str(tiny_mel_dir), "mentions", split="validation", cache_dir=str(tmp_path))
-    entities = load_dataset(str(tiny_mel_dir), "entities", split="kb", cache_dir=str(tmp_path))
+    rows = datasets.load_dataset(str(tiny_mel_dir), "mentions", split="validation", cache_dir=str(tmp_path))
+    entities = datasets.load_dataset(str(tiny_mel_dir), "entities", split="kb", cache_dir=str(tmp_path))
     assert isinstance(rows[0]["image"], Image.Image)
     batch = DIMCollator(processor, entities)([rows[row] for row in range(len(rows))])
     with torch.no_grad():
@@ -79,25 +79,27 @@ def test_scores_are_those_of_the_encoders(tiny_mel_dir, tiny_dim_dir, tmp_path):
 
 def test_a_lexical_prior_gets_its_features(tiny_dim_dir):
     processor = DIMProcessor.from_pretrained(tiny_dim_dir, lexical_prior=True)
-    batch = DIMCollator(processor, ENTITIES)([mention(entity_id="e1"), mention(entity_id="e3")])
-    expected = processor.lexical_features(
-        ["Turkey", "turkey", "Ankara"], ["country", "", "city"], [["Türkiye"], [], []]
-    )
+    given = {"sentence": "We saw Türkiye.", "mention": "Türkiye", "end": 14}
+    batch = DIMCollator(processor, ENTITIES)([mention(1, entity_id="e1", **given), mention(2, entity_id="e3", **given)])
+    names, texts = ["Turkey", "turkey", "Ankara"], ["country", "", "city"]
+    expected = processor.lexical_features(names, texts, [["Türkiye"], [], []])
     assert batch["lexical_features"].shape == (2, 2, len(LEXICAL_FEATURES))
-    assert torch.equal(batch["lexical_features"], expected([("Turkey", "We saw Turkey.")] * 2)[:, [0, 2]])
+    assert torch.equal(batch["lexical_features"], expected([("Türkiye", "We saw Türkiye.")] * 2)[:, [0, 2]])
 
 
 def test_a_picture_that_cannot_be_read_is_told_and_masked(processor, caplog):
+    """Of a mention and of an entity, which `datasets` would decode."""
     good = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(good, "png")
-    rows = [
-        mention(1, image={"bytes": good.getvalue(), "path": None}),
-        mention(2, image={"bytes": b"no", "path": None}),
-    ]
+    files = [{"bytes": content, "path": None} for content in (good.getvalue(), b"no")]
+    rows = [mention(number, image=file, entity_id=f"e{number}") for number, file in enumerate(files, 1)]
+    entities = datasets.Dataset.from_list([{**row, "images": files[::-1]} for row in ENTITIES])
+    entities = entities.cast_column("images", datasets.List(datasets.Image()))
     with caplog.at_level(logging.WARNING):
-        batch = DIMCollator(processor, ENTITIES)(rows)
+        batch = DIMCollator(processor, entities)(rows)
     assert batch["pixel_mask"].tolist() == [True, False]
-    assert "1 picture cannot be read and is left out: 1 not a picture (m2)" in caplog.text
+    assert batch["entity_pixel_mask"].tolist() == [[True], [True]]
+    assert "3 pictures cannot be read and are left out: 3 not a picture (m2, e1, e2)" in caplog.text
 
 
 def test_without_pictures_none_is_prepared(processor):
