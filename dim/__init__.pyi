@@ -31,16 +31,17 @@ from .metrics.ranks import gold_ranks, gold_ranks_from_embeddings, ranking_metri
 from .modeling_dim import DIMModel, DIMOutput
 from .processing_dim import DIMProcessor
 from .training.arguments import DataArguments, ModelArguments, TrainArguments
+from .training.collator import DIMCollator
 from .training.trainer import DIMTrainer
 
 __version__: str
 
 __all__ = [
-    "Blip2Expert", "Calibration", "CandidateSearch", "DIMConfig", "DIMError", "DIMLinker", "DIMModel", "DIMOutput",
-    "DIMProcessor", "DIMTrainer", "DataArguments", "ImageTextToTextExpert", "KnowledgeBase", "Ledger", "LinkedEntity",
-    "Links", "Mention", "ModelArguments", "NameMatch", "OpenAIClient", "OpenAIExpert", "PictureError", "Question",
-    "RankingEvaluator", "Reranker", "TrainArguments", "calibrate", "encode_entities", "encode_mentions", "enhance",
-    "entity_texts", "gold_ranks", "gold_ranks_from_embeddings", "load_candidates", "load_dataset_folder", "load_dim",
-    "load_entities", "load_mentions", "load_picture", "load_prompt", "n_pair_loss", "paired_test", "ranking_metrics",
-    "ranking_metrics_with_intervals",
+    "Blip2Expert", "Calibration", "CandidateSearch", "DIMCollator", "DIMConfig", "DIMError", "DIMLinker", "DIMModel",
+    "DIMOutput", "DIMProcessor", "DIMTrainer", "DataArguments", "ImageTextToTextExpert", "KnowledgeBase", "Ledger",
+    "LinkedEntity", "Links", "Mention", "ModelArguments", "NameMatch", "OpenAIClient", "OpenAIExpert", "PictureError",
+    "Question", "RankingEvaluator", "Reranker", "TrainArguments", "calibrate", "encode_entities", "encode_mentions",
+    "enhance", "entity_texts", "gold_ranks", "gold_ranks_from_embeddings", "load_candidates", "load_dataset_folder",
+    "load_dim", "load_entities", "load_mentions", "load_picture", "load_prompt", "n_pair_loss", "paired_test",
+    "ranking_metrics", "ranking_metrics_with_intervals",
 ]  # fmt: skip

@@ -10,17 +10,20 @@ from typing import Any
 
 import datasets
 import pytest
+import yaml
+from datasets.utils import metadata
 from huggingface_hub import DatasetCard
 from raw_release import PROVENANCE, write_pictures, write_release
 
 from dim.common.cards import read_card
 from dim.corpora.build.builder import MELBuilder
-from dim.corpora.build.card import feature_list
+from dim.corpora.build.card import OWN, feature_list
 from dim.corpora.build.dataset import NAMES, build
 from dim.corpora.loading import load_mentions
 from dim.corpora.schema import CONFIGS, FEATURES, SPLITS
 
 FOLDER = Path(__file__).resolve().parents[1] / "datasets"
+RESOURCES = Path(datasets.__file__).parent / "utils" / "resources"  # values that the Hub knows
 SECTIONS = [
     *("Load", "Fields", "Splits", "Source", "What `dim build` does", "Known leaks and biases", "Licence", "Citation")
 ]
@@ -82,6 +85,26 @@ def test_the_yaml_is_that_of_the_schema():
         assert front["size_categories"] == ["10K<n<100K"], name
         assert front["license"] == ("cc-by-sa-4.0" if name.startswith("wikidiverse") else "other"), name
         DatasetCard.load(FOLDER / name / "README.md")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "namesakes", "a build"])
+def test_the_metadata_is_what_the_hub_knows(name, tmp_path):
+    """The rules of huggingface_hub and datasets that need no network; the Hub itself checks more at a push."""
+    text = (FOLDER / name / "README.md").read_text(encoding="utf-8") if name != "a build" else OWN.format(name="mine")
+    yaml.load(text.split("---\n")[1], metadata._NoDuplicateSafeLoader)
+    data = DatasetCard(text).data
+    resources = {path.stem: json.loads(path.read_text()) for path in RESOURCES.glob("*.json")}
+    assert set(data.language or []) <= set(resources["languages"])
+    assert set(data.size_categories or []) <= set(resources["size_categories"])
+    assert data.task_categories == ["text-retrieval"]
+    assert set(data.task_categories) <= set(metadata.known_task_ids)
+    assert data.task_ids == ["entity-linking-retrieval"]
+    licences = data.license if isinstance(data.license, list) else [data.license]
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9.-]*", one) for one in licences)
+    assert ("license_name" in data) == (licences == ["other"])
+    configs = metadata.MetadataConfigs.from_dataset_card_data(data)
+    infos = datasets.info.DatasetInfosDict.from_dataset_card_data(data)
+    assert list(configs) == list(infos) == ([] if name == "a build" else list(CONFIGS))
 
 
 def test_what_the_cards_tell_to_run_is_python():

@@ -48,7 +48,9 @@ class _PushFolder(_Push):
 
 @dataclass(kw_only=True)
 class _Results:
-    results: list[Path] = option("report.json of dim eval, for the card", [], metavar="FILE")
+    results: list[Path] = option("report.json of dim eval, for .eval_results/ and the card", [], metavar="FILE")
+    dataset: str | None = option("Hub name of their dataset, if dim eval read it from a folder", None,
+                                 metavar="OWNER/NAME")  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -64,7 +66,7 @@ class Model(_Licensed, _Results, _PushFolder):
         """The model's files."""
         from dim.publishing.model import model_publication
 
-        return model_publication(self.source, self.target, self.results, self.license)
+        return model_publication(self.source, self.target, self.results, self.license, self.dataset)
 
 
 @dataclass(kw_only=True)
@@ -115,4 +117,4 @@ class Linker(_Licensed, _Results, _Push):
         from dim.publishing.linker import linker_publication
 
         return linker_publication(self.model, self.kb, self.kb_licence, self.target, scratch, self.results,
-                                  self.license, self.private)  # fmt: skip
+                                  self.license, self.private, self.dataset)  # fmt: skip

@@ -62,6 +62,29 @@ def check_repository(name: str | Path, what: str, file: str = "config.json", rev
         ) from error
 
 
+def is_hub_name(name: str) -> bool:
+    """Returns whether a name that was loaded, or can be, is one of the Hub and not a path.
+
+    Args:
+        name: Folder or Hub name.
+
+    Returns:
+        `False` for what exists here or looks like a path.
+
+    Example:
+
+        >>> is_hub_name("google/siglip2-base-patch16-224"), is_hub_name("demo/model"), is_hub_name("../runs/mine")
+        (True, False, False)
+    """
+    if Path(name).exists() or _PATH.match(name):
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
 @contextmanager
 def hub_errors(name: str, what: str, file: str, revision: str | None = None) -> Iterator[None]:
     """Lets what the Hub says about a name in a `with` block be one line; errors of the network are left alone.

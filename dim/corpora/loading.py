@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -173,6 +174,23 @@ def load_dataset_folder(dataset: str, config: str, split: str) -> datasets.Datas
         if isinstance(error.__cause__, OSError) and error.__cause__.errno is not None:  # such as a full disk
             raise error.__cause__ from error
         raise DIMError(f"{dataset} cannot give the split {split!r} of its config {config!r}: {_why(error)}") from error
+
+
+def commit_of(rows: datasets.Dataset) -> str | None:
+    """Returns the commit on the Hub that rows were loaded from.
+
+    Args:
+        rows: As [`load_mentions`] gives them.
+
+    Returns:
+        40 hexadecimal digits, by which `datasets` names the folder of its cache; `None` for rows of a folder.
+
+    Example:
+        >>> commit_of(load_mentions("datasets/namesakes", "test")) is None
+        True
+    """
+    names = {Path(file["filename"]).parent.name for file in rows.cache_files}
+    return next((name for name in names if re.fullmatch(r"[0-9a-f]{40}", name)), None)
 
 
 def verify_dataset(folder: Path) -> str:

@@ -80,9 +80,10 @@ def mention_batch(
     )
 
 
-def _entity_batch(
+def entity_batch(
     processor: DIMProcessor, rows: list[dict], pictures: bool, unreadable: UnreadablePictures
 ) -> BatchFeature:
+    """Makes the model's inputs for a batch of entities; the arguments are those of [`mention_batch`]."""
     images = None
     if pictures:
         loaded = [[unreadable.load(image, row.get("id")) for image in row.get("images") or []] for row in rows]
@@ -132,7 +133,7 @@ def encode_mentions(
     check_pictures_alone(model.config, mentions)
     lengths = _token_counts(processor, column(mentions, "sentence"))
     collate = _Collate(processor, "picture" in model.config.mention_modalities, mention_batch)
-    rows, loading = _undecoded(mentions), _Loading(batch_size, num_workers, progress, unreadable)
+    rows, loading = undecoded(mentions), _Loading(batch_size, num_workers, progress, unreadable)
     return _encode(model, model.get_mention_features, rows, lengths, collate, loading)
 
 
@@ -173,8 +174,8 @@ def encode_entities(
     """
     names, descriptions = column(entities, "name"), column(entities, "description")
     lengths = _token_counts(processor, [f"{name} {text or ''}" for name, text in zip(names, descriptions, strict=True)])
-    collate = _Collate(processor, model.config.entity_pictures, _entity_batch)
-    rows, loading = _undecoded(entities), _Loading(batch_size, num_workers, progress, unreadable)
+    collate = _Collate(processor, model.config.entity_pictures, entity_batch)
+    rows, loading = undecoded(entities), _Loading(batch_size, num_workers, progress, unreadable)
     return _encode(model, model.get_entity_features, rows, lengths, collate, loading)
 
 
@@ -263,8 +264,15 @@ class _Vectors:
         return self._all
 
 
-def _undecoded(rows: Sequence[dict]) -> Sequence[dict]:
-    """Turns off the decoding of pictures by `datasets`, which would stop at one that cannot be read."""
+def undecoded(rows: Sequence[dict]) -> Sequence[dict]:
+    """Turns off the decoding of pictures by `datasets`, which would stop at one that cannot be read.
+
+    Args:
+        rows: A list of rows, or a `datasets.Dataset`.
+
+    Returns:
+        The list itself, or the dataset with `{"bytes", "path"}` for each picture.
+    """
     if not isinstance(rows, datasets.Dataset):
         return rows
     table: datasets.Dataset = rows

@@ -1,6 +1,6 @@
 """A mention in its sentence, and the columns of mention rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dim.common.fields import RowError, text
@@ -55,13 +55,14 @@ def mentions_of(rows: Sequence[dict]) -> list[Mention]:
     mentions = []
     for index, fields in enumerate(zip(*columns, strict=True)):
         try:
-            mentions.append(_checked(dict(zip(_COLUMNS, fields, strict=True))))
+            mentions.append(mention_of(dict(zip(_COLUMNS, fields, strict=True))))
         except RowError as error:
             raise DIMError(f"Row {index}: {error}.") from error
     return mentions
 
 
-def _checked(row: dict[str, Any]) -> Mention:
+def mention_of(row: Mapping[str, Any]) -> Mention:
+    """Reads the mention of one row; raises a `RowError`, which says no place, where [`mentions_of`] raises."""
     mention, sentence = (text(row[name], name) for name in ("mention", "sentence"))
     span = given_span(row)
     if span is None:

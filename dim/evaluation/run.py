@@ -8,7 +8,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from dim.common.ids import index_of
-from dim.corpora.loading import load_candidates, load_entities, load_mentions, splits_of
+from dim.corpora.loading import commit_of, load_candidates, load_entities, load_mentions, splits_of
 from dim.errors import DIMError
 from dim.evaluation import report_numbers
 from dim.evaluation.examples import make_examples
@@ -137,7 +137,7 @@ def evaluate(settings: Settings) -> Report:
     sentences = [text or name for text, name in zip(mentions["sentence"][:], mentions["id"][:], strict=True)]
     numbers = _numbers(settings, table, halves(sentences), lists, outcomes, slices)
     examples = make_examples(outcomes, mentions, entities, table, slices, encoder, settings.examples, settings.progress)
-    return Report({**numbers, "not run": not_run}, examples)
+    return Report({**numbers, "dataset_commit": commit_of(mentions), "not run": not_run}, examples)
 
 
 def _numbers(

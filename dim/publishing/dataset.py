@@ -1,21 +1,24 @@
-"""Publication of a dataset: files named in its card, script, and the rejected rows of its build."""
+"""Publication of a dataset: files named in its card, script, rejected rows of its build, and `eval.yaml`."""
 
 from pathlib import Path
 from typing import Any
 
 from dim.errors import DIMError
-from dim.publishing.files import CARD, Publication, files_of, read_card_of, required, restriction
+from dim.publishing.benchmark import FILE as BENCHMARK
+from dim.publishing.benchmark import benchmark_text
+from dim.publishing.files import CARD, Publication, RepoFile, files_of, read_card_of, required, restriction
 from dim.publishing.leaks import check_files
 from dim.publishing.licences import dataset_problems, has_pictures, is_own, picture_problems
 
-_BESIDE = (CARD, "script/**/*", "*.jsonl", "LICENSE*", "NOTICE*")
+_BESIDE = (CARD, BENCHMARK, "script/**/*", "*.jsonl", "LICENSE*", "NOTICE*")
 
 
 def dataset_publication(folder: Path, target: str, private: bool = False) -> Publication:
     """Collects and checks the files of a dataset.
 
     Args:
-        folder: A folder from `dim build`, or another one whose card names its configs and their Parquet files.
+        folder: A folder from `dim build`, or another one whose card names its configs and their Parquet files. Its
+            own `eval.yaml` is published as it is.
         target: Name of the repository, `owner/name`.
         private: Whether the repository is private; it may then hold what must not be published.
 
@@ -50,6 +53,9 @@ def dataset_publication(folder: Path, target: str, private: bool = False) -> Pub
         if not any(path.is_file() for path in folder.glob(pattern)):
             raise DIMError(f"{folder / CARD} names {pattern!r}, and there is no such file.")
     files = tuple(files_of(folder, [*_BESIDE, *patterns]))
+    benchmark = benchmark_text(metadata.get("pretty_name") or target.split("/")[-1], configs)
+    if benchmark is not None and not (folder / BENCHMARK).exists():
+        files = (*files, RepoFile(BENCHMARK, benchmark.encode()))
     if has_pictures(text) and not is_own(text):
         problems += picture_problems(files)
     made = Publication(

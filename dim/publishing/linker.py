@@ -8,10 +8,10 @@ from dim.encoding.loading import fingerprint, load_dim
 from dim.errors import DIMError
 from dim.kb.store import KnowledgeBase
 from dim.linking.bundle import ENTITIES, MANIFEST
-from dim.publishing.files import CARD, Publication, RepoFile, read_card_of, restriction
+from dim.publishing.files import Publication, RepoFile, read_card_of, restriction
 from dim.publishing.leaks import check_files
 from dim.publishing.licences import licence_problem
-from dim.publishing.model import REPLACES, model_files, published_card
+from dim.publishing.model import REPLACES, card_and_results, model_files
 
 _USE = """
 ## Link
@@ -36,6 +36,7 @@ def linker_publication(
     results: Sequence[Path] = (),
     licence: str | None = None,
     private: bool = False,
+    dataset: str | None = None,
 ) -> Publication:
     """Collects and checks the files of a linker.
 
@@ -48,6 +49,7 @@ def linker_publication(
         results: As for [`dim.publishing.model.model_publication`].
         licence: As for [`dim.publishing.model.model_publication`].
         private: Whether the repository is private; it may then hold entities that must not be published.
+        dataset: As for [`dim.publishing.model.model_publication`].
 
     Returns:
         The publication.
@@ -79,12 +81,13 @@ def linker_publication(
     write_json(manifest, {"format": 1, "encoder": encoder, "entities": len(base), "sha256": sha256_of(entities),
                           "files": names})  # fmt: skip
     use = _USE.format(count=len(base), entities=ENTITIES, licence=kb_licence, target=target)
-    card, more = published_card(metadata, f"{text.rstrip()}\n{use}", target, folder, results, licence)
+    text = f"{text.rstrip()}\n{use}"
+    added, more = card_and_results(metadata, text, target, folder, results, licence, dataset)
     files = (
         *files,
         RepoFile(ENTITIES, entities),
         RepoFile(MANIFEST, manifest),
-        RepoFile(CARD, card.encode()),
+        *added,
     )
     check_files(files)
     notes = (*notes, *more, *restriction(restricted))

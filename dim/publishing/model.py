@@ -1,13 +1,10 @@
-"""Publication of a model: weights, processor, the code for `trust_remote_code`, and the card with its results."""
+"""Publication of a model: weights, processor, the code for `trust_remote_code`, the card, and results."""
 
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from huggingface_hub import EvalResult
-from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from dim.common.cards import card_text
 from dim.common.checksums import CHECKSUMS, checksums, verify_checksums
@@ -16,19 +13,19 @@ from dim.linking.reranker import FOLDER as RERANKER
 from dim.publishing.files import CARD, Publication, RepoFile, files_of, read_card_of, required
 from dim.publishing.leaks import check_files
 from dim.publishing.licences import spdx
+from dim.publishing.results import FILES as RESULTS
+from dim.publishing.results import read_report, result_files, results_section
 
 FILES = ("config.json", "*.safetensors", "model.safetensors.index.json", "*_dim.py", "processor_config.json",
          "tokenizer*.json", "special_tokens_map.json", "vocab.*", "merges.txt", "*.model", "calibration.json",
          f"{RERANKER}/*.json", f"{RERANKER}/*.safetensors", f"{RERANKER}/*.txt", "LICENSE*", "NOTICE*")  # fmt: skip
-REPLACES = ("*.safetensors", "model.safetensors.index.json", "*_dim.py")
+REPLACES = ("*.safetensors", "model.safetensors.index.json", "*_dim.py", RESULTS)
 _NEEDED = ("config.json", "processor_config.json", "tokenizer_config.json", CARD)
 _PLACEHOLDER = "path/to/this/folder"  # in the card of `dim train`
-_WITHOUT_PRIOR = "DIM without prior"  # what `dim eval` calls the vectors alone of a model with a lexical prior
-_METRIC = re.compile(r"H@\d+|MRR")
 
 
 def model_publication(
-    folder: Path, target: str, results: Sequence[Path] = (), licence: str | None = None
+    folder: Path, target: str, results: Sequence[Path] = (), licence: str | None = None, dataset: str | None = None
 ) -> Publication:
     """Collects and checks the files of a model.
 
@@ -37,13 +34,14 @@ def model_publication(
         target: Name of the repository, `owner/name`.
         results: `report.json` files of `dim eval` for this model.
         licence: Licence of the weights, an identifier of the Hub; by default, that of the card.
+        dataset: Hub name of the dataset of `results`, if `dim eval` read it from a folder.
 
     Returns:
         The publication.
 
     Raises:
-        DIMError: If a file is missing, the folder has no DIM, the card has no licence, a report is of another model,
-            or a file contains an access token or a local path.
+        DIMError: If a file is missing, the folder has no DIM, the card has no licence, a report is of another model or
+            lacks a field, or a file contains an access token or a local path.
 
     Example:
 
@@ -51,11 +49,11 @@ def model_publication(
         >>> [file.path for file in publication.files if file.path.startswith(("config", "model"))]
         ['config.json', 'configuration_dim.py', 'model.safetensors', 'modeling_dim.py']
         >>> publication.notes[-1]
-        'no results in the card: run dim eval, then pass --results report.json'
+        'no results: run dim eval, then pass --results report.json'
     """
     files, notes = model_files(folder)
-    card, more = published_card(*read_card_of(folder), target, folder, results, licence)
-    files = (*files, RepoFile(CARD, card.encode()))
+    added, more = card_and_results(*read_card_of(folder), target, folder, results, licence, dataset)
+    files = (*files, *added)
     check_files(files)
     return Publication("model", target, files, REPLACES, notes=(*notes, *more))
 
@@ -101,15 +99,16 @@ def _differs(path: Path) -> bool:
     return not installed.is_file() or installed.read_bytes() != path.read_bytes()
 
 
-def published_card(
+def card_and_results(
     metadata: dict[str, Any],
     text: str,
     target: str,
     folder: Path,
     results: Sequence[Path],
     licence: str | None = None,
-) -> tuple[str, tuple[str, ...]]:
-    """Adds the repository's name, the results and the licence to a card.
+    dataset: str | None = None,
+) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
+    """Adds the repository's name, the results and the licence to a card, and makes the files of results.
 
     Args:
         metadata: Metadata of the folder's card.
@@ -118,9 +117,10 @@ def published_card(
         folder: The model's folder.
         results: `report.json` files of `dim eval` for this model.
         licence: Licence of the weights; by default, that of the card.
+        dataset: As for [`model_publication`].
 
     Returns:
-        The card, and notes to the user.
+        The files of results and, as the last one, the card; and notes to the user.
 
     Raises:
         DIMError: If the card has no licence, or a report is invalid or of another model.
@@ -132,11 +132,12 @@ def published_card(
             f"{folder / CARD} has no licence: give one by --license, which those of the model's towers and of its "
             "training data permit."
         )
-    measured = [one for path in results for one in eval_results(path, folder)]
-    if measured:
-        metadata = {**metadata, "model-index": eval_results_to_model_index(target.split("/")[-1], measured)}
-    hint = "no results in the card: run dim eval, then pass --results report.json"
-    return card_text(metadata, text.replace(_PLACEHOLDER, target)), () if "model-index" in metadata else (hint,)
+    reports = [read_report(path, folder) for path in results]
+    files, notes = result_files(reports, dataset)
+    if not reports:
+        notes = ("no results: run dim eval, then pass --results report.json",)
+    text = f"{text.replace(_PLACEHOLDER, target).rstrip()}\n{results_section(reports, dataset)}"
+    return (*files, RepoFile(CARD, card_text(metadata, text).encode())), notes
 
 
 def _identifier(licence: str) -> str:
@@ -144,48 +145,3 @@ def _identifier(licence: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", made) or made == "unknown":
         raise DIMError(f"--license {licence!r} is not a licence: give an identifier of the Hub, such as cc-by-4.0.")
     return made
-
-
-def eval_results(path: Path, folder: Path) -> list[EvalResult]:
-    """Reads the results of `dim eval` for a `model-index`.
-
-    Args:
-        path: Its `report.json`.
-        folder: The model that is pushed.
-
-    Returns:
-        One result for each protocol and metric of the model; for one with a lexical prior, also of its vectors alone.
-
-    Raises:
-        DIMError: If the file is not such a report, or is of another model.
-    """
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        model, dataset, split = report["model"], str(report["dataset"]), report["split"]
-        first, *others = report["systems"]
-        measured = [("", first["metrics"])]
-        measured += [(", vectors alone", one["metrics"]) for one in others if one["name"] == _WITHOUT_PRIOR]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise DIMError(f"{path} is not a report.json of dim eval.") from error
-    if model is None or Path(model).resolve() != folder.resolve():
-        raise DIMError(f"{path} is a report on {model}, not on {folder}.")
-    if Path(dataset).is_absolute() or Path(dataset).is_dir():
-        dataset = Path(dataset).name
-    return [
-        EvalResult(
-            task_type="entity-linking",
-            task_name="Multimodal entity linking",
-            dataset_type=dataset,
-            dataset_name=Path(dataset).name,
-            dataset_config="mentions",
-            dataset_split=split,
-            metric_type=name,
-            metric_name=f"{name} ({protocol}{kind})",
-            metric_value=round(value["value"], 2),
-            metric_config=f"{protocol}{kind}",
-        )
-        for kind, protocols in measured
-        for protocol, metrics in protocols.items()
-        for name, value in metrics.items()
-        if _METRIC.fullmatch(name)
-    ]

@@ -94,7 +94,7 @@ def test_a_fingerprint_tells_encoders_apart(dim, tiny_dim_dir):
     with torch.no_grad():
         other.mention_projection.bias.add_(1e-3)
     assert fingerprint(other, same) != fingerprint(model, processor)
-    same.max_length -= 1
+    same.max_text_length -= 1
     assert fingerprint(model, same) != fingerprint(model, processor)
 
 

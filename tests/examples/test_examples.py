@@ -1,6 +1,7 @@
 """Each script in examples/ runs from top to bottom, as a reader would start it, with a tiny model in `demo/`."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ EXPECTED = {
     "own_data": ["18 mentions", "report.html"],
     "own_kb": ["British comedians", "2 entities"],
     "publish": ["model.safetensors", "mel_ranking.py"],
+    "trainer": ["loss "],
 }
 
 
@@ -53,10 +55,18 @@ def test_every_script_is_here_and_does_what_is_expected_of_it():
     assert sorted(EXPECTED) == SCRIPTS
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - {"ask_service", "enhance"}))
+@pytest.mark.parametrize("name", sorted(EXPECTED.keys() - {"ask_service", "enhance", "trainer"}))
 def test_script(name, checkout):
     printed = run(name, checkout)
     assert [words for words in EXPECTED[name] if words not in printed] == []
+
+
+def test_the_trainers_loss_goes_down(checkout):
+    printed = run("trainer", checkout)
+    losses = re.findall(r"^loss ([\d.]+) -> ([\d.]+)$", printed, re.MULTILINE)
+    assert len(losses) == 1, printed
+    assert float(losses[0][1]) < float(losses[0][0])
+    assert (checkout / "demo" / "trainer" / "model.safetensors").is_file()
 
 
 def test_enhance(checkout):

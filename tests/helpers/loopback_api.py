@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
+import yaml
+
 if TYPE_CHECKING:
     from loopback_hub import Request
 
@@ -42,7 +44,15 @@ def info(here: "Request", content: bytes, kind: str, name: str, revision: str | 
             "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": [],
             "lastModified": "2026-01-01T00:00:00.000Z", "createdAt": "2026-01-01T00:00:00.000Z",
             "siblings": [{"rfilename": path} for path in sorted(files)],
+            **({"evalResults": eval_results(here, files)} if here.query.get("expand") == "evalResults" else {}),
         })  # fmt: skip
+
+
+def eval_results(here: "Request", files: dict[str, str]) -> list[dict[str, Any]]:
+    """The entries of `.eval_results/*.yaml`, each with its file, as the Hub sends them."""
+    return [{"filename": path, "verified": False, "data": entry} for path, blob in sorted(files.items())
+            if re.fullmatch(r"\.eval_results/[^/]+\.yaml", path)
+            for entry in yaml.safe_load(here.hub.blobs[blob])]  # fmt: skip
 
 
 def mark(here: "Request", content: bytes, kind: str, name: str, what: str, revision: str) -> None:

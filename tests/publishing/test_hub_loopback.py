@@ -135,6 +135,12 @@ def test_a_stranger_gets_the_same_bits(hub, folders, expected, tmp_path):
     assert not [path for _, path, status in hub.log if status == 404 and path.endswith((".safetensors", ".parquet"))]
 
 
+def test_a_stranger_runs_the_block_of_the_card(hub, tmp_path):
+    card = hub.files("models", "org/dim")["README.md"].decode()
+    block = card.split("## How to use")[1].split("```python\n")[1].split("```")[0]
+    assert fresh_process(hub, tmp_path, "-c", WITHOUT_DIM + block).splitlines()[-1].startswith("tensor([")
+
+
 def test_towers_come_from_the_hub(hub, tiny_clip_dir, tiny_bert_dir, tmp_path):
     names = [["openai/clip-vit-base-patch32"], ["org/bert", "openai/clip-vit-base-patch32"]]
     folders = [[str(tiny_clip_dir)], [str(tiny_bert_dir), str(tiny_clip_dir)]]

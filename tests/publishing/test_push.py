@@ -35,18 +35,6 @@ def write_dataset(folder, head="license: cc-by-4.0\n", body="", picture=None, te
     return folder
 
 
-def report(folder, **changes):
-    numbers = {
-        "model": str(folder), "dataset": "/somewhere/data/gems", "split": "test",
-        "systems": [{"metrics": {"full_kb": {"mentions": 9, "H@1": {"value": 91.084, "low": 87.0, "high": 94.0},
-                                             "MRR": {"value": 95.1, "low": None, "high": None},
-                                             "mean rank": {"value": 1.2, "low": 1.0, "high": 2.0}}}}],
-    }  # fmt: skip
-    path = folder / "report.json"
-    path.write_text(json.dumps(numbers | changes))
-    return path
-
-
 def test_files_of_a_model(model_folder):
     made = model_publication(model_folder, "org/dim")
     names = {file.path for file in made.files}
@@ -56,44 +44,7 @@ def test_files_of_a_model(model_folder):
     card = next(file for file in made.files if file.path == "README.md").read().decode()
     assert 'from_pretrained("org/dim", trust_remote_code=True)' in card
     assert "path/to/this/folder" not in card
-    assert made.notes == ("no results in the card: run dim eval, then pass --results report.json",)
-
-
-def test_results_go_into_the_cards_metadata(model_folder):
-    made = model_publication(model_folder, "org/dim", [report(model_folder)])
-    metadata, _ = read_card(made.files[-1].read().decode())
-    [entry] = metadata["model-index"]
-    [result] = entry["results"]
-    assert entry["name"] == "dim"
-    assert result["dataset"] == {"name": "gems", "type": "gems", "config": "mentions", "split": "test"}
-    assert [(one["type"], one["value"]) for one in result["metrics"]] == [("H@1", 91.08), ("MRR", 95.1)]
-    assert made.notes == ()
-
-
-def test_results_of_the_vectors_alone_are_named_so(model_folder):
-    path = report(model_folder)
-    numbers = json.loads(path.read_text())
-    [whole] = numbers["systems"]
-    alone = {"full_kb": {"H@1": {"value": 57.7, "low": None, "high": None}}}
-    others = [{"name": "DIM without prior", "metrics": alone}, {"name": "BM25", "metrics": alone}]
-    path.write_text(json.dumps(numbers | {"systems": [{"name": "DIM", **whole}, *others]}))
-    made = model_publication(model_folder, "org/dim", [path])
-    metadata, _ = read_card(made.files[-1].read().decode())
-    metrics = {one["name"]: one["value"] for result in metadata["model-index"][0]["results"]
-               for one in result["metrics"]}  # fmt: skip
-    assert metrics == {"H@1 (full_kb)": 91.08, "MRR (full_kb)": 95.1, "H@1 (full_kb, vectors alone)": 57.7}
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": "elsewhere"}, "is a report on elsewhere, not on"),
-        ({"systems": []}, "is not a report.json of dim eval"),
-    ],
-)
-def test_results_of_another_model(model_folder, changes, message):
-    with pytest.raises(ValueError, match=message):
-        model_publication(model_folder, "org/dim", [report(model_folder, **changes)])
+    assert made.notes == ("no results: run dim eval, then pass --results report.json",)
 
 
 @pytest.mark.parametrize(

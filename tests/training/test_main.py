@@ -58,6 +58,15 @@ def test_publishes_model_processor_and_card(trained):
     assert [path.name for path in checkpoints(trained)] == ["checkpoint-24"]
 
 
+def test_the_block_of_the_card_runs(trained, capsys):
+    card = (trained / "README.md").read_text()
+    block = card.split("## How to use")[1].split("```python\n")[1].split("```")[0]
+    made: dict = {}
+    exec(block.replace("path/to/this/folder", str(trained)), made)  # as `dim push` puts in the repository's name
+    assert made["scores"].shape == (1, 2)
+    assert capsys.readouterr().out.splitlines()[-1] in ("tensor([0])", "tensor([1])")
+
+
 def test_published_model_ranks_as_reported(trained, tiny_mel_dir):
     """The metrics of the run are those of the saved model, encoded anew from raw rows."""
     import torch

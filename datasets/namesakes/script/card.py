@@ -34,6 +34,7 @@ def write(path: Path, made: Tables, facts: Facts, packages: dict[str, dict[str, 
 def _front_matter(facts: Facts) -> str:
     lines = ["---", "pretty_name: Namesakes", "language:", "- en", "license:"]
     lines += [f"- {name}" for name in ("apache-2.0", "mit", "cc0-1.0", "cc-by-4.0")]
+    lines += ["task_categories:", "- text-retrieval", "task_ids:", "- entity-linking-retrieval"]
     lines += ["tags:", "- entity-linking", "- multimodal", "- disambiguation", "- icons"]
     lines += ["size_categories:", "- 10K<n<100K", "configs:"]
     for config, splits in facts.items():

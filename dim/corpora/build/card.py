@@ -14,6 +14,10 @@ from dim.corpora.schema import FEATURES
 OWN = """---
 pretty_name: {name}
 license: unknown
+task_categories:
+- text-retrieval
+task_ids:
+- entity-linking-retrieval
 tags:
 - entity-linking
 - multimodal
