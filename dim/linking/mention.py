@@ -1,57 +1,14 @@
 """Mentions from users: marked by double brackets, or given as text or span."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dim.common.pictures import load_picture
 from dim.common.regions import Region, given_region
 from dim.encoding.mention import NOWHERE, Mention
 from dim.errors import DIMError
+from dim.inputs_dim import parse_brackets
 from dim.sentences_dim import is_picture_alone
-
-
-def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
-    """Reads the mentions that a sentence marks by double brackets.
-
-    Args:
-        sentence: A text with `[[mentions]]`.
-
-    Returns:
-        The text without the brackets, and the character offsets of each mention in it.
-
-    Raises:
-        DIMError: If the text marks no mention.
-
-    Example:
-
-        >>> parse_brackets("[[Taylor]] met [[Jonathan]].")
-        ('Taylor met Jonathan.', [(0, 6), (11, 19)])
-    """
-    parts: list[str] = []
-    spans: list[tuple[int, int]] = []
-    last = length = 0
-    for start, end in _brackets(sentence):
-        parts += sentence[last:start], sentence[start + 2 : end - 2]
-        length += start - last
-        spans.append((length, length + end - start - 4))
-        length, last = spans[-1][1], end
-    if not spans:
-        raise DIMError(f"Mark the mention by double brackets, as in 'We saw [[Turkey]].'; got {sentence[:80]!r}.")
-    return "".join((*parts, sentence[last:])), spans
-
-
-def _brackets(sentence: str) -> Iterator[tuple[int, int]]:
-    r"""Yields what `\[\[(.+?)\]\]` matches, in linear time also for thousands of brackets that are never closed."""
-    start, closing = sentence.find("[["), 0
-    while start >= 0:
-        if closing < start + 3:
-            closing = sentence.find("]]", start + 3)
-        if closing < 0:
-            return
-        line = sentence.rfind("\n", start, closing)
-        if line < 0:
-            yield start, closing + 2
-        start = sentence.find("[[", closing + 2 if line < 0 else line)
 
 
 def load_pictures(image: Any) -> Any:
