@@ -92,8 +92,9 @@ def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
             )
     stale = [name for name in sorted(names) if name.endswith("_dim.py") and _differs(folder / name)]
     notes = [f"{', '.join(stale)} differ from the installed dim: the versions in the folder are pushed"]
-    sums = checksums((file.path, folder / file.path) for file in files)
-    files += library_files(folder)
+    made = library_files(folder, config)
+    files = [*(file for file in files if file.path not in {one.path for one in made}), *made]
+    sums = checksums((file.path, file.content) for file in files)
     files.append(RepoFile(CHECKSUMS, json.dumps(sums, indent=2).encode()))
     return tuple(files), tuple(notes if stale else ())
 
