@@ -15,11 +15,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import Pipeline
+from transformers.utils import logging
 
 from .errors_dim import DIMError
 from .inputs_dim import parse_mention, read_picture
 from .sentences_dim import NOWHERE, is_picture_alone
 from .words_dim import find_mention
+
+logger = logging.get_logger(__name__)
 
 _BATCH = 64  # candidates that are encoded at once
 _MOST = 64  # entities that a linker ranks
@@ -47,8 +50,9 @@ class DIMPipeline(Pipeline):
             and a mention, the picture is linked alone.
         candidates: The entities to rank for every mention; they are encoded once per call. Each is a dict with `id`,
             `name` and optionally `description`, `image` or a list `images`, and `aliases`. A mention's own `candidates`
-            take precedence.
-        kb: URI of a knowledge base that this model encoded, in place of candidates; it needs `pip install dim-mel`.
+            take precedence. Pictures that the model does not read are left out, with a warning.
+        kb: URI of a knowledge base that this model encoded, in place of candidates; it needs
+            `pip install 'dim-mel[kb]'`.
         top_k: Number of entities per mention; by default all candidates, or 64 of a knowledge base.
         batch_size: Number of mentions that are encoded at once.
         num_workers: Processes that read pictures.
@@ -58,9 +62,9 @@ class DIMPipeline(Pipeline):
         a list of these lists for a list, an iterator for what yields mentions.
 
     Raises:
-        DIMError: If there are neither candidates nor a knowledge base or both, or a mention or candidate is invalid.
+        DIMError: If there are neither candidates nor a knowledge base or both, a mention or candidate is invalid, or a
+            knowledge base is given and `dim` is not installed.
         PictureError: If a picture cannot be read.
-        ImportError: If a knowledge base is given and `dim` is not installed.
 
     Example:
 
@@ -101,15 +105,16 @@ class DIMPipeline(Pipeline):
         try:
             dim = importlib.import_module("dim")
         except ImportError as error:
-            raise ImportError("A knowledge base (kb) needs the package dim: pip install dim-mel") from error
+            raise DIMError("A knowledge base (kb) needs the package dim: pip install 'dim-mel[kb]'") from error
         return dim.DIMLinker(self.model, self.processor, dim.KnowledgeBase.open(kb))
 
     def preprocess(self, input_: Any) -> dict[str, Any]:
         """Reads a mention and its picture."""
         given = {"sentence": input_} if isinstance(input_, str) else input_
         if not isinstance(given, Mapping):
-            raise DIMError(f"A mention is a sentence or a dict with 'sentence'; got a {type(given).__name__}.")
-        image = read_picture(given.get("image"))
+            raise DIMError(f"A mention is a sentence or a dict with 'sentence'; got {type(given).__name__}.")
+        reads = "picture" in self.model.config.mention_modalities
+        image = next(iter(self._read([given.get("image")], "mentions", reads)), None)
         row = {"image": image, "expert_answer": given.get("expert_answer"), "candidates": given.get("candidates")}
         mention, sentence, span = _locate(given, image)
         return {"row": {**row, "mention": mention, "sentence": sentence, "start": span[0], "end": span[1]}}
@@ -136,12 +141,21 @@ class DIMPipeline(Pipeline):
         """Returns the entities of a mention, best first."""
         return model_outputs["links"]
 
+    def _read(self, pictures: list[Any], side: str, reads: bool) -> list[Any]:
+        """Reads pictures, and leaves them out if the model reads none on that side."""
+        given = [picture for picture in pictures if picture is not None]
+        if given and not reads:
+            logger.warning_once(f"The model reads no pictures of {side}; they are left out.")
+        return [read_picture(picture) for picture in given if reads]
+
     def _pool(self, own: Sequence[Mapping] | None, shared: _Candidates | None) -> _Candidates:
         """The candidates of a mention: its own, or those of the call."""
         if own is not None:
             return self._encode(own)
         if shared is None:
-            raise DIMError("Give candidates=[{'id': ..., 'name': ...}, ...], or kb=... with `pip install dim-mel`.")
+            raise DIMError(
+                "Give candidates=[{'id': ..., 'name': ...}, ...], or kb=... with `pip install 'dim-mel[kb]'`."
+            )
         return shared
 
     def _encode_mentions(self, rows: list[dict[str, Any]]) -> Tensor:
@@ -170,7 +184,7 @@ class DIMPipeline(Pipeline):
         vectors = []
         for start in range(0, len(rows), _BATCH):
             part = slice(start, start + _BATCH)
-            images = [_pictures(one) for one in rows[part]]
+            images = [self._read(_pictures(one), "entities", self.model.config.entity_pictures) for one in rows[part]]
             batch = self.processor.process_entities(
                 names[part], descriptions[part], images if any(images) else None
             ).to(self.device)
@@ -209,8 +223,7 @@ def _locate(given: Mapping, image: Any) -> tuple[str, str, tuple[int, int]]:
 
 def _pictures(entity: Mapping) -> list[Any]:
     """The pictures of a candidate."""
-    one = entity.get("image")
-    return [read_picture(picture) for picture in [*([] if one is None else [one]), *(entity.get("images") or [])]]
+    return [entity.get("image"), *(entity.get("images") or [])]
 
 
 __all__ = ["DIMPipeline"]

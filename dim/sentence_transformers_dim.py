@@ -183,7 +183,7 @@ def _listed(image: Any) -> Sequence[Any]:
 def _short(given: Any) -> str:
     """A value in a message."""
     keys = f" with {', '.join(map(repr, given))}" if isinstance(given, Mapping) else ""
-    return f"a {type(given).__name__}{keys}"
+    return f"{type(given).__name__}{keys}"
 
 
 __all__ = ["DIMSentenceEncoder"]

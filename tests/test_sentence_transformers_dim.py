@@ -23,13 +23,13 @@ def encoder(tiny_dim_dir):
         ("Ada sat.", {"task": "query"}, "Mark the mention by double brackets"),
         ("[[Ada]] met [[Bo]].", {"task": "query"}, "2 mentions are marked in '.*'; mark one"),
         ("", {"task": "query"}, "needs a text with a mention, or an image"),
-        ({}, {"task": "query"}, "got a dict"),
-        ({"text": "[[Ada]]", "audio": b""}, {"task": "query"}, "'text' and 'image'; got a dict with 'text', 'audio'"),
-        ({"text": ["[[Ada]]"]}, {"task": "query"}, "text of a query is one string; got a list"),
+        ({}, {"task": "query"}, "got dict"),
+        ({"text": "[[Ada]]", "audio": b""}, {"task": "query"}, "'text' and 'image'; got dict with 'text', 'audio'"),
+        ({"text": ["[[Ada]]"]}, {"task": "query"}, "text of a query is one string; got list"),
         ({"text": "[[Ada]]", "image": [PICTURE] * 2}, {"task": "query"}, "one picture, got 2; DIMLinker averages"),
-        ({"role": "user", "content": "Ada"}, {"task": "document"}, "got a dict with 'role', 'content'"),
+        ({"role": "user", "content": "Ada"}, {"task": "document"}, "got dict with 'role', 'content'"),
         (PICTURE, {"task": "document"}, "an image alone has none"),
-        (3, {"task": "document"}, "got a int"),
+        (3, {"task": "document"}, "got int"),
     ],
 )
 def test_what_is_refused(encoder, given, options, message):

@@ -47,7 +47,7 @@ assert not isinstance(streamed, list)
 owned = link([{**mention, "candidates": entities[:2]} for mention in mentions], batch_size=3)
 try:
     link(mentions[0], kb=kb)
-except ImportError as error:
+except ValueError as error:
     told = str(error)
 found = {"single": single, "batched": batched, "streamed": list(streamed), "owned": owned, "told": told}
 print(json.dumps({**found, "module": type(link).__module__.split(".")[0]}))
@@ -118,7 +118,7 @@ def assert_equal(found, expected):
 def test_links_are_those_of_the_model(pushed, hub, tmp_path):
     found = json.loads(fresh_process(hub, tmp_path / "reader", "-c", LINK, argument(tmp_path)).splitlines()[-1])
     assert found["module"] == "transformers_modules"
-    assert found["told"] == "A knowledge base (kb) needs the package dim: pip install dim-mel"
+    assert found["told"] == "A knowledge base (kb) needs the package dim: pip install 'dim-mel[kb]'"
     eaten = "They ate turkey in the land of the turkey."
     expected = [
         naive(pushed, "Turkey", "We saw Turkey.", (7, 13), "red", None),
@@ -161,7 +161,7 @@ CANDIDATES = [{"id": 1, "name": "Ada"}]
 @pytest.mark.parametrize(
     ("mention", "options", "message"),
     [
-        ("[[Ada]] sat.", {}, r"Give candidates=\[.*, or kb=... with `pip install dim-mel`"),
+        ("[[Ada]] sat.", {}, r"Give candidates=\[.*, or kb=... with `pip install"),
         ("[[Ada]] sat.", {"candidates": CANDIDATES, "kb": "kb"}, "not both"),
         ("[[Ada]] sat.", {"candidates": []}, "list of candidates is empty"),
         ("[[Ada]] sat.", {"candidates": [{"id": 1}]}, "Candidate 0 needs an 'id' and a 'name'"),
@@ -169,7 +169,7 @@ CANDIDATES = [{"id": 1, "name": "Ada"}]
         ("[[Ada]] sat.", {"candidates": CANDIDATES, "top_k": 0}, "top_k is 0: it must be at least 1"),
         ("Ada sat.", {"candidates": CANDIDATES}, "Mark the mention by double brackets"),
         ({"sentence": "", "mention": ""}, {"candidates": CANDIDATES}, "is empty"),
-        (3, {"candidates": CANDIDATES}, "got a int"),
+        (3, {"candidates": CANDIDATES}, "got int"),
     ],
 )
 def test_what_is_refused(link, mention, options, message):
@@ -187,3 +187,18 @@ def test_shared_candidates_are_encoded_once(link, monkeypatch):
     rows = ["[[Ada]] sat."] * 5
     assert link(rows, candidates=CANDIDATES, batch_size=2) == [link(rows[0], candidates=CANDIDATES)] * 5
     assert len(seen) == 2
+
+
+def test_pictures_that_the_model_does_not_read_are_told(tiny_dim_dir, monkeypatch):
+    told = []
+    monkeypatch.setattr("dim.pipeline_dim.logger.warning_once", told.append)
+    texts = {"mention_modalities": ["sentence"], "entity_pictures": False, "vision_config": None}
+    processor = DIMProcessor.from_pretrained(tiny_dim_dir)
+    link = DIMPipeline(DIMModel.from_pretrained(tiny_dim_dir, **texts), processor=processor)
+    bare = link("[[Ada]] sat.", candidates=CANDIDATES)
+    assert told == []
+    shown = {"image": Image.new("RGB", (20, 20))}
+    assert link({"sentence": "[[Ada]] sat.", **shown}, candidates=[{**CANDIDATES[0], **shown}]) == bare
+    assert told == [f"The model reads no pictures of {side}; they are left out." for side in ("entities", "mentions")]
+    with pytest.raises(DIMError, match="Mark the mention"):
+        link(shown, candidates=CANDIDATES)
