@@ -29,9 +29,10 @@ from transformers.utils import CONFIG_NAME, cached_file
 from .call_options_dim import CallOptions, as_feature, in_list, is_list, pictures_of_one, read_options, same_length
 from .configuration_dim import attends_to_padding, text_positions
 from .errors_dim import DIMError
+from .inputs_dim import read_texts
 from .lexical_dim import LexicalFeatures
 from .pictures_dim import prepare_picture
-from .sentences_dim import locate_mentions, mark_mention, mark_mentions, read_texts
+from .sentences_dim import locate_mentions, mark_mention, mark_mentions
 from .tokens_dim import cut_around, padded_ids
 from .towers_dim import one_line
 from .words_dim import find_mention

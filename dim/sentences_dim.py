@@ -6,7 +6,7 @@
 # an "AS IS" BASIS, WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 """A mention in its sentence: where it is, how it is marked, and the window of a long sentence that is kept."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from .errors_dim import DIMError
 from .words_dim import find_mention
@@ -24,80 +24,6 @@ def is_picture_alone(mention: str | None, sentence: str | None) -> bool:
         (True, False)
     """
     return not (mention or "").strip() and not (sentence or "").strip()
-
-
-def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
-    """Reads the mentions that a sentence marks by double brackets.
-
-    Args:
-        sentence: A text with `[[mentions]]`.
-
-    Returns:
-        The text without the brackets, and the character offsets of each mention in it.
-
-    Raises:
-        DIMError: If the text marks no mention.
-
-    Example:
-
-        >>> parse_brackets("[[Taylor]] met [[Jonathan]].")
-        ('Taylor met Jonathan.', [(0, 6), (11, 19)])
-    """
-    parts: list[str] = []
-    spans: list[tuple[int, int]] = []
-    last = length = 0
-    for start, end in _brackets(sentence):
-        parts += sentence[last:start], sentence[start + 2 : end - 2]
-        length += start - last
-        spans.append((length, length + end - start - 4))
-        length, last = spans[-1][1], end
-    if not spans:
-        raise DIMError(f"Mark the mention by double brackets, as in 'We saw [[Turkey]].'; got {sentence[:80]!r}.")
-    return "".join((*parts, sentence[last:])), spans
-
-
-def _brackets(sentence: str) -> Iterator[tuple[int, int]]:
-    r"""Yields what `\[\[(.+?)\]\]` matches, in linear time also for thousands of brackets that are never closed."""
-    start, closing = sentence.find("[["), 0
-    while start >= 0:
-        if closing < start + 3:
-            closing = sentence.find("]]", start + 3)
-        if closing < 0:
-            return
-        line = sentence.rfind("\n", start, closing)
-        if line < 0:
-            yield start, closing + 2
-        start = sentence.find("[[", closing + 2 if line < 0 else line)
-
-
-def read_texts(texts: Sequence[str]) -> tuple[list[str], list[str], list[tuple[int, int]]]:
-    """Reads mentions from texts, each with its mention in double brackets; a text without is a mention on its own.
-
-    Args:
-        texts: The texts.
-
-    Returns:
-        The mentions, their sentences without the brackets, and their character offsets.
-
-    Raises:
-        DIMError: If a text marks several mentions.
-
-    Example:
-
-        >>> read_texts(["We saw [[Turkey]].", "Ada"])
-        (['Turkey', 'Ada'], ['We saw Turkey.', 'Ada'], [(7, 13), (0, 3)])
-    """
-    mentions, sentences, found = [], [], []
-    for row, text in enumerate(texts):
-        marked = next(_brackets(text), None) is not None
-        sentence, spans = parse_brackets(text) if marked else (text, [(0, len(text)) if text else NOWHERE])
-        if len(spans) > 1:
-            raise DIMError(f"Text {row} marks {len(spans)} mentions; give it once for each of them.")
-        [(start, end)] = spans
-        mentions.append(sentence[start:end] if (start, end) != NOWHERE else "")
-        sentences.append(sentence)
-        found.append((start, end))
-    return mentions, sentences, found
 
 
 def mark_mention(sentence: str, start: int, end: int, marks: Sequence[str]) -> str:
@@ -220,7 +146,5 @@ __all__ = [
     "locate_mentions",
     "mark_mention",
     "mark_mentions",
-    "parse_brackets",
-    "read_texts",
     "token_window",
 ]

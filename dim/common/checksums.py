@@ -1,5 +1,6 @@
 """Checksums of the files in a folder, which show that a file was damaged after it was written."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,17 +41,21 @@ def write_checksums(folder: Path) -> None:
     write_json(folder / CHECKSUMS, checksums(files))
 
 
-def checksums(files: Iterable[tuple[str, Path]]) -> dict:
+def checksums(files: Iterable[tuple[str, Path | bytes]]) -> dict:
     """Returns the content of a `checksums.json`.
 
     Args:
-        files: Name in the folder, with `/`, and path of each file; those that [`write_checksums`] leaves out are
-            skipped.
+        files: Name in the folder, with `/`, and path or content of each file; those that [`write_checksums`] leaves
+            out are skipped.
 
     Returns:
         A JSON object.
     """
-    return {"algorithm": "sha256", "files": {name: sha256_of(path) for name, path in files if _is_covered(name)}}
+    return {"algorithm": "sha256", "files": {name: _checksum(file) for name, file in files if _is_covered(name)}}
+
+
+def _checksum(file: Path | bytes) -> str:
+    return hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else sha256_of(file)
 
 
 def _is_covered(name: str) -> bool:

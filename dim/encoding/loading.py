@@ -18,7 +18,7 @@ from dim.processing_dim import DIMProcessor
 register_auto_classes()
 
 _SHOWN = 300  # characters of an error of another library
-_NOT_HASHED = ("_", "transformers", "text_width", "vision_width")  # the widths are those of the weights
+_NOT_HASHED = ("_", "transformers", "text_width", "vision_width", "custom_pipelines")  # widths: those of the weights
 
 
 def load_dim(model: str | Path) -> tuple[DIMModel, DIMProcessor]:

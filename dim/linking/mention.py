@@ -7,7 +7,8 @@ from dim.common.pictures import load_picture
 from dim.common.regions import Region, given_region
 from dim.encoding.mention import NOWHERE, Mention
 from dim.errors import DIMError
-from dim.sentences_dim import is_picture_alone, parse_brackets
+from dim.inputs_dim import parse_brackets
+from dim.sentences_dim import is_picture_alone
 
 
 def load_pictures(image: Any) -> Any:

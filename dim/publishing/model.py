@@ -13,6 +13,7 @@ from dim.linking.reranker import FOLDER as RERANKER
 from dim.publishing.files import CARD, Publication, RepoFile, files_of, read_card_of, required
 from dim.publishing.leaks import check_files
 from dim.publishing.licences import spdx
+from dim.publishing.other_libraries import library_files
 from dim.publishing.results import FILES as RESULTS
 from dim.publishing.results import read_report, result_files, results_section
 
@@ -46,8 +47,8 @@ def model_publication(
     Example:
 
         >>> publication = model_publication(Path("demo/model"), "my-group/dim-namesakes", licence="apache-2.0")
-        >>> [file.path for file in publication.files if file.path.startswith(("config", "model"))]
-        ['config.json', 'configuration_dim.py', 'model.safetensors', 'modeling_dim.py']
+        >>> [file.path for file in publication.files if file.path.startswith(("config.", "model", "modules"))]
+        ['config.json', 'model.safetensors', 'modeling_dim.py', 'modules.json']
         >>> publication.notes[-1]
         'no results: run dim eval, then pass --results report.json'
     """
@@ -89,7 +90,9 @@ def model_files(folder: Path) -> tuple[tuple[RepoFile, ...], tuple[str, ...]]:
             )
     stale = [name for name in sorted(names) if name.endswith("_dim.py") and _differs(folder / name)]
     notes = [f"{', '.join(stale)} differ from the installed dim: the versions in the folder are pushed"]
-    sums = checksums((file.path, folder / file.path) for file in files)
+    made = library_files(folder, config)
+    files = [*(file for file in files if file.path not in {one.path for one in made}), *made]
+    sums = checksums((file.path, file.content) for file in files)
     files.append(RepoFile(CHECKSUMS, json.dumps(sums, indent=2).encode()))
     return tuple(files), tuple(notes if stale else ())
 

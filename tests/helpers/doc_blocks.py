@@ -13,6 +13,7 @@ NOT_RUN = {  # what a block or a command has in it: why it does not run here
     r"^pip install ": "downloads",
     r"^transformers serve ": "test_enhance_serve.py starts it; the stub answers here",
     r"own_tower|EfficientNetLite": "test_own_tower.py runs it, where its packages are installed",
+    r"mteb_tasks": "needs mteb, which is not among the tested packages; test_mteb_tasks.py runs it where it is",
     r"^dim build melart ": "test_melart.py builds it",
     r"^python space/app.py ": "test_space.py starts it",
     r" -m pytest -m network ": "asks the real Hub",
