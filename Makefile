@@ -69,7 +69,7 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade -c constraints.txt pip
 	$(BIN)/python -m pip install -q -c constraints.txt torch setuptools wheel
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,kb,enhance,eval,serve,demo,photographs,docs,test]"
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,kb,enhance,eval,serve,mcp,spacy,demo,photographs,docs,test]"
 	$(BIN)/python -m pip install -q -c constraints.txt --no-deps $(NO_DEPS)
 	touch $@
 

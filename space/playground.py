@@ -11,7 +11,6 @@ from PIL.Image import Image
 
 from dim import DIMError, DIMLinker, KnowledgeBase, LinkedEntity, Links, load_picture
 from dim.common.unreadable_pictures import UnreadablePictures
-from dim.corpora.schema import PROVENANCE
 from dim.kb.rows import FIELDS
 from dim.linking.mention import mention_row, parse_brackets
 from dim.serving.entities import Entities
@@ -126,17 +125,13 @@ class Playground:
         with self._lock:
             kb = self.linker.kb
             if entity:
-                old = self._row(entity)
+                self._row(entity)
             else:
                 entity = next(one for one in (f"new-{n}" for n in range(1, len(kb) + 2)) if one not in kb.row_of)
-                old = {}
-            new = {**old, "id": entity, "name": name, "description": description}
-            if description != old.get("description"):
-                new |= dict.fromkeys(PROVENANCE)  # no longer a generated text
+            new = {"id": entity, "name": name, "description": description}
             if image is not None:
                 new["images"] = [{"bytes": _png(image), "path": None}]
-            del new["id"]
-            self._entities.put(entity, new)
+            self._entities.merge([new])
         return entity
 
     def reset(self) -> None:

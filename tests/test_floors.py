@@ -19,6 +19,7 @@ FLOORS = (
     "training",
     "evaluation",
     "serving",
+    "integrations",
     "publishing",
     "cli",
 )
@@ -36,6 +37,7 @@ ALLOWED = {
     "training": {"hub", "common", "metrics", "encoding", "corpora", "linking"},
     "evaluation": {"hub", "common", "metrics", "encoding", "corpora", "training"},
     "serving": {"hub", "common", "encoding", "corpora", "kb", "linking"},
+    "integrations": {"linking"},
     "publishing": {"hub", "common", "encoding", "kb", "linking"},
     "cli": set(FLOORS) - {"cli"},
 }

@@ -12,7 +12,7 @@ from doc_blocks import blocks
 import dim
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("datasets", "evaluate", "fastapi", "gradio", "lancedb", "openai", "peft", "sklearn")
+HEAVY = ("datasets", "evaluate", "fastapi", "gradio", "lancedb", "mcp", "openai", "peft", "sklearn", "spacy")
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 
 

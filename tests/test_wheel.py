@@ -1,5 +1,6 @@
 """Every command of README's table, run by the `dim` of an installed wheel in an empty folder, without the checkout."""
 
+import asyncio
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import venv
 from dataclasses import dataclass
 from pathlib import Path
 
+import mcp
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -273,3 +275,14 @@ def test_serve(installed, linker):
         finally:
             server.terminate()
         assert server.wait(60) == 0
+
+
+def test_mcp(installed, linker):
+    command, words = str(installed.programs / "dim"), ["mcp", *map(str, linker)]
+
+    async def ask():
+        started = mcp.StdioServerParameters(command=command, args=words, env=environment(), cwd=installed.folder)
+        async with mcp.Client(started) as client:
+            return await client.call_tool("link_mention", {"sentence": "the [[gem]]"})
+
+    assert len(asyncio.run(ask()).structured_content["entities"]) == 5

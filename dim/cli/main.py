@@ -49,6 +49,7 @@ COMMANDS = {
     "push space": ("push:Space", "publish a demo as a Space"),
     "push linker": ("push:Linker", "publish a model together with a knowledge base that it encoded"),
     "serve": ("serve:Serve", "link over HTTP"),
+    "mcp": ("mcp:MCP", "link as tools of language models, over MCP"),
 }
 
 

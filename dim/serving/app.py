@@ -10,9 +10,11 @@ from fastapi import FastAPI
 from dim.kb.table import StorageError
 from dim.linking.linker import DIMLinker
 from dim.serving.entity_routes import add_entity_routes
-from dim.serving.errors import ServiceError, add_handlers, documented, without_folder
+from dim.serving.errors import add_handlers, documented
 from dim.serving.guard import Guard
 from dim.serving.link_route import add_link_route
+from dim.serving.metrics import Metrics
+from dim.serving.refusals import ServiceError, without_folder
 from dim.serving.schemas import Health, LinkRequest
 from dim.serving.service import Service
 from dim.serving.settings import Settings
@@ -39,12 +41,13 @@ def create_app(linker: DIMLinker, settings: Settings, model: str) -> FastAPI:
         >>> result["mention"], sorted(entity["id"] for entity in result["entities"])
         ('Turkey', ['e1251', 'e1415'])
     """
-    service = Service(linker, settings, model)
+    metrics = Metrics(lambda: service.queue.size)
+    service = Service(linker, settings, model, metrics.batches.observe)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         """Starts the queue, and at the end finishes the accepted work."""
-        service.queue.start()
+        service.start()
         yield
         await service.close()
 
@@ -68,7 +71,7 @@ def create_app(linker: DIMLinker, settings: Settings, model: str) -> FastAPI:
     add_link_route(app, service)
     add_entity_routes(app, service)
     app.add_middleware(Guard, settings=settings)
-    service.metrics.add_to(app)
+    metrics.add_to(app)
     _document(app)
     return app
 

@@ -13,7 +13,7 @@ from dim.kb.table import StorageError
 from dim.linking.explain import explain
 from dim.linking.linker import DIMLinker
 from dim.linking.links import Links
-from dim.serving.errors import BusyError
+from dim.serving.refusals import BusyError
 from dim.serving.settings import Settings
 
 T = TypeVar("T")

@@ -1,19 +1,24 @@
-"""Reads and changes of single entities; all of it runs in the linker's thread."""
+"""Reads, searches and changes of entities; all of it runs in the linker's thread."""
 
 import base64
 import json
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from dim.common.fields import FieldError
+from dim.corpora.schema import PROVENANCE
 from dim.encoding.encode import encode_entities
 from dim.encoding.loading import fingerprint
+from dim.encoding.mention import Mention
 from dim.errors import DIMError
 from dim.kb.encode import encoded
 from dim.kb.rows import CONTENT, FIELDS, checked_row
 from dim.linking.linker import DIMLinker
 
+_FOUND = ("id", "name", "aliases", "description", "type")  # columns of a search
 _FINISH = 256  # changes between two compactions of the small files that they leave
 
 
@@ -55,34 +60,70 @@ class Entities:
         row["extra"] = None if row["extra"] is None else json.loads(row["extra"])
         return {"id": row.pop("id"), "updated_at": row.pop("updated_at"), "entity": row}
 
-    def put(self, name: str, fields: dict[str, Any]) -> bool:
-        """Adds or replaces an entity with its vector; the next request sees it.
+    def search(self, text: str, k: int) -> list[dict[str, Any]]:
+        """Finds entities whose name or alias looks like a text, or whose name or description shares words with it.
 
         Args:
-            name: Its id.
-            fields: Its other fields, with `images` as `{"bytes": ...}`.
+            text: The text.
+            k: Number of entities, at most.
 
         Returns:
-            Whether it is new.
+            `id`, `name`, `aliases`, `description` and `type` of each, best first.
+        """
+        found = self._linker.search.search([Mention(text, "")], k=k).rows[0]
+        self.observe()
+        return self._kb.take(found[found >= 0], _FOUND).to_pylist()
+
+    def put(self, rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
+        """Adds or replaces entities with their vectors, all or none; the next request sees them.
+
+        Args:
+            rows: The entities, with `images` as `{"bytes": ...}`; a field that is left out becomes empty.
+
+        Returns:
+            Whether each is new, by its id.
 
         Raises:
             DIMError: If a field is invalid, or the model's vector is not finite; nothing is changed.
         """
-        name = _id(name)
-        given = checked_row({"id": name, **fields})
-        vector = encode_entities(self._linker.model, self._linker.processor, [given])
-        if not torch.isfinite(vector).all():
-            raise DIMError(f"The model gives NaN or infinity for the entity {name!r}.")
+        rows = [{**row, "id": _id(row["id"])} for row in rows]
+        given = {row["id"]: _checked(row) for row in rows}
+        if len(given) < len(rows):
+            raise DIMError("Two of the entities have the same id; send each entity once.")
+        vectors = encode_entities(self._linker.model, self._linker.processor, list(given.values()))
+        for name, finite in zip(given, torch.isfinite(vectors).all(1).tolist(), strict=True):
+            if not finite:
+                raise DIMError(f"The model gives NaN or infinity for the entity {name!r}.")
         self._kb.refresh()
-        new = name not in self._kb.row_of
-        if self._kb.upsert([{"id": name, **fields}]):
-            if self._kb.width != vector.shape[1]:  # no entity is encoded yet
-                self._kb.set_width(vector.shape[1])
-            rows = self._kb.take([self._kb.row_of[name]] if name in self._kb.row_of else [], CONTENT.names)
-            if rows["key"].to_pylist() == [given["key"]]:  # else another process changed it since: not our vector
-                self._kb.write_vectors(encoded(rows, vector.numpy(), self._encoder))
+        new = {name: name not in self._kb.row_of for name in given}
+        if self._kb.upsert(rows):
+            if self._kb.width != vectors.shape[1]:  # no entity is encoded yet
+                self._kb.set_width(vectors.shape[1])
+            self._write_vectors(given, vectors)
             self._changed()
         return new
+
+    def merge(self, rows: Sequence[dict[str, Any]]) -> dict[str, bool]:
+        """Adds entities, and changes the given fields of those that exist; see [`Entities.put`]."""
+        self._kb.refresh()
+        return self.put([self._merged({**row, "id": _id(row["id"])}) for row in rows])
+
+    def _merged(self, row: dict[str, Any]) -> dict[str, Any]:
+        if row["id"] not in self._kb.row_of:
+            return row
+        [old] = self._kb.rows([row["id"]]).select(FIELDS).to_pylist()
+        if row.get("description", old["description"]) != old["description"]:
+            old |= dict.fromkeys(PROVENANCE)  # no longer a generated text
+        return old | row
+
+    def _write_vectors(self, given: dict[str, dict[str, Any]], vectors: torch.Tensor) -> None:
+        """Writes the vectors of rows, except for those that another process changed since: not our vectors."""
+        places = {name: place for place, name in enumerate(given) if name in self._kb.row_of}
+        rows = self._kb.take([self._kb.row_of[name] for name in places], CONTENT.names)
+        ours = [given[name]["key"] == key for name, key in zip(places, rows["key"].to_pylist(), strict=True)]
+        if any(ours):
+            kept = [place for place, mine in zip(places.values(), ours, strict=True) if mine]
+            self._kb.write_vectors(encoded(rows.filter(ours), vectors[kept].numpy(), self._encoder))
 
     def delete(self, name: str) -> bool:
         """Deletes an entity.
@@ -111,6 +152,13 @@ class Entities:
 def _id(name: str) -> str:
     """An id as the knowledge base spells it; see [`dim.common.fields.identifier`]."""
     return unicodedata.normalize("NFC", name)
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return checked_row(row)
+    except FieldError as error:
+        raise DIMError(f"Entity {row['id'][:80]!r}: {error}.") from error
 
 
 def _data_url(content: bytes) -> str:

@@ -2,14 +2,15 @@
 
 import asyncio
 import re
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from dim.serving.errors import ServiceError
 from dim.serving.memory import Lease, MemoryBudget
+from dim.serving.refusals import ServiceError
 from dim.serving.settings import Settings
 
 LEASE = "dim.lease"  # key of the request's `Lease` in its ASGI scope
@@ -24,10 +25,14 @@ class Guard:
     Args:
         app: The application.
         settings: Limits.
+        response: Makes the response of an error.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings):
+    def __init__(
+        self, app: ASGIApp, settings: Settings, response: Callable[[ServiceError], Response] = ServiceError.response
+    ):
         self._app, self._settings, self._budget = app, settings, MemoryBudget(settings.max_memory)
+        self._error_response = response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles a request."""
@@ -88,7 +93,7 @@ class Guard:
                 message = {**message, "more_body": True}
             await response(message)
 
-        await error.response()(scope, receive, keep_last)
+        await self._error_response(error)(scope, receive, keep_last)
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(_drain(receive), _LINGER)
         await response(last[0])
@@ -112,7 +117,7 @@ class Guard:
                 await _cancel(work)
                 late = f"The response took more than {self._settings.timeout:g} s; started work may still be done."
                 error = _closed() if closed.done() else ServiceError(504, late)
-                await error.response()(scope, replay, response)
+                await self._error_response(error)(scope, replay, response)
         finally:
             await _cancel(work)
             closed.cancel()

@@ -1,6 +1,6 @@
 """Limit on the memory that all requests hold together."""
 
-from dim.serving.errors import BusyError, ServiceError
+from dim.serving.refusals import BusyError, ServiceError
 
 
 class MemoryBudget:

@@ -4,10 +4,9 @@ import signal
 import socket
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from dim.errors import DIMError
-from dim.linking.linker import DIMLinker
-from dim.serving.app import create_app
 from dim.serving.connections import BACKLOG, Server, most_connections, protocol
 from dim.serving.settings import Settings
 
@@ -39,17 +38,17 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.socket) -> None:
-    """Serves until SIGTERM or SIGINT, and then finishes the accepted requests.
+def serve(app: ASGIApp, settings: Settings, listener: socket.socket, path: str = "") -> None:
+    """Prints its address and serves until SIGTERM or SIGINT, and then finishes the accepted requests.
 
     Args:
-        linker: The linker.
+        app: The application.
         settings: Limits.
-        model: Name of the model in `/health`.
         listener: A socket from [`bind`].
+        path: Where the application is to be asked, for the address.
     """
     config = uvicorn.Config(
-        create_app(linker, settings, model),
+        app,
         http=protocol(most_connections(), settings.timeout),
         backlog=BACKLOG,
         ws="none",
@@ -64,5 +63,5 @@ def serve(linker: DIMLinker, settings: Settings, model: str, listener: socket.so
         signal.signal(name, lambda *_: None)
     host, port = listener.getsockname()[:2]
     listener.listen(BACKLOG)  # before the address is printed
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}", flush=True)
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}{path}", flush=True)
     Server(config).run(sockets=[listener])

@@ -10,8 +10,8 @@ from dim.common.pictures import load_picture
 from dim.corpora.fetch.download import Downloader, DownloadError, Limits
 from dim.errors import PictureError
 from dim.serving.data_urls import data_of_url
-from dim.serving.errors import ServiceError
 from dim.serving.memory import Lease
+from dim.serving.refusals import ServiceError
 from dim.serving.settings import Settings
 
 _AT_A_TIME = 2  # pictures that are decoded before their memory is counted

@@ -17,7 +17,7 @@ Pixel = Annotated[int, BeforeValidator(lambda value: value if whole(value) is No
 Offset = Annotated[int | None, BeforeValidator(lambda value: value if whole(value) is None else whole(value))]
 
 
-class _Given(BaseModel):
+class Given(BaseModel):
     """Base of request models: unknown fields and other types are errors; null and NaN count as missing."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -28,7 +28,7 @@ class _Given(BaseModel):
         return {name: value for name, value in row.items() if not absent(value)} if isinstance(row, dict) else row
 
 
-class Mention(_Given):
+class Mention(Given):
     """A mention: in double brackets in its sentence, by `mention`, by `start` and `end`, or as pictures alone."""
 
     sentence: Text = Field("", description="The sentence; may be empty.")
@@ -43,7 +43,7 @@ class Mention(_Given):
     expert_answer: Text | None = Field(None, description="Caption of the picture.")
 
 
-class LinkRequest(_Given):
+class LinkRequest(Given):
     """Request of `POST /link`."""
 
     mentions: list[Mention] = Field(min_length=1, max_length=MAX_MENTIONS)
@@ -57,8 +57,8 @@ class RankedEntity(BaseModel):
     id: str
     name: str
     description: str
-    score: float
-    confidence: float
+    score: float = Field(description="Comparable between entities of one mention.")
+    confidence: float = Field(description="Probability that the mention means this entity.")
     why: dict[str, JsonValue] | None
 
 
@@ -68,8 +68,9 @@ class MentionLinks(BaseModel):
     mention: str
     start: int = Field(description="Character offset in the sentence without brackets; -1 if absent.")
     end: int
-    is_nil: bool
-    nil: float | None
+    is_nil: bool = Field(description="Whether the best entity is too uncertain to be linked.")
+    nil: float | None = Field(description="Probability that the knowledge base lacks the entity; null without a "
+                                          "calibrated linker.")  # fmt: skip
     entities: list[RankedEntity]
 
 
@@ -98,7 +99,7 @@ class EntityFields(BaseModel):
     description_finish_reason: str | None
 
 
-class GivenEntity(EntityFields, _Given):
+class GivenEntity(EntityFields, Given):
     """Request of `PUT /entities/{id}`."""
 
     name: Name = Field(min_length=1)

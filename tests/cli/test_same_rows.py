@@ -109,11 +109,11 @@ def build(folder, mention, entity):
 def service(_folder, row):
     from pydantic import ValidationError
 
-    from dim.serving.link_route import _row
+    from dim.serving.link_rows import row_of
     from dim.serving.schemas import Mention
 
     try:
-        _row(Mention.model_validate(parse_object(json.dumps(row))))
+        row_of(Mention.model_validate(parse_object(json.dumps(row))))
     except ValidationError as error:
         raise DIMError(" ".join(f"{one['loc']}: {one['msg']}" for one in error.errors())) from error
 

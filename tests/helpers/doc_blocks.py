@@ -15,6 +15,7 @@ NOT_RUN = {  # what a block or a command has in it: why it does not run here
     r"own_tower|EfficientNetLite": "test_own_tower.py runs it, where its packages are installed",
     r"mteb_tasks": "needs mteb, which is not among the tested packages; test_mteb_tasks.py runs it where it is",
     r"^dim build melart ": "test_melart.py builds it",
+    r"^dim mcp ": "test_mcp.py starts it",
     r"^python space/app.py ": "test_space.py starts it",
     r" -m pytest -m network ": "asks the real Hub",
     r" --num_machines ": "needs several machines",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.parse
 from pathlib import Path
 
 import torch
@@ -99,7 +100,7 @@ class Server:
         self.url = process.stdout.readline().strip()
         if not self.url:
             raise RuntimeError(process.stderr.read())
-        self.port = int(self.url.rpartition(":")[2])
+        self.port = urllib.parse.urlsplit(self.url).port
 
     def end(self) -> int:
         """Sends SIGTERM and returns the exit code."""
@@ -108,13 +109,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(model: Path, kb: Path, *flags: str, token: str | None = None):
-    """Starts the service on a free port, and kills it at the end if it is still running."""
+def serving(model: Path, kb: Path, *flags: str, token: str | None = None, command: str = "serve"):
+    """Starts the service (or another command) on a free port, and kills it at the end if it is still running."""
     environment = {name: value for name, value in os.environ.items() if name != "DIM_SERVE_TOKEN"}
     if token is not None:
         environment["DIM_SERVE_TOKEN"] = token
-    command = [sys.executable, "-m", "dim", "serve", "--model", str(model), "--kb", str(kb), "--port", "0", *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+    words = [sys.executable, "-m", "dim", command, "--model", str(model), "--kb", str(kb), "--port", "0", *flags]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
         try:
             yield Server(run)
         finally:

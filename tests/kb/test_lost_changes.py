@@ -40,7 +40,7 @@ def renew(kb, number):
 STEPS = {
     "refresh": lambda kb, dim, service, number: renew(kb, number),
     "encode": lambda kb, dim, service, number: kb.encode(*dim),
-    "service": lambda kb, dim, service, number: service.put(f"X{number % 3}", {"name": f"x {number}"}),
+    "service": lambda kb, dim, service, number: service.put([{"id": f"X{number % 3}", "name": f"x {number}"}]),
     "merge": lambda kb, dim, service, number: kb.upsert([{"id": "Y", "name": f"y {number}"}]),
     "compaction": lambda kb, dim, service, number: kb.finish(),
     "removal": lambda kb, dim, service, number: service.delete(f"X{(number + 1) % 3}"),
@@ -119,7 +119,7 @@ def test_a_vector_never_goes_to_a_row_that_another_process_changed(kb, dim, monk
         return count
 
     monkeypatch.setattr(kb, "upsert", then_changed)
-    service.put("Q1", {"name": "ours"})
+    service.put([{"id": "Q1", "name": "ours"}])
     kb.refresh()
     assert kb.rows(["Q1"])["name"].to_pylist() == ["theirs"]
     assert kb.encoders()[None] == 1  # not encoded yet

@@ -7,7 +7,7 @@ from serving_server import Gate, make
 
 from dim import DIMLinker
 from dim.serving.batching import LinkQueue
-from dim.serving.errors import BusyError
+from dim.serving.refusals import BusyError
 from dim.serving.settings import Settings
 
 

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dim.serving.data_urls import data_of_url
-from dim.serving.errors import ServiceError
+from dim.serving.refusals import ServiceError
 from dim.serving.request_pictures import _data
 
 CONTENT = bytes(range(256)) * 3 + b"\xfb\xff\xfe"

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from dim import DIMLinker
 from dim.cli.main import main
 from dim.serving.app import create_app
-from dim.serving.errors import BusyError, ServiceError
 from dim.serving.memory import MemoryBudget
+from dim.serving.refusals import BusyError, ServiceError
 from dim.serving.request_pictures import PictureReader
 from dim.serving.settings import Settings
 

@@ -1,0 +1,1 @@
+"""DIM as a part of other libraries."""
