@@ -102,7 +102,7 @@ class DIMSentenceEncoder(nn.Module):
     @property
     def max_seq_length(self) -> int:
         """Token limit of a text."""
-        return self.processor.max_length
+        return self.processor.max_text_length
 
     def get_embedding_dimension(self) -> int:
         """Returns the width of the vectors."""

@@ -94,7 +94,7 @@ def naive(folder, mention, sentence, span, image, answer) -> list[dict]:
     red, white = Image.new("RGB", (30, 20), "red"), Image.new("RGB", (20, 30), "white")
     model, processor = DIMModel.from_pretrained(folder).eval(), DIMProcessor.from_pretrained(folder)
     batch = processor(
-        mentions=[mention], sentences=[sentence], spans=[span],
+        mentions=[mention], text=[sentence], spans=[span],
         images=None if image is None else [{"red": red, "clear": white}[image]],
         expert_answers=None if answer is None else [answer],
         names=[one["name"] for one in ENTITIES], descriptions=[one.get("description") or "" for one in ENTITIES],
