@@ -2,6 +2,10 @@
 
     python benchmarks/vector_indexes.py [--data ../shared/data] [--count 100000] [--work DIR] [--only NAME ...]
 
+The first table has searches that compare all vectors, for batches of several sizes; each is measured in turn, seven
+times. `ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 ONEDNN_MAX_CPU_ISA=AVX2 FAISS_OPT_LEVEL=avx2` shows what a
+CPU without AVX-512 does, as far as the libraries obey.
+
 The vectors are those of `benchmarks/linking.py`. Libraries that are not installed are skipped:
 `pip install faiss-cpu usearch`.
 """
@@ -19,13 +23,13 @@ import pyarrow as pa
 import torch
 from linking import WIDTH, real_texts, recombined
 
+from dim.kb.rows import quantised
+from dim.search.codes import CodeIndex
+from dim.search.vectors import DenseSearch
 
-def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
+
+def package_search(vectors: np.ndarray) -> DenseSearch:
     """Builds the package's own index: 8-bit codes, rescored."""
-    from dim.kb.rows import quantised
-    from dim.search.codes import CodeIndex
-    from dim.search.vectors import DenseSearch
-
     values, scales = quantised(vectors)
     index = CodeIndex(*vectors.shape, float(scales.max()))
     index.set(np.arange(len(vectors)), values, scales)
@@ -34,9 +38,13 @@ def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
         return pa.table({"vector": pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), WIDTH)})
 
     rows = np.arange(len(vectors))
-    search = DenseSearch(rows, rows, frozenset({"MiniLM"}), index, fetch)
-    setting = {"all codes, 150 rescored": lambda query: search.search(torch.from_numpy(query[None]), 100)[0]}
-    return setting, values.nbytes
+    return DenseSearch(rows, rows, frozenset({"MiniLM"}), index, fetch)
+
+
+def codes(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
+    """Searches by the package."""
+    search = package_search(vectors)
+    return {"all codes, 150 rescored": lambda query: search.search(torch.from_numpy(query[None]), 100)[0]}, vectors.size
 
 
 def lance(kind: str, vectors: np.ndarray, work: Path) -> tuple[dict, int]:
@@ -88,6 +96,7 @@ def usearch_hnsw(vectors: np.ndarray, work: Path) -> tuple[dict, int]:
     return {f"expansion {ef}": partial(search, ef) for ef in (200, 400, 1600)}, index.memory_usage
 
 
+_BATCHES = (1, 16, 64)
 INDEXES = {
     "8-bit codes": codes,
     **{f"LanceDB {kind}": partial(lance, kind) for kind in ("IVF_PQ", "IVF_RQ", "IVF_HNSW_SQ")},
@@ -123,6 +132,51 @@ def compare(work: Path, count: int, only: list[str]) -> None:
                   f"built in {built:.0f} s, {size / 1e6:.0f} MB", flush=True)  # fmt: skip
 
 
+def flat(work: Path, count: int) -> None:
+    """Prints recall@100 and latency of searches that compare all vectors."""
+    import faiss
+    from usearch.index import MetricKind
+    from usearch.index import search as usearch
+
+    _, _, vectors = recombined(work, count)
+    queries = np.load(work / "queries.npy")
+    values = torch.from_numpy(vectors)
+    gold = torch.topk(torch.from_numpy(queries) @ values.T, 100).indices.numpy()
+    search = package_search(vectors)
+    quantiser = faiss.IndexScalarQuantizer(WIDTH, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT)
+    quantiser.train(vectors)
+    quantiser.add(vectors)
+    integers, _ = quantised(vectors)
+
+    def rescored(batch: np.ndarray, near: np.ndarray) -> np.ndarray:
+        exact = np.einsum("md,mkd->mk", batch, vectors[near])
+        return np.take_along_axis(near, np.argsort(-exact, 1)[:, :100], 1)
+
+    def by_usearch(batch: np.ndarray) -> np.ndarray:
+        found = usearch(integers, quantised(batch)[0], 150, MetricKind.IP, exact=True)
+        return rescored(batch, np.atleast_2d(found.keys).astype(np.int64))
+
+    searches = {
+        "exact float32 (torch)": lambda batch: torch.topk(torch.from_numpy(batch) @ values.T, 100).indices.numpy(),
+        "the package: FAISS, 8-bit, one step": lambda batch: search.search(torch.from_numpy(batch), 100),
+        "FAISS, 8-bit, a step for each dimension": lambda batch: rescored(batch, quantiser.search(batch, 150)[1]),
+        "usearch, exact, 8-bit": by_usearch,
+    }
+    sizes = " | ".join(f"{size} queries, ms" for size in _BATCHES)
+    print(f"\n| all of {count:,} vectors compared, 150 rescored | recall@100 | {sizes} |")
+    print("|---|" + "--:|" * (1 + len(_BATCHES)))
+    taken: dict[tuple[str, int], list[float]] = {}
+    for name, size in [(name, size) for _ in range(8) for size in _BATCHES for name in searches]:
+        began = time.perf_counter()
+        searches[name](queries[:size])
+        taken.setdefault((name, size), []).append(time.perf_counter() - began)
+    for name, action in searches.items():
+        found = action(queries)
+        recall = np.mean([np.isin(right, rows).mean() for right, rows in zip(gold, found, strict=True)])
+        medians = (1e3 * statistics.median(taken[name, size][1:]) for size in _BATCHES)
+        print(f"| {name} | {recall:.4f} | " + " | ".join(f"{value:.1f}" for value in medians) + " |", flush=True)
+
+
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -138,6 +192,9 @@ def main() -> None:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
         real_texts(arguments.data, work)
+        print(machine())
+        if not arguments.only:
+            flat(work, arguments.count)
         compare(work, arguments.count, arguments.only)
 
 
