@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from linking import WIDTH, real_texts, recombined
+from machine import machine
 
 from dim.kb.rows import quantised
 from dim.search.codes import CodeIndex
