@@ -21,6 +21,7 @@ from dim.search.texts import COLUMNS, LexicalIndex
 
 _EQUAL = "(target.{name} = source.{name} OR (target.{name} IS NULL AND source.{name} IS NULL))"
 _INDEXED_FROM = 20_000  # rows from which the ids have an index; fewer are as fast to scan
+_UNINDEXED = 4_096  # changed rows that the index may lack; looking for ids among them takes time
 _INDEX_SHARE = 0.1  # of rows that are not in the lexical index, above which encoding builds it again
 
 
@@ -127,6 +128,8 @@ class KnowledgeBase(EntityView):
         while len(changed):  # once, unless another process encodes these rows at the same moment
             changed = changed.filter(pc.invert(self._merge(changed, insert=True)))
             self._writable()
+        if count:
+            self._index_ids(new=max(_UNINDEXED, len(self) // 100))
         return count
 
     def replace(self, rows: Sequence[Mapping[str, Any]], keys: Mapping[str, int]) -> set[str]:
@@ -216,9 +219,9 @@ class KnowledgeBase(EntityView):
         database.write_arrays(self.home, LexicalIndex.build(self._scan(list(COLUMNS)), progress).to_arrays())
         self._index_ids()
 
-    def _index_ids(self) -> None:
+    def _index_ids(self, new: int = 0) -> None:
         if len(self) >= _INDEXED_FROM:
-            self._table.index_ids()
+            self._table.index_ids(new)
 
     def finish(self, progress: bool = False) -> None:
         """Merges the small files of many changes, and builds the lexical index again if many rows changed."""

@@ -216,11 +216,16 @@ class Table:
         self._table.delete(where)
 
     @_reported
-    def index_ids(self) -> None:
-        """Builds an index of the column `id`, unless there is one: rows are then found by id without a scan."""
+    def index_ids(self, new: int = 0) -> None:
+        """Builds an index of the column `id`, unless there is one: rows are then found by id without a scan.
+
+        Args:
+            new: How many rows may be missing in an index before it is built again.
+        """
         from lancedb.index import BTree
 
-        if not any(one.columns == ["id"] for one in self._table.list_indices()):
+        known = next((one.name for one in self._table.list_indices() if one.columns == ["id"]), None)
+        if known is None or (new and self._table.index_stats(known).num_unindexed_rows > new):
             self._table.create_index("id", config=BTree())
 
     @_reported

@@ -115,7 +115,9 @@ class TrainArguments:
     warmup_steps: int | None = option("The same as a number of steps, instead of warmup_ratio.", None, least=0)
     lr_scheduler_type: str = option("Shape of the learning rate after the warm-up.", "linear", choices=_SCHEDULES)
     max_grad_norm: float = option("Longer gradients are scaled down to this norm.", 1.0, above=0, most=1e6)
-    mixed_precision: str = option("bf16, fp16 or no.", "no", choices=["no", "bf16", "fp16"])
+    mixed_precision: str = option("bf16, fp16, no, or `auto`: bf16 where the device has units for it and is faster by "
+                                  "it. A run that is resumed keeps its precision.", "no",
+                                  choices=["no", "bf16", "fp16", "auto"])  # fmt: skip
     seed: int = option("Seed of weights, batches and dropout.", 0, least=0)
     eval_epochs: int = option("Epochs between two rankings of the validation split.", 1, least=1)
     eval_steps: int | None = option("Steps between two rankings, instead of epochs.", None, least=1)

@@ -10,6 +10,7 @@ from dim.modeling_dim import DIMModel
 from dim.processing_dim import DIMProcessor
 from dim.training.arguments import DataArguments, ModelArguments, TrainArguments
 from dim.training.loop import Run
+from dim.training.precision import with_precision
 from dim.training.tables import Tables, tables_in_memory
 
 
@@ -91,7 +92,7 @@ class DIMTrainer:
             FloatingPointError: If the loss is not finite; the message names the batch's mentions.
             StoppedError: After SIGTERM or Ctrl-C, when a checkpoint is written.
         """
-        return Run(self.start, self.data_args, self.args, self.tables, self.callbacks).run()
+        return Run(self.start, self.data_args, with_precision(self.args), self.tables, self.callbacks).run()
 
 
 def train(model_arguments: ModelArguments, data_arguments: DataArguments, arguments: TrainArguments) -> dict:
