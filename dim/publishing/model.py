@@ -47,7 +47,7 @@ def model_publication(
     Example:
 
         >>> publication = model_publication(Path("demo/model"), "my-group/dim-namesakes", licence="apache-2.0")
-        >>> [file.path for file in publication.files if file.path.startswith(("config.", "model", "modules"))]
+        >>> sorted(file.path for file in publication.files if file.path.startswith(("config.", "model", "modules")))
         ['config.json', 'model.safetensors', 'modeling_dim.py', 'modules.json']
         >>> publication.notes[-1]
         'no results: run dim eval, then pass --results report.json'

@@ -27,8 +27,8 @@ class CodeIndex:
 
         >>> index = CodeIndex(count=3, width=2, step=0.5)
         >>> index.set(np.array([0, 2]), np.array([[100, 0], [0, 100]], np.int8), np.array([0.5, 0.25]))
-        >>> index.search(np.array([[1.0, 1.0], [0.0, 1.0]], np.float32), k=2).tolist()
-        [[0, 2], [2, 0]]
+        >>> index.search(np.array([[1.0, 1.0], [-1.0, 1.0]], np.float32), k=2).tolist()
+        [[0, 2], [2, 1]]
     """
 
     def __init__(self, count: int, width: int, step: float):

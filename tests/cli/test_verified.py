@@ -37,9 +37,10 @@ READS = {
     "push dataset": ["org/name --dry-run --from {data}"],
     "push linker": ["org/name --dry-run --model {model} --kb {kb} --kb-licence mit"],
     "serve": ["--model {model} --kb {kb} --port 0"],
+    "mcp": ["--model {model} --kb {kb}"],
 }  # fmt: skip
 READS_NEITHER = {"build", "fetch-images", "kb remove", "kb info", "kb versions", "kb restore", "kb export", "kb import",
-                 "push metric", "push space"}  # fmt: skip
+                 "kb compact", "push metric", "push space"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from dim import DataArguments, DIMTrainer, ModelArguments, TrainArguments
 from dim.training import precision
@@ -11,6 +12,14 @@ from dim.training.checkpoints import MANIFEST
 from dim.training.precision import Precision, has_bfloat16, measured_precision
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """Accelerate keeps the first precision of a process."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def tiny_trainer(dataset, dim, folder, **fields):
