@@ -348,7 +348,7 @@ class DIMProcessor(ProcessorMixin):
         unknown = sorted(set(kwargs) - known)
         if unknown:
             raise DIMError(f"The processor does not know the argument {unknown[0]!r}.")
-        merged = self._merge_kwargs(**kwargs) if kwargs else {"text_kwargs": {}, "images_kwargs": {}}
+        merged = self._merge_kwargs(ProcessingKwargs, **kwargs) if kwargs else {"text_kwargs": {}, "images_kwargs": {}}
         return read_options(merged["text_kwargs"], merged["images_kwargs"], self.max_text_length, self.text_padding)
 
     def lexical_features(
