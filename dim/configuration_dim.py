@@ -16,6 +16,10 @@ from transformers.configuration_utils import SubConfigSpec
 from .errors_dim import DIMError
 
 MODALITIES = ("sentence", "picture", "expert")
+TOWER_OUTPUTS = (  # fields of the model's output
+    *("mention_model_output", "sentence_model_output", "expert_model_output", "vision_model_output"),
+    *("text_model_output", "entity_vision_model_output"),
+)
 
 # Text towers that were trained on texts padded to one length, without a mask.
 _ATTENDING_TO_PADDING = {"siglip_text_model", "siglip2_text_model"}
@@ -158,10 +162,7 @@ class DIMConfig(PreTrainedConfig):
         "text_config": SubConfigSpec(AutoConfig, model_type="clip_text_model"),
         "vision_config": SubConfigSpec(AutoConfig, model_type="clip_vision_model", optional=True),
     }
-    keys_to_ignore_at_inference = [
-        *("modality_attentions", "mention_model_output", "sentence_model_output", "expert_model_output"),
-        *("vision_model_output", "text_model_output", "entity_vision_model_output"),
-    ]
+    keys_to_ignore_at_inference = ["modality_attentions", *TOWER_OUTPUTS]
 
     text_config: dict[str, Any] | PreTrainedConfig | None = None
     vision_config: dict[str, Any] | PreTrainedConfig | None = field(default_factory=dict)
@@ -255,4 +256,4 @@ class DIMConfig(PreTrainedConfig):
 # `save_pretrained` and `push_to_hub` write this file next to the weights, for `trust_remote_code=True`.
 DIMConfig.register_for_auto_class()
 
-__all__ = ["MODALITIES", "DIMConfig", "attends_to_padding", "text_positions", "tower_width"]
+__all__ = ["MODALITIES", "TOWER_OUTPUTS", "DIMConfig", "attends_to_padding", "text_positions", "tower_width"]

@@ -15,7 +15,7 @@ from .errors_dim import DIMError
 from .pictures_dim import picture_error, rgb_picture
 from .sentences_dim import NOWHERE
 
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)  # `Path` turns http://x into http:/x
 
 
 def parse_brackets(sentence: str) -> tuple[str, list[tuple[int, int]]]:
@@ -110,10 +110,16 @@ def read_texts(texts: Sequence[str]) -> tuple[list[str], list[str], list[tuple[i
         if len(spans) > 1:
             raise DIMError(f"Text {row} marks {len(spans)} mentions; give it once for each of them.")
         [(start, end)] = spans
-        mentions.append(sentence[start:end] if (start, end) != NOWHERE else "")
+        mentions.append(sentence[start:end])
         sentences.append(sentence)
         found.append((start, end))
     return mentions, sentences, found
+
+
+def refuse_url(name: str) -> None:
+    """Raises a `PictureError` for a URL in place of a picture's path."""
+    if _URL.match(name):
+        raise picture_error(name[:200], "URL", "is a URL: download it first and give the file")
 
 
 def read_picture(picture: Any) -> Any:
@@ -139,8 +145,7 @@ def read_picture(picture: Any) -> Any:
     if not isinstance(picture, str | Path):
         return picture
     name = str(picture)
-    if _URL.match(name):
-        raise picture_error(name[:200], "URL", "is a URL: download it first and give the file")
+    refuse_url(name)
     try:
         content = Path(name).read_bytes()
     except OSError as error:
@@ -148,4 +153,4 @@ def read_picture(picture: Any) -> Any:
     return rgb_picture(content, name=name)
 
 
-__all__ = ["parse_brackets", "parse_mention", "read_picture", "read_texts"]
+__all__ = ["parse_brackets", "parse_mention", "read_picture", "read_texts", "refuse_url"]

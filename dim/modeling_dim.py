@@ -323,10 +323,18 @@ class DIMModel(DIMPreTrainedModel):
         Raises:
             DIMError: If shapes do not match, or `labels` are out of range.
         """
-        loss = n_pair_loss(self.score(mention_embeds, entity_embeds, False), labels, entity_ids)
-        if lexical_features is None:
-            return loss
-        return (loss + n_pair_loss(self.score(mention_embeds, entity_embeds, lexical_features), labels, entity_ids)) / 2
+        return self._loss_and_logits(mention_embeds, entity_embeds, labels, entity_ids, lexical_features)[0]
+
+    def _loss_and_logits(
+        self, mentions: Tensor, entities: Tensor, labels: Tensor, entity_ids: Tensor | None, features: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The loss of `contrastive_loss`, and the scores `(B, E)`, with the features if there are any."""
+        vectors_alone = self.score(mentions, entities, False)
+        loss = n_pair_loss(vectors_alone, labels, entity_ids)
+        if features is None:
+            return loss, vectors_alone
+        logits = self.score(mentions, entities, features)
+        return (loss + n_pair_loss(logits, labels, entity_ids)) / 2, logits
 
     @can_return_tuple
     def forward(
@@ -405,11 +413,11 @@ class DIMModel(DIMPreTrainedModel):
         mention_embeds = None if mention_states is None else self.normalize_vectors(mention_states)
         entity_embeds = None if entity_states is None else self.normalize_entities(entity_states)
         if not (mention_states is None or entity_states is None or mention_embeds is None or entity_embeds is None):
-            vectors_alone = lexical_features is None and labels is not None  # a loss may leave out the prior
-            logits = self.score(mention_embeds, entity_embeds, False if vectors_alone else lexical_features)
-            if labels is not None:
+            if labels is None:
+                logits = self.score(mention_embeds, entity_embeds, lexical_features)
+            else:  # a loss may leave out the prior
                 features = lexical_features if isinstance(lexical_features, Tensor) else None
-                loss = self.contrastive_loss(mention_embeds, entity_embeds, labels, entity_ids, features)
+                loss, logits = self._loss_and_logits(mention_embeds, entity_embeds, labels, entity_ids, features)
                 lengths = squared_length(mention_states, labels != IGNORED_LABEL) + squared_length(entity_states)
                 loss = loss + self.config.l2_weight * lengths
         elif labels is not None:

@@ -29,10 +29,6 @@ ENTITY_INPUTS = (
     *("entity_input_ids", "entity_attention_mask", "entity_pooled", "entity_num_truncated_tokens"),
     *("entity_pixel_values", "entity_pixel_mask", "entity_image_pooled"),
 )
-TOWER_OUTPUTS = (
-    *("mention_model_output", "sentence_model_output", "expert_model_output", "vision_model_output"),
-    *("text_model_output", "entity_vision_model_output"),
-)
 MISSING_FEATURES = (
     "The model has a lexical prior, but gets no lexical_features: it compares vectors alone, which ranks differently "
     "from what it was trained for. The processor makes the features: pass mentions, sentences, names and descriptions "
@@ -92,7 +88,6 @@ __all__ = [
     "ENTITY_INPUTS",
     "MENTION_INPUTS",
     "MISSING_FEATURES",
-    "TOWER_OUTPUTS",
     "DIMOutput",
     "Features",
     "Inputs",

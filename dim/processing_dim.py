@@ -343,12 +343,14 @@ class DIMProcessor(ProcessorMixin):
 
     def _options(self, kwargs: Any) -> CallOptions:
         """The options of a call, over those of the processor."""
+        if not kwargs:
+            return read_options({}, {}, self.max_text_length, self.text_padding)
         known = {"text_kwargs", "images_kwargs", "common_kwargs", *TextKwargs.__annotations__}
         known |= set(self.image_processor.valid_kwargs.__annotations__)
         unknown = sorted(set(kwargs) - known)
         if unknown:
             raise DIMError(f"The processor does not know the argument {unknown[0]!r}.")
-        merged = self._merge_kwargs(ProcessingKwargs, **kwargs) if kwargs else {"text_kwargs": {}, "images_kwargs": {}}
+        merged = self._merge_kwargs(ProcessingKwargs, **kwargs)
         return read_options(merged["text_kwargs"], merged["images_kwargs"], self.max_text_length, self.text_padding)
 
     def lexical_features(

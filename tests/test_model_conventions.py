@@ -5,13 +5,13 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from tiny_inputs import BATCH, POOL, tiny_inputs
 from tiny_towers import save_text, save_vision
 from transformers import AutoModel, CLIPConfig, CLIPModel
 
 from dim import DIMConfig, DIMModel
-from dim.outputs_dim import TOWER_OUTPUTS
+from dim.configuration_dim import TOWER_OUTPUTS
 
-B, E, T = 3, 4, 5
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 CLIP_TEXT = {"model_type": "clip_text_model", "vocab_size": 40, "max_position_embeddings": 16, "eos_token_id": 39,
              "bos_token_id": 38, "pad_token_id": 0, **TOWER}  # fmt: skip
@@ -36,24 +36,13 @@ def make_model(pair="clip", **fields):
 
 
 def make_inputs(labels=False):
-    generator = torch.Generator().manual_seed(1)
-
-    def ids(rows):
-        return torch.randint(1, 38, (rows, T), generator=generator).index_fill_(1, torch.tensor([T - 1]), 39)
-
-    inputs = {
-        "mention_input_ids": ids(B),
-        "sentence_input_ids": ids(B),
+    changes = {
+        "labels": None,
         "sentence_attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
-        "expert_input_ids": ids(B),
-        "expert_mask": torch.tensor([True, False, True]),
-        "pixel_values": torch.randn(B, 3, 16, 16, generator=generator),
-        "pixel_mask": torch.tensor([True, False, True]),
-        "entity_input_ids": ids(E),
-        "entity_pixel_values": torch.randn(E, 2, 3, 16, 16, generator=generator),
-        "entity_pixel_mask": torch.tensor([[True, True], [True, False], [False, False], [True, False]]),
     }
-    return inputs | ({"labels": torch.tensor([0, 1, -100]), "entity_ids": torch.tensor([0, 1, 2, 0])} if labels else {})
+    if labels:
+        changes |= {"labels": torch.tensor([0, 1, -100]), "entity_ids": torch.tensor([0, 1, 2, 0])}
+    return tiny_inputs(**changes)
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -66,8 +55,8 @@ def test_states_and_attentions_of_every_tower_pass(pair, by):
             config.output_hidden_states = config.output_attentions = True
     with torch.no_grad():
         output = model(**make_inputs(), **(wanted if by == "argument" else {}))
-    rows = {"mention_model_output": B, "sentence_model_output": B, "expert_model_output": B,
-            "text_model_output": E, "vision_model_output": 2, "entity_vision_model_output": 4}  # fmt: skip
+    rows = {"mention_model_output": BATCH, "sentence_model_output": BATCH, "expert_model_output": BATCH,
+            "text_model_output": POOL, "vision_model_output": 2, "entity_vision_model_output": 4}  # fmt: skip
     assert set(rows) == set(TOWER_OUTPUTS)
     for name, count in rows.items():
         tower = output[name]
@@ -93,7 +82,7 @@ def test_token_embeddings_are_set_and_resized(tmp_path):
     model.save_pretrained(tmp_path)
     loaded = DIMModel.from_pretrained(tmp_path)
     assert loaded.get_input_embeddings().weight.shape == (50, 32)
-    ids = make_inputs() | {"mention_input_ids": torch.full((B, T), 49)}
+    ids = make_inputs() | {"mention_input_ids": torch.full((BATCH, 5), 49)}
     torch.testing.assert_close(loaded(**ids).logits, model(**ids).logits)
     other = torch.nn.Embedding(60, 32)
     model.set_input_embeddings(other)

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from PIL import Image
+from tiny_inputs import BATCH, POOL, tiny_inputs
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModel, CLIPModel, ResNetConfig, Trainer, TrainingArguments
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -15,7 +16,7 @@ from dim.layers_dim import DIMAttention
 from dim.pretrained_dim import suggest_pooling
 from dim.towers_dim import pool
 
-WIDTH, BATCH, POOL = 32, 3, 4
+WIDTH = 32
 TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
@@ -25,27 +26,6 @@ def tiny_config(**fields):
     vision = {"model_type": "clip_vision_model", "image_size": 16, "patch_size": 8, **TOWER}
     defaults = {"text_config": text, "vision_config": vision, "projection_dim": WIDTH, "num_attention_heads": 4}
     return DIMConfig(**(defaults | fields))
-
-
-def tiny_inputs(**changes):
-    generator = torch.Generator().manual_seed(1)
-
-    def ids(rows):
-        return torch.randint(1, 38, (rows, 5), generator=generator).index_fill_(1, torch.tensor([4]), 39)
-
-    inputs = {
-        "mention_input_ids": ids(BATCH),
-        "sentence_input_ids": ids(BATCH),
-        "expert_input_ids": ids(BATCH),
-        "expert_mask": torch.tensor([True, False, True]),
-        "pixel_values": torch.randn(BATCH, 3, 16, 16, generator=generator),
-        "pixel_mask": torch.tensor([True, True, False]),
-        "entity_input_ids": ids(POOL),
-        "entity_pixel_values": torch.randn(POOL, 2, 3, 16, 16, generator=generator),
-        "entity_pixel_mask": torch.tensor([[True, True], [True, False], [False, False], [True, False]]),
-        "labels": torch.tensor([0, 1, 2]),
-    }
-    return {name: value for name, value in (inputs | changes).items() if value is not None}
 
 
 def mention_part(inputs):

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from drawn_weights import draw_weights
 
 from dim import DIMModel, DIMProcessor, encode_entities, encode_mentions, load_candidates, load_entities, load_mentions
 from dim.training.model_card import model_card
@@ -26,12 +27,8 @@ def tasks(pytestconfig):
 def folder(tiny_dim_dir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "dim"
     shutil.copytree(tiny_dim_dir, folder)
-    torch.manual_seed(1)
     model = DIMModel.from_pretrained(folder)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" not in name and "scale" not in name:
-                torch.nn.init.normal_(weight, std=0.3)
+    draw_weights(model, seed=1)
     model.save_pretrained(folder)
     (folder / "README.md").write_text(model_card({"step": 1}, {"dataset": "namesakes"}))
     return folder

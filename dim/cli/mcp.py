@@ -26,8 +26,9 @@ class MCP(Serving, Command):
         """Serves until the client closes standard input; over http, until SIGTERM or SIGINT."""
         settings = self.settings()
         over_http = self.transport == "http"
+        default = MCP(model="", kb="")
         for name in () if over_http else ("host", "port", "allowed_host"):
-            if getattr(self, name) != getattr(type(self)(model="", kb=""), name):
+            if getattr(self, name) != getattr(default, name):
                 raise DIMError(f"--{name.replace('_', '-')} does nothing without --transport http.")
         try:
             from dim.serving.mcp_server import PATH, create_server, http_app, serve_stdio

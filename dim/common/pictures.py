@@ -1,7 +1,6 @@
 """Loading of pictures: any supported file becomes an upright RGB image, or raises one clear error."""
 
 import io
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -9,6 +8,7 @@ from typing import Any, BinaryIO, Protocol
 from PIL import Image
 
 from dim.errors import DIMError
+from dim.inputs_dim import refuse_url
 from dim.pictures_dim import DECODE_ERRORS, MAX_PIXELS, open_picture, picture_error, rgb_picture
 
 
@@ -19,8 +19,6 @@ class _Array(Protocol):
 
 
 PictureSource = str | Path | bytes | Image.Image | Mapping[str, Any] | _Array
-
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+:/|data:)", re.IGNORECASE)  # `Path` turns http://x into http:/x
 
 
 def load_picture(
@@ -90,8 +88,7 @@ def _open_stream(source: Any) -> tuple[BinaryIO, str]:
             "is not a path, bytes, PIL image or {'bytes': ..., 'path': ...}: give one of these",
         )
     name = str(path)
-    if _URL.match(name):
-        raise picture_error(name[:200], "URL", "is a URL: download it first and give the file")
+    refuse_url(name)
     path = Path(path)
     try:
         if path.is_dir():

@@ -1,12 +1,12 @@
 """Renewal of the descriptions of a knowledge base: selects entities, and writes new descriptions back."""
 
-import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from dim.common.ages import read_age
 from dim.common.fields import FieldError, identifier
 from dim.enhancement.entity_text import EntityText, entity_texts
 from dim.enhancement.report import Enhancement, Kept
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dim.enhancement.ledger import Ledger
     from dim.kb.store import KnowledgeBase
 
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 _TEXTS = ("id", "name", "description", "type", "description_original")
 _GIVEN_UP = "30d"
 _ROWS = 2000  # written in one commit
@@ -43,10 +42,10 @@ def cutoff(age: str) -> str:
         >>> cutoff("90d")
         '...-...-...T...Z'
     """
-    found = re.fullmatch(r"([0-9]{1,5})([hdw])", age)
-    if found is None:
+    length = read_age(age)
+    if length is None:
         raise DIMError(f"--older-than is {age!r}: give a number of hours, days or weeks, such as 36h, 90d or 12w.")
-    before = datetime.now(timezone.utc) - timedelta(**{_UNITS[found[2]]: int(found[1])})
+    before = datetime.now(timezone.utc) - length
     return before.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

@@ -1,6 +1,5 @@
 """The disk space of a knowledge base: what it takes, and how older versions are removed."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,7 +8,6 @@ from dim.errors import DIMError
 from dim.kb.database import is_local
 from dim.kb.store import KnowledgeBase
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _MARGIN = timedelta(milliseconds=50)  # LanceDB counts the age of a version from a moment later than this module does
 _SHORTEST = timedelta(milliseconds=1)  # LanceDB warns of 0
 AGES = {"last day": timedelta(days=1), "last 7 days": timedelta(days=7), "last 30 days": timedelta(days=30)}
@@ -30,29 +28,6 @@ class Compaction:
     after: int | None
     removed: int
     versions: int
-
-
-def read_age(text: str) -> timedelta:
-    """Reads a length of time.
-
-    Args:
-        text: A whole number with a unit: `30m` (minutes), `12h`, `30d`, `4w`.
-
-    Returns:
-        The length.
-
-    Raises:
-        DIMError: If it is no such text.
-
-    Example:
-
-        >>> read_age("30d")
-        datetime.timedelta(days=30)
-    """
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text.strip())
-    if found is None:
-        raise DIMError(f"A length of time is a number with m, h, d or w, such as 30d, got {text!r}.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def compact(kb: KnowledgeBase, keep: timedelta | None = None, keep_versions: int | None = None) -> Compaction:

@@ -59,8 +59,20 @@ def checkpoints(output_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))
 
 
+def chosen_checkpoint(output_dir: Path, name: str | None) -> Path | None:
+    """Finds the checkpoint to resume from as [`find_checkpoint`] does, but does not read its files."""
+    if name is None:
+        return None
+    found = checkpoints(output_dir) if name == "auto" else [Path(name)]
+    if not found:
+        return None
+    if not (found[-1] / MANIFEST).is_file():
+        raise DIMError(f"{name} is not a complete checkpoint: it has no {MANIFEST}.")
+    return found[-1]
+
+
 def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
-    """Finds the checkpoint to resume from.
+    """Finds the checkpoint to resume from, and verifies its files.
 
     Args:
         output_dir: Folder of the run.
@@ -78,22 +90,18 @@ def find_checkpoint(output_dir: Path, name: str | None) -> Path | None:
         >>> find_checkpoint(Path("run_c"), "auto").name, find_checkpoint(Path("run_c"), None)
         ('checkpoint-10', None)
     """
-    if name is None:
+    found = chosen_checkpoint(output_dir, name)
+    if found is None:
         return None
-    found = checkpoints(output_dir) if name == "auto" else [Path(name)]
-    if not found:
-        return None
-    if not (found[-1] / MANIFEST).is_file():
-        raise DIMError(f"{name} is not a complete checkpoint: it has no {MANIFEST}.")
     try:
-        verify_checksums(found[-1])
+        verify_checksums(found)
     except DIMError as error:
         place = str(error).partition(" (")[0]
         raise DIMError(
-            f"{place}: the checkpoint cannot be resumed. Delete {found[-1]} to resume from an earlier one, if there is "
+            f"{place}: the checkpoint cannot be resumed. Delete {found} to resume from an earlier one, if there is "
             "one, or start anew."
         ) from error
-    return found[-1]
+    return found
 
 
 def publish(output_dir: Path, save: Callable[[Path], None]) -> None:

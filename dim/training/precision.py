@@ -10,7 +10,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from dim.training.arguments import TrainArguments
-from dim.training.checkpoints import MANIFEST, find_checkpoint
+from dim.training.checkpoints import MANIFEST, chosen_checkpoint
 from dim.training.safe_state import reading
 
 _FLAGS = ("avx512_bf16", "amx_bf16", "bf16")  # of x86 and ARM, in Linux's words
@@ -55,7 +55,7 @@ def with_precision(arguments: TrainArguments) -> TrainArguments:
 
 
 def _chosen(arguments: TrainArguments, device: torch.device) -> Precision:
-    checkpoint = find_checkpoint(Path(str(arguments.output_dir)), arguments.resume_from_checkpoint)
+    checkpoint = chosen_checkpoint(Path(str(arguments.output_dir)), arguments.resume_from_checkpoint)
     if checkpoint is not None:
         with reading(checkpoint):
             run = json.loads((checkpoint / MANIFEST).read_text(encoding="utf-8"))["run"]

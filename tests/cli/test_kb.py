@@ -107,6 +107,16 @@ def test_compact_tells_what_it_did(folder, capsys):
     assert len(KnowledgeBase.open(folder / "kb").versions()) == 1
 
 
+@pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1.5d", "1y"])
+def test_compact_refuses_what_is_no_age(folder, age, capsys):
+    assert main("compact", folder / "kb", f"--keep={age}") == 2
+    assert "such as 30d" in capsys.readouterr().err
+
+
+def test_compact_takes_spaces_around_an_age(folder):
+    assert main("compact", folder / "kb", "--keep", " 4w ") == 0
+
+
 def test_a_refused_create_leaves_no_folder(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"id": "a", "name": "Ada"}\n{"id": "a", "name": "Al"}\n')
     assert main("create", tmp_path / "new" / "kb", "--from", tmp_path / "rows.jsonl") == 2

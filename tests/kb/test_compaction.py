@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("lancedb", reason="the knowledge base needs LanceDB")
 
 from dim.kb import KnowledgeBase
-from dim.kb.compaction import bytes_by_age, bytes_of, compact, read_age
+from dim.kb.compaction import bytes_by_age, bytes_of, compact
 from dim.kb.table import GoneVersionError
 
 ROWS = [{"id": f"Q{number}", "name": f"name {number}"} for number in range(50)]
@@ -118,19 +118,6 @@ def test_bytes_by_age_add_up(kb):
     newest = sizes.pop("newest version")
     assert sum(sizes.values()) == bytes_of(kb) == sizes["last day"]
     assert 0 < newest < bytes_of(kb)
-
-
-@pytest.mark.parametrize(("text", "age"), [
-    ("30m", timedelta(minutes=30)), ("12h", timedelta(hours=12)), (" 4w ", timedelta(weeks=4)),
-])  # fmt: skip
-def test_ages(text, age):
-    assert read_age(text) == age
-
-
-@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "1.5d", "1y"])
-def test_no_age(text):
-    with pytest.raises(ValueError, match="such as 30d"):
-        read_age(text)
 
 
 def test_limits_are_needed(kb):

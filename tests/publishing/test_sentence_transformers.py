@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from drawn_weights import draw_weights
 from loopback_fixtures import WITHOUT_DIM, fresh_process
 from PIL import Image
 
@@ -71,12 +72,8 @@ print(json.dumps({name: float(value) for name, value in evaluator(model).items()
 @pytest.fixture(scope="module")
 def weights(tiny_dim_dir, tmp_path_factory):
     """A model in whose vectors the weight of pictures shows, so that they are not of unit length."""
-    torch.manual_seed(0)
     model = DIMModel.from_pretrained(tiny_dim_dir)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if "norm" not in name and "scale" not in name:
-                torch.nn.init.normal_(weight, std=0.3)
+    draw_weights(model, seed=0)
     folder = tmp_path_factory.mktemp("weights")
     model.save_pretrained(folder)
     return folder
